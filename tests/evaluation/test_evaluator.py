@@ -1,0 +1,173 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.evaluation.pictures import found, make_dataset, perfect, picture
+from tf_frcnn.errors import DataError
+from tf_frcnn.evaluation.detections import Detections, align_detections
+from tf_frcnn.evaluation.evaluator import compute_metrics, detect_dataset
+
+A, B, C = [10, 20, 30, 80], [40, 20, 140, 180], [100, 5, 115, 45]
+FIGURES = ("voc_ap50_11pt", "voc_ap50_area", "coco_ap", "coco_ap50")
+
+
+@pytest.fixture
+def dataset():
+    return make_dataset(
+        picture("a", [A, B], [1, 2]), picture("b", []), picture("c", [B, C, A], [2, 1, 1])
+    )
+
+
+def test_perfect_detector_reaches_one_everywhere(dataset):
+    metrics = compute_metrics(dataset, perfect(dataset))
+    for figures in (metrics, *metrics["per_class"].values()):
+        assert [figures[name] for name in FIGURES] == pytest.approx([1.0] * 4)
+
+
+def test_detector_that_finds_nothing_gets_zero(dataset):
+    for detections in ([], [found(name, [], []) for name in "abc"]):
+        metrics = compute_metrics(dataset, detections)
+        assert {name: metrics[name] for name in FIGURES} == dict.fromkeys(FIGURES, 0.0)
+
+
+def test_metrics_have_their_documented_names_and_counts(dataset):
+    metrics = compute_metrics(dataset, perfect(dataset))
+    assert list(metrics) == [
+        "split",
+        "num_pictures",
+        "num_boxes",
+        "num_difficult",
+        "voc_ap50_11pt",
+        "voc_ap50_area",
+        "coco_ap",
+        "coco_ap50",
+        "coco_ap75",
+        "coco_ap_small",
+        "coco_ap_medium",
+        "coco_ap_large",
+        "coco_ar_100",
+        "per_class",
+    ]
+    assert (metrics["split"], metrics["num_pictures"], metrics["num_boxes"]) == ("test", 3, 5)
+    assert list(metrics["per_class"]["cat"]) == [*FIGURES, "num_boxes", "num_difficult"]
+    assert [metrics["per_class"][name]["num_boxes"] for name in ("cat", "dog")] == [3, 2]
+
+
+def test_metrics_are_plain_json(dataset):
+    metrics = compute_metrics(dataset, perfect(dataset))
+    assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
+
+
+def test_class_without_boxes_is_null_and_left_out_of_the_mean():
+    dataset = make_dataset(picture("a", [A], [1]), class_names=("cat", "dog"))
+    metrics = compute_metrics(dataset, [found("a", [A, B], [0.9, 0.8], [1, 2])])
+    assert metrics["per_class"]["dog"] == {
+        **dict.fromkeys(FIGURES),
+        "num_boxes": 0,
+        "num_difficult": 0,
+    }
+    assert [metrics[name] for name in FIGURES] == pytest.approx([1.0] * 4)
+
+
+def test_difficult_boxes_count_for_coco_only():
+    dataset = make_dataset(
+        picture("a", [A, B, C], [1, 1, 2], [False, True, True]), class_names=("cat", "dog")
+    )
+    metrics = compute_metrics(dataset, [found("a", [A], [0.9], [1])])
+    assert (metrics["num_boxes"], metrics["num_difficult"]) == (1, 2)
+    assert metrics["voc_ap50_area"] == 1.0
+    assert metrics["per_class"]["dog"]["voc_ap50_area"] is None
+    assert metrics["per_class"]["dog"]["coco_ap50"] == 0.0
+    # One of two cats: precision 1 at 51 of 101 recalls.
+    assert metrics["per_class"]["cat"]["coco_ap50"] == pytest.approx(51 / 101)
+
+
+def test_voc_and_coco_figures_of_one_mistake():
+    # One box, a miss before the hit: precision 1/2 at every recall, in all four figures.
+    dataset = make_dataset(picture("a", [A]), class_names=("cat",))
+    metrics = compute_metrics(dataset, [found("a", [B, A], [0.9, 0.8])])
+    for name in FIGURES:
+        assert metrics[name] == pytest.approx(0.5), name
+
+
+def test_detect_dataset_reads_each_picture_and_keeps_the_order(dataset):
+    read, shown = [], []
+
+    def read_image(path):
+        read.append(path)
+        return np.full((2, 3, 3), len(read), np.uint8)
+
+    def detect(image):
+        number = int(image[0, 0, 0])
+        # As many detections as the picture's number less one, in types of their own.
+        boxes = [[number, 2.0, 3.0, 4.0]] * (number - 1)
+        return np.array(boxes), np.full(number - 1, 0.5), np.full(number - 1, 2, np.int64)
+
+    def progress(items):
+        for item in items:
+            shown.append(item.image_id)
+            yield item
+
+    records = detect_dataset(dataset, detect, read_image, progress)
+    assert read == [Path("a.png"), Path("b.png"), Path("c.png")]
+    assert shown == [record.image_id for record in records] == ["a", "b", "c"]
+    assert [len(record.scores) for record in records] == [0, 1, 2]
+    assert records[0].boxes.shape == (0, 4)
+    np.testing.assert_array_equal(records[2].boxes, [[3, 2, 3, 4], [3, 2, 3, 4]])
+    last = records[2]
+    assert (last.boxes.dtype, last.scores.dtype) == (np.float32, np.float32)
+    assert last.classes.dtype == np.int32
+
+
+def test_detect_dataset_then_metrics_with_the_default_progress(dataset):
+    truth = {f"{example.image_id}.png": example for example in dataset.examples}
+    names = list(truth)
+
+    def detect(image):
+        example = truth[names[image[0, 0, 0]]]
+        return example.boxes, np.ones(len(example.boxes)), example.classes
+
+    def read_image(path):
+        return np.full((1, 1, 3), names.index(path.name), np.uint8)
+
+    metrics = compute_metrics(dataset, detect_dataset(dataset, detect, read_image))
+    assert [metrics[name] for name in FIGURES] == pytest.approx([1.0] * 4)
+
+
+def test_align_detections_fills_in_pictures_without_any(dataset):
+    aligned = align_detections(dataset, [found("c", [A], [0.5])])
+    assert [record.image_id for record in aligned] == ["a", "b", "c"]
+    assert [len(record.scores) for record in aligned] == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("records", "message"),
+    [
+        ([found("z", [A], [0.5])], "'z': the split 'test' has no such picture"),
+        ([found("a", [], []), found("a", [A], [0.5])], "'a' are given twice"),
+        ([found("a", [A], [0.5], [3])], r"'a': class 3: expected 1 to 2 \(cat, dog\)"),
+        ([found("a", [A], [0.5], [0])], "'a': class 0: expected 1 to 2"),
+    ],
+)
+def test_detections_of_another_data_set_are_refused(dataset, records, message):
+    with pytest.raises(DataError, match=message):
+        compute_metrics(dataset, records)
+
+
+@pytest.mark.parametrize(
+    ("box", "score"), [([0, 0, np.nan, 5], 0.5), ([0, 0, np.inf, 5], 0.5), (A, np.nan)]
+)
+def test_numbers_that_are_not_finite_are_refused(box, score):
+    with pytest.raises(DataError, match="'a': number 1 has box .*expected finite numbers"):
+        found("a", [A, box], [0.9, score])
+
+
+@pytest.mark.parametrize(
+    ("boxes", "scores", "classes"),
+    [((2, 4), (3,), (2,)), ((2, 4), (2,), (1,)), ((2, 5), (2,), (2,)), ((2, 4), (2, 1), (2,))],
+)
+def test_shapes_that_do_not_fit_are_refused(boxes, scores, classes):
+    with pytest.raises(DataError, match=r"'a': shapes of .* expected \[D, 4\], \[D\] and \[D\]"):
+        Detections("a", np.zeros(boxes), np.zeros(scores), np.ones(classes, np.int32))

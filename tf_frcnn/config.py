@@ -1,0 +1,315 @@
+"""The configuration: frozen dataclasses, one field an option, checked when they are made.
+
+The command line, its help and its errors come from these types (`tf_frcnn.command_line`); a run
+keeps its configuration as `config.json`, which is read back through the same types. Presets
+(`tf_frcnn.presets`) are nothing but values for these fields. No TensorFlow here.
+"""
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import pydantic
+
+from tf_frcnn.errors import ConfigError
+
+NONE_SPLIT = "none"
+
+
+def _check(condition: bool, name: str, value: object, expected: str) -> None:
+    """Raise a `ConfigError` that names the field, what it holds and what was expected."""
+    if not condition:
+        raise ConfigError(f"{name} = {value!r}: expected {expected}.")
+
+
+def _check_probability(name: str, value: float) -> None:
+    _check(0.0 <= value <= 1.0, name, value, "a number from 0 to 1")
+
+
+def _check_positive(name: str, value: float) -> None:
+    _check(math.isfinite(value) and value > 0, name, value, "a number above 0")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the pictures and boxes are, and how they reach the network."""
+
+    __pydantic_config__: ClassVar[pydantic.ConfigDict] = pydantic.ConfigDict(extra="forbid")
+
+    format: Literal["auto", "voc"] = "auto"
+    """Layout of the data set; `auto` looks at the folder."""
+    root: str = ""
+    """Folder of the data set."""
+    train_split: str = "train"
+    """Split to train on: the name of a list in ImageSets/Main."""
+    val_split: str = "val"
+    """Split for the validation loss; `none` for no validation."""
+    test_split: str = "test"
+    """Split to evaluate on after training; `none` for no evaluation."""
+    classes: tuple[str, ...] = ()
+    """Class names in the order of their ids, from 1; when not given, those found in the data."""
+    short_side: int = 600
+    """Pictures are resized so that their shorter side has this many pixels ..."""
+    long_side: int = 1000
+    """... unless their longer side would then exceed this many."""
+    horizontal_flip: float = 0.5
+    """Probability with which a training picture is mirrored left to right."""
+    draw_seed: int | None = None
+    """Draw the quickstart's data set with this seed into `root` first (reused when it is there)."""
+
+    def __post_init__(self) -> None:
+        _check_positive("data.short_side", self.short_side)
+        _check(
+            self.long_side >= self.short_side,
+            "data.long_side",
+            self.long_side,
+            f"at least data.short_side, which is {self.short_side}",
+        )
+        _check_probability("data.horizontal_flip", self.horizontal_flip)
+        _check(
+            len(set(self.classes)) == len(self.classes),
+            "data.classes",
+            self.classes,
+            "every class name once",
+        )
+        for reserved in ("background", "__background__"):
+            _check(
+                reserved not in self.classes,
+                "data.classes",
+                self.classes,
+                "object classes only: class 0, the background, is added by the model",
+            )
+        _check(
+            self.train_split != NONE_SPLIT, "data.train_split", self.train_split, "a split's name"
+        )
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network: what is saved with the weights and cannot change after training.
+
+    The defaults are the paper's; the backbone's name fixes the widths of trunk, RPN and head.
+    """
+
+    __pydantic_config__: ClassVar[pydantic.ConfigDict] = pydantic.ConfigDict(extra="forbid")
+
+    backbone: Literal["vgg16", "vgg16_quarter"] = "vgg16"
+    """`vgg16` is the slides' network; `vgg16_quarter` its layer plan at a quarter of the width with
+    batch normalisation, for small machines and small pictures."""
+    backbone_weights: str = "imagenet"
+    """`imagenet` (the keras.applications file, downloaded once), `none`, or the PATH of such a
+    file, with or without its top."""
+    anchor_sizes: tuple[float, ...] = (128.0, 256.0, 512.0)
+    """Square roots of the anchors' areas, in pixels of the network's input."""
+    aspect_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    """Height / width of the anchors."""
+    roi_op: Literal["crop_and_resize", "roi_pool", "roi_align", "roi_align_aligned"] = (
+        "crop_and_resize"
+    )
+    """RoI pooling operator; `crop_and_resize` samples 14 x 14 and max-pools 2 x 2."""
+    dropout: float = 0.0
+    """Dropout rate after each of the two FC layers."""
+    rpn_pre_nms_top_k: int = 6000
+    """Proposals kept before NMS in inference."""
+    rpn_post_nms_top_k: int = 300
+    """Proposals kept after NMS in inference."""
+    rpn_nms_iou: float = 0.7
+    """IoU above which the RPN's NMS drops the proposal with the lower score."""
+    rpn_min_size: float = 16.0
+    """Shortest side of a proposal, in pixels of the network's input."""
+    box_std: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
+    """The detector's box targets (dy, dx, dh, dw) are divided by these."""
+    score_threshold: float = 0.05
+    """Detections below this score are dropped."""
+    nms_iou: float = 0.3
+    """IoU above which the NMS of one class drops the detection with the lower score."""
+    max_detections: int = 100
+    """Detections kept per picture."""
+
+    def __post_init__(self) -> None:
+        for name in ("anchor_sizes", "aspect_ratios", "box_std"):
+            values = getattr(self, name)
+            _check(len(values) > 0, f"model.{name}", values, "at least one number")
+            for value in values:
+                _check_positive(f"model.{name}", value)
+        for name in ("rpn_nms_iou", "score_threshold", "nms_iou"):
+            _check_probability(f"model.{name}", getattr(self, name))
+        _check(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "from 0 to below 1")
+        for name in ("rpn_pre_nms_top_k", "rpn_post_nms_top_k", "max_detections"):
+            _check_positive(f"model.{name}", getattr(self, name))
+        _check(self.rpn_min_size >= 0, "model.rpn_min_size", self.rpn_min_size, "0 or more")
+        _check(self.backbone_weights != "", "model.backbone_weights", "", "imagenet, none or a PATH")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How the network is trained; the defaults are the paper's and its reference code's."""
+
+    __pydantic_config__: ClassVar[pydantic.ConfigDict] = pydantic.ConfigDict(extra="forbid")
+
+    steps: int = 70_000
+    """Optimiser steps in all."""
+    batch_size: int = 1
+    """Pictures a step."""
+    learning_rate: float = 1e-3
+    """Learning rate after the warm-up."""
+    warmup_steps: int = 0
+    """Steps over which the rate grows linearly from nearly 0."""
+    decay_steps: tuple[int, ...] = (50_000,)
+    """Steps at which the rate is multiplied by `decay_factor`."""
+    decay_factor: float = 0.1
+    """What the rate is multiplied by at each of `decay_steps`."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    weight_decay: float = 5e-4
+    """L2 on kernels (not on biases nor normalisation), coupled: its gradient goes through the
+    momentum, as in Caffe."""
+    clip_norm: float = 0.0
+    """Clip the gradients to this global norm; 0 for no clipping."""
+    seed: int = 0
+    """Seed of the weights, the order of pictures, the augmentation and the sampling."""
+    frozen_layers: tuple[str, ...] = ("block1", "block2")
+    """Backbone layers whose name starts so are not trained."""
+    rpn_positive_iou: float = 0.7
+    """An anchor whose IoU with a ground-truth box reaches this is an object."""
+    rpn_negative_iou: float = 0.3
+    """An anchor whose IoUs all stay below this is background."""
+    rpn_batch_size: int = 256
+    """Anchors sampled per picture for the RPN's losses."""
+    rpn_positive_fraction: float = 0.5
+    """Share of objects among them, at most."""
+    ignore_border_anchors: bool = True
+    """Leave anchors that cross the picture's border out of the RPN's losses."""
+    rpn_pre_nms_top_k: int = 12_000
+    """Proposals kept before NMS in training."""
+    rpn_post_nms_top_k: int = 2_000
+    """Proposals kept after NMS in training."""
+    roi_batch_size: int = 128
+    """RoIs sampled per picture for the detector's losses."""
+    roi_positive_fraction: float = 0.25
+    """Share of objects among them, at most."""
+    roi_positive_iou: float = 0.5
+    """A proposal whose largest IoU reaches this is an object of that box's class."""
+    roi_background_iou: float = 0.0
+    """Background proposals are taken from this IoU up first (the paper's 0.1 is in `voc07`)."""
+    rpn_box_sigma: float = 3.0
+    """Smooth-L1 sigma of the RPN's box loss."""
+    roi_box_sigma: float = 1.0
+    """Smooth-L1 sigma of the detector's box loss."""
+    validate_every: int = 500
+    """Steps between two computations of the validation loss."""
+    checkpoint_every: int = 500
+    """Steps between two checkpoints."""
+    keep_checkpoints: int = 2
+    """How many of the latest checkpoints are kept."""
+    log_every: int = 10
+    """Steps between two lines of metrics.jsonl."""
+
+    def __post_init__(self) -> None:
+        for name in (
+            "steps",
+            "batch_size",
+            "learning_rate",
+            "decay_factor",
+            "rpn_batch_size",
+            "rpn_pre_nms_top_k",
+            "rpn_post_nms_top_k",
+            "roi_batch_size",
+            "rpn_box_sigma",
+            "roi_box_sigma",
+            "validate_every",
+            "checkpoint_every",
+            "keep_checkpoints",
+            "log_every",
+        ):
+            _check_positive(f"train.{name}", getattr(self, name))
+        for name in (
+            "rpn_positive_iou",
+            "rpn_negative_iou",
+            "rpn_positive_fraction",
+            "roi_positive_fraction",
+            "roi_positive_iou",
+            "roi_background_iou",
+        ):
+            _check_probability(f"train.{name}", getattr(self, name))
+        _check(0.0 <= self.momentum < 1.0, "train.momentum", self.momentum, "from 0 to below 1")
+        for name in ("weight_decay", "clip_norm", "warmup_steps", "seed"):
+            value = getattr(self, name)
+            _check(math.isfinite(value) and value >= 0, f"train.{name}", value, "0 or more")
+        _check(
+            self.rpn_negative_iou <= self.rpn_positive_iou,
+            "train.rpn_negative_iou",
+            self.rpn_negative_iou,
+            f"at most train.rpn_positive_iou, which is {self.rpn_positive_iou}",
+        )
+        _check(
+            self.roi_background_iou < self.roi_positive_iou,
+            "train.roi_background_iou",
+            self.roi_background_iou,
+            f"below train.roi_positive_iou, which is {self.roi_positive_iou}",
+        )
+        _check(
+            list(self.decay_steps) == sorted(set(self.decay_steps)),
+            "train.decay_steps",
+            self.decay_steps,
+            "steps in rising order, each once",
+        )
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run: its data, its model, its training, and where the results go."""
+
+    __pydantic_config__: ClassVar[pydantic.ConfigDict] = pydantic.ConfigDict(extra="forbid")
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    output: str = ""
+    """Folder of the run; `runs/PRESET` when not given."""
+    export_dir: str = ""
+    """Folder of the SavedModel's versions; `saved_models/PRESET` when not given."""
+
+
+def save_config(config: Config, path: Path) -> None:
+    """Write a configuration as JSON, one field a line."""
+    path.write_text(config_to_json(config), encoding="utf-8")
+
+
+def config_to_json(config: Config) -> str:
+    """Turn a configuration into JSON text, one field a line."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+
+
+def load_config(path: Path) -> Config:
+    """Read a configuration that `save_config` wrote.
+
+    Raises:
+        ConfigError: the file is missing, is not JSON, or has a field that is unknown or wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from None
+    try:
+        return pydantic.TypeAdapter(Config).validate_json(text)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ConfigError(
+            f"{path}: {name}: {first['msg']}. Expected a config.json as training writes it."
+        ) from None
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """List a configuration's fields by their option names: `train.batch-size` -> 8."""
+    values: dict[str, Any] = {}
+    for item in dataclasses.fields(config):
+        value, name = getattr(config, item.name), prefix + item.name.replace("_", "-")
+        values.update(
+            flatten(value, f"{name}.") if dataclasses.is_dataclass(value) else {name: value}
+        )
+    return values

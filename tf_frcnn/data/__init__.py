@@ -1,0 +1,133 @@
+"""Data sets: pictures with boxes, from any of the known formats, as `Example`s.
+
+A format is one reader file and one line in `DATASETS` (and its name in `DataConfig.format`).
+Nothing here imports TensorFlow, so that evaluation can use it.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tf_frcnn.config import NONE_SPLIT, DataConfig
+from tf_frcnn.data import voc
+from tf_frcnn.data.example import Dataset
+from tf_frcnn.errors import ConfigError, DataError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DatasetFormat:
+    """What a reader offers; all of it are module-level functions of its file.
+
+    Attributes:
+        layout: what such a data set looks like on disk, for messages.
+        detect: tells whether a folder looks like this format; wrong or missing folders are False.
+        explain_missing_split: (root, split) -> what is there instead, or "" where the split is
+            there.
+        read: (root, splits, class_names, seed) -> one `Dataset` a split, all with the same
+            classes; those found in the splits, sorted, where no class names are given.
+    """
+
+    layout: str
+    detect: Callable[[Path], bool]
+    explain_missing_split: Callable[[Path, str], str]
+    read: Callable[[Path, tuple[str, ...], tuple[str, ...], int], dict[str, Dataset]]
+
+
+DATASETS = {
+    "voc": DatasetFormat(voc.LAYOUT, voc.detect_voc, voc.explain_missing_voc_split, voc.read_voc),
+}
+
+
+def read_datasets(config: DataConfig, seed: int) -> dict[str, Dataset]:
+    """Read the splits that a configuration names.
+
+    Args:
+        config: root, format, splits and classes; what is not given is detected and logged.
+        seed: divides the pictures where the data set has no splits of its own.
+
+    Returns:
+        {"train": ..., "val": ..., "test": ...}, without the keys of splits that are "none". All
+        have the same class names: the given ones or those found in these splits, sorted.
+
+    Raises:
+        ConfigError: no root was given.
+        DataError: the folder, a split, an annotation, a picture or a class is missing or wrong.
+    """
+    splits = {"train": config.train_split, "val": config.val_split, "test": config.test_split}
+    splits = {role: split for role, split in splits.items() if split != NONE_SPLIT}
+    root, dataset_format = _find_format(config)
+    for role, split in splits.items():
+        if problem := dataset_format.explain_missing_split(root, split):
+            way_out = f" Or go without: `--data.{role}-split none`." if role != "train" else ""
+            raise DataError(f"--data.{role}-split {split}: {problem}{way_out}")
+    datasets = dataset_format.read(root, tuple(splits.values()), config.classes, seed)
+    if not config.classes:
+        names = datasets[config.train_split].class_names
+        logger.info("%s: %d classes found: %s", root, len(names), ", ".join(names))
+    for role, split in splits.items():
+        _log_counts(role, datasets[split])
+    return {role: datasets[split] for role, split in splits.items()}
+
+
+def read_dataset(
+    config: DataConfig, split: str, class_names: tuple[str, ...], seed: int
+) -> Dataset:
+    """Read one split with the classes of a trained model.
+
+    Args:
+        config: root and format; its splits and classes are not looked at.
+        split: name of the split.
+        class_names: names of classes 1..N; a box of another class is a fault.
+        seed: as in training, where the data set has no splits of its own.
+
+    Raises:
+        ConfigError: no root was given.
+        DataError: the folder, the split, an annotation, a picture or a class is missing or wrong.
+    """
+    root, dataset_format = _find_format(config)
+    dataset = dataset_format.read(root, (split,), class_names, seed)[split]
+    _log_counts(split, dataset)
+    return dataset
+
+
+def _find_format(config: DataConfig) -> tuple[Path, DatasetFormat]:
+    """Find the data set's folder and its format, by its name or by looking at the folder."""
+    if not config.root:
+        raise ConfigError("data.root is empty. Expected a data set's folder: `--data.root DIR`.")
+    root = Path(config.root).expanduser()
+    if config.format != "auto":
+        return root, DATASETS[config.format]
+    for name, dataset_format in DATASETS.items():
+        if dataset_format.detect(root):
+            logger.info("%s: format %s detected", root, name)
+            return root, dataset_format
+    layouts = "; ".join(dataset_format.layout for dataset_format in DATASETS.values())
+    raise DataError(
+        f"{root}: no data set found: {voc.describe_folder(root)}. Expected {layouts}. "
+        f"Give the right folder with `--data.root DIR`{_suggest_folder(root)}."
+    )
+
+
+def _suggest_folder(root: Path) -> str:
+    """Name the sub-folders that are data sets, as VOC2007 is in VOCdevkit."""
+    if not root.is_dir():
+        return ""
+    inside = [
+        str(path)
+        for path in sorted(root.iterdir())
+        if any(dataset_format.detect(path) for dataset_format in DATASETS.values())
+    ]
+    return f", perhaps {' or '.join(inside[:5])}" if inside else ""
+
+
+def _log_counts(role: str, dataset: Dataset) -> None:
+    logger.info(
+        "%s: %d pictures, %d boxes (split %s)",
+        role,
+        len(dataset.examples),
+        sum(len(example.boxes) for example in dataset.examples),
+        dataset.split,
+    )

@@ -1,0 +1,225 @@
+"""The quickstart's data set: drawn pictures of cats, dogs and ducks, in Pascal VOC's layout.
+
+It stands in for a folder of one's own: small, free, different for every seed, the same for the
+same seed, and with boxes that are right to the pixel because they come from the drawn shapes.
+Picture k of a split depends on the seed, the split and k only. No TensorFlow here.
+"""
+
+import io
+import json
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from xml.etree import ElementTree
+
+import numpy as np
+
+from tf_frcnn.data.drawn.animals import CLASS_NAMES
+from tf_frcnn.data.drawn.picture import IMAGE_SIZE, Drawing, draw_scene
+from tf_frcnn.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+RECIPE = 1  # raised whenever the same seed would give other pictures
+SPLITS = ("train", "val", "test")
+DEFAULT_COUNTS: Mapping[str, int] = MappingProxyType({"train": 1200, "val": 100, "test": 100})
+
+_JPEG_QUALITY = 90
+_SOURCE = "tf_frcnn drawings"
+_README = """\
+Drawn pictures of {classes}, in the layout of Pascal VOC.
+A folder of your own that looks like this one can be trained on in the same way.
+
+JPEGImages/NAME.jpg          the pictures
+Annotations/NAME.xml         one file for each picture: its size and its objects; each object has a
+                             class name and a box of pixels, counted from 1: xmin and ymin are the
+                             first column and row of the object, xmax and ymax the last ones.
+                             A picture without objects has a file without <object>.
+ImageSets/Main/train.txt     the NAMEs of the pictures to train on, one a line; val.txt names those
+                             for validation, test.txt those for the evaluation
+recipe.json                  which version of the drawings this is, its seed and its numbers of
+                             pictures; a folder of your own needs neither it nor this file
+"""
+
+
+def draw_picture(seed: int, split: str, index: int) -> Drawing:
+    """Draw picture `index` of a split; it depends on nothing but these three.
+
+    Args:
+        seed: seed of the data set, 0 or more.
+        split: one of `SPLITS`.
+        index: number of the picture in its split, from 0.
+
+    Returns:
+        The picture with its boxes and class names.
+
+    Raises:
+        DataError: the split is none of `SPLITS`, or a number is negative.
+    """
+    if split not in SPLITS:
+        raise DataError(f"split {split!r} of the drawings: expected one of {', '.join(SPLITS)}.")
+    if seed < 0 or index < 0:
+        raise DataError(f"drawings: seed {seed}, picture {index}: expected 0 or more of both.")
+    return draw_scene(np.random.default_rng([seed, SPLITS.index(split), index]))
+
+
+def ensure_drawings(root: Path, seed: int, counts: Mapping[str, int] = DEFAULT_COUNTS) -> bool:
+    """Draw the data set into `root`, unless it is there already.
+
+    A folder that is there but is not this data set is moved aside, to `NAME.bak-DATE-TIME`, and
+    never overwritten. The pictures are drawn into a folder beside `root` that gets its name when it
+    is complete, so a half-drawn data set is never taken for a whole one.
+
+    Args:
+        root: folder of the data set; its parents are made.
+        seed: seed of the pictures, 0 or more.
+        counts: number of pictures of each split; a split that is not named gets an empty list.
+
+    Returns:
+        True when the data set was drawn now, False when one of the same recipe, seed and counts
+        was there.
+
+    Raises:
+        DataError: a seed or count that cannot be, or a place that cannot be written to.
+    """
+    _check_request(seed, counts)
+    counts = {split: counts.get(split, 0) for split in SPLITS}
+    place = root.resolve()  # a link stays one: the data set comes to where it points
+    try:
+        if _is_complete(place, seed, counts):
+            logger.info("%s: the drawings of seed %d are there", root, seed)
+            return False
+        place.parent.mkdir(parents=True, exist_ok=True)
+        workshop = Path(tempfile.mkdtemp(prefix=f".{place.name}.drawing-", dir=place.parent))
+        try:
+            # One level down: mkdtemp's own folder could be read by nobody else.
+            _write_dataset(workshop / place.name, seed, counts)
+            if _is_complete(place, seed, counts):  # another process was faster
+                return False
+            _move_aside(place)
+            (workshop / place.name).rename(place)
+        finally:
+            shutil.rmtree(workshop, ignore_errors=True)
+    except OSError as error:
+        raise DataError(
+            f"{root}: the drawings cannot be put there ({error.strerror or error}). Expected a "
+            "place that can be written to, with some 25 MB free: mend that, or choose another "
+            "folder with --data.root."
+        ) from error
+    return True
+
+
+def _check_request(seed: int, counts: Mapping[str, int]) -> None:
+    """Raise a `DataError` for a seed or counts from which no data set can be drawn."""
+    if seed < 0:
+        raise DataError(f"seed {seed} of the drawings: expected 0 or more.")
+    for split, count in counts.items():
+        if split not in SPLITS or count < 0:
+            raise DataError(
+                f"counts of the drawings: {split!r}: {count}: expected the splits "
+                f"{', '.join(SPLITS)} with 0 or more pictures each."
+            )
+
+
+def _recipe(seed: int, counts: Mapping[str, int]) -> dict[str, object]:
+    """Return what the pictures depend on, as recipe.json holds it."""
+    return {"recipe": RECIPE, "seed": seed, "counts": dict(counts)}
+
+
+def _is_complete(place: Path, seed: int, counts: Mapping[str, int]) -> bool:
+    """Tell whether this very data set is there, with all the files that its lists name."""
+    try:
+        if json.loads((place / "recipe.json").read_text(encoding="utf-8")) != _recipe(seed, counts):
+            return False
+        for split, names in _names(counts).items():
+            listed = (place / "ImageSets" / "Main" / f"{split}.txt").read_text(encoding="utf-8")
+            if listed.split() != names:
+                return False
+            if not all(file.is_file() for name in names for file in _files(place, name)):
+                return False
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: no JSON, no UTF-8
+        return False
+    return True
+
+
+def _move_aside(place: Path) -> None:
+    """Give way to the new data set: rename what is at `place`, whatever it is."""
+    if not place.exists():
+        return
+    if place.is_dir() and not any(place.iterdir()):
+        place.rmdir()
+        return
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    backup, number = place.with_name(f"{place.name}.bak-{stamp}"), 1
+    while backup.exists():
+        number += 1
+        backup = place.with_name(f"{place.name}.bak-{stamp}-{number}")
+    place.rename(backup)
+    logger.warning("%s: held something other than these drawings; moved to %s", place, backup)
+
+
+def _names(counts: Mapping[str, int]) -> dict[str, list[str]]:
+    """List the names of each split's pictures, numbered through all splits from 000001."""
+    names, first = {}, 1
+    for split in SPLITS:
+        names[split] = [f"{number:06d}" for number in range(first, first + counts[split])]
+        first += counts[split]
+    return names
+
+
+def _files(root: Path, name: str) -> tuple[Path, Path]:
+    """Return where the picture and the annotation of this name are."""
+    return root / "JPEGImages" / f"{name}.jpg", root / "Annotations" / f"{name}.xml"
+
+
+def _write_dataset(root: Path, seed: int, counts: Mapping[str, int]) -> None:
+    """Draw all pictures and write the whole data set into `root`, which is not there yet."""
+    logger.info("drawing %d pictures of %s", sum(counts.values()), ", ".join(CLASS_NAMES))
+    for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (root / folder).mkdir(parents=True)
+    for split, listed in _names(counts).items():
+        for index, name in enumerate(listed):
+            drawing = draw_picture(seed, split, index)
+            picture_path, annotation_path = _files(root, name)
+            encoded = io.BytesIO()  # Pillow's own writing hides the reason when it fails
+            drawing.image.save(encoded, "JPEG", quality=_JPEG_QUALITY)
+            picture_path.write_bytes(encoded.getvalue())
+            annotation_path.write_bytes(_annotation(drawing, picture_path.name))
+        lines = "".join(f"{name}\n" for name in listed)
+        (root / "ImageSets" / "Main" / f"{split}.txt").write_bytes(lines.encode())
+    (root / "README.txt").write_bytes(_README.format(classes=", ".join(CLASS_NAMES)).encode())
+    (root / "recipe.json").write_bytes(
+        (json.dumps(_recipe(seed, counts), indent=2) + "\n").encode()
+    )
+
+
+def _annotation(drawing: Drawing, filename: str) -> bytes:
+    """Write a drawing's boxes as VOC does: 1-based pixels, the last row and column included.
+
+    Half-open 0-based [ymin, xmin, ymax, xmax] becomes ymin + 1, xmin + 1, ymax, xmax.
+    """
+    height, width = IMAGE_SIZE
+    root = ElementTree.Element("annotation")
+    _add(root, folder="JPEGImages", filename=filename)
+    _add(ElementTree.SubElement(root, "source"), database=_SOURCE)
+    _add(ElementTree.SubElement(root, "size"), width=width, height=height, depth=3)
+    _add(root, segmented=0)
+    objects = zip(drawing.classes, drawing.truncated, drawing.boxes, strict=True)
+    for name, truncated, box in objects:
+        item = ElementTree.SubElement(root, "object")
+        _add(item, name=name, pose="Unspecified", truncated=int(truncated), difficult=0)
+        ymin, xmin, ymax, xmax = (int(value) for value in box)
+        edges = ElementTree.SubElement(item, "bndbox")
+        _add(edges, xmin=xmin + 1, ymin=ymin + 1, xmax=xmax, ymax=ymax)
+    ElementTree.indent(root, space="\t")
+    return ElementTree.tostring(root, encoding="utf-8") + b"\n"
+
+
+def _add(parent: ElementTree.Element, **fields: object) -> None:
+    """Append one child with a text for each field, in the order given."""
+    for name, value in fields.items():
+        ElementTree.SubElement(parent, name).text = str(value)

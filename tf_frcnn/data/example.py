@@ -1,0 +1,48 @@
+"""The contract between data-set readers and everything that uses pictures with boxes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One picture with its boxes, as a reader gives it.
+
+    Attributes:
+        image_id: name of the picture, unique in its split.
+        image_path: file of the picture.
+        image_size: (height, width) of the stored pixels.
+        boxes: [G, 4] float32 yxyx boxes in pixels of the stored picture, half-open.
+        classes: [G] int32 class ids, from 1.
+        difficult: [G] bool; left out of training, ignored (not removed) in VOC evaluation.
+        crowd: [G] bool; COCO's crowd regions, treated as difficult outside COCO evaluation.
+        source: where the boxes came from, for messages: the annotation file.
+    """
+
+    image_id: str
+    image_path: Path
+    image_size: tuple[int, int]
+    boxes: np.ndarray
+    classes: np.ndarray
+    difficult: np.ndarray
+    crowd: np.ndarray
+    source: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One split of a data set.
+
+    Attributes:
+        split: name of the split.
+        class_names: names of classes 1..N, in the order of their ids.
+        examples: the pictures, in the order of the split's list.
+        num_clipped: boxes that were partly outside of their picture and were clipped.
+    """
+
+    split: str
+    class_names: tuple[str, ...]
+    examples: tuple[Example, ...]
+    num_clipped: int = 0

@@ -1,0 +1,87 @@
+"""What a command checks and says first: backend, devices, versions, seed."""
+
+import json
+import logging
+import os
+import platform
+import random
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.logging import RichHandler
+
+from tf_frcnn.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+def set_up_logging() -> None:
+    """Send the package's log to the terminal: a plain line each, in colour where there is one."""
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    if sys.stderr.isatty():
+        handler = RichHandler(console=Console(stderr=True), show_path=False, show_level=False)
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    package = logging.getLogger("tf_frcnn")
+    package.handlers[:] = [handler]
+    package.setLevel(logging.INFO)
+    package.propagate = False
+
+
+def check_backend() -> None:
+    """Make sure that Keras will run on TensorFlow, before it is imported.
+
+    Raises:
+        UserError: KERAS_BACKEND or Keras' own configuration file names another backend.
+    """
+    source, backend = "KERAS_BACKEND", os.environ.get("KERAS_BACKEND")
+    home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
+    if not backend:
+        source, backend = str(home / "keras.json"), _configured_backend(home / "keras.json")
+    if backend not in (None, "tensorflow"):
+        raise UserError(
+            f"{source} sets the Keras backend to {backend!r}: this detector runs on 'tensorflow' "
+            "only. Set KERAS_BACKEND=tensorflow and try again."
+        )
+
+
+def _configured_backend(path: Path) -> str | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8")).get("backend")
+    except (OSError, ValueError):  # Keras makes the file anew then
+        return None
+
+
+def set_up_tensorflow(seed: int) -> None:
+    """Turn on GPU memory growth, seed all generators, and log device, versions and seed.
+
+    Args:
+        seed: of Python's, NumPy's and TensorFlow's generators; weights are drawn from it.
+    """
+    import keras
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:  # else TensorFlow takes all of the memory at once
+        tf.config.experimental.set_memory_growth(gpu, True)
+    random.seed(seed)
+    np.random.seed(seed)
+    tf.random.set_seed(seed)
+    keras.utils.set_random_seed(seed)
+    names = [tf.config.experimental.get_device_details(gpu).get("device_name", "") for gpu in gpus]
+    logger.info(
+        "device: %s",
+        ", ".join(names) if gpus else f"CPU, {os.cpu_count()} cores, {platform.machine()}",
+    )
+    logger.info(
+        "versions: tf_frcnn %s, TensorFlow %s, Keras %s, NumPy %s, Python %s",
+        metadata.version("tf_frcnn"),
+        tf.__version__,
+        keras.__version__,
+        np.__version__,
+        platform.python_version(),
+    )
+    logger.info("seed: %d", seed)

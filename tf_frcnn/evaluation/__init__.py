@@ -1,0 +1,1 @@
+"""Figures for detections: NumPy and pycocotools only, whatever made the detections."""

@@ -1,0 +1,187 @@
+"""Average precision by the rules of the Pascal VOC devkit (`VOCevaldet.m`, `VOCap.m`).
+
+Everingham et al., "The Pascal Visual Object Classes (VOC) Challenge", IJCV 2010, section 4.2.
+Detections of one class claim ground-truth boxes greedily, by falling score; a second detection of
+the same object is a false positive. Boxes marked difficult (and COCO's crowd regions) are ignored,
+not removed: whoever finds one is neither rewarded nor punished.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tf_frcnn.data.example import Dataset, Example
+from tf_frcnn.evaluation.detections import Detections, align_detections
+
+MIN_IOU = 0.5
+
+# Steps of 0.1 as published implementations compute them: 3 * 0.1 is a hair above 0.3, so a recall
+# of exactly 3 / 10 does not reach that level. Rounded properly, our figures would not equal theirs.
+_RECALL_LEVELS = np.arange(11) * 0.1
+
+# What becomes of a detection.
+_FALSE_POSITIVE, _TRUE_POSITIVE, _IGNORED = 0, 1, 2
+
+
+@dataclass(frozen=True, eq=False)
+class PrecisionRecall:
+    """The precision-recall curve of one class: one point a detection, by falling score.
+
+    Attributes:
+        scores: [P] float64, falling; detections of ignored boxes are left out.
+        precision: [P] float64, share of true positives among the detections so far.
+        recall: [P] float64, share of the boxes found so far; 0 where the class has no boxes.
+        num_boxes: ground-truth boxes that are neither difficult nor crowd.
+    """
+
+    scores: np.ndarray
+    precision: np.ndarray
+    recall: np.ndarray
+    num_boxes: int
+
+
+def pairwise_iou(boxes_a: np.ndarray, boxes_b: np.ndarray) -> np.ndarray:
+    """Compute the IoU of every box in `boxes_a` with every box in `boxes_b`.
+
+    The devkit takes corners as the first and the last pixel of a box and measures
+    `last - first + 1`. Here boxes are half-open, the far corner lying one past the last pixel, so
+    that `ymax - ymin` is the same number.
+
+    Args:
+        boxes_a: [N, 4] yxyx boxes.
+        boxes_b: [M, 4] yxyx boxes in the same frame.
+
+    Returns:
+        [N, M] float64 in [0, 1]; 0 where both boxes are empty.
+    """
+    a = boxes_a.astype(np.float64)[:, None, :]  # [N, 1, 4]
+    b = boxes_b.astype(np.float64)[None, :, :]  # [1, M, 4]
+    overlap = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    intersection = np.prod(np.maximum(overlap, 0.0), axis=-1)  # [N, M]
+    union = _area(a) + _area(b) - intersection
+    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+
+
+def _area(boxes: np.ndarray) -> np.ndarray:
+    """Compute the areas [...] of boxes [..., 4]; an inverted box has none."""
+    return np.prod(np.maximum(boxes[..., 2:] - boxes[..., :2], 0.0), axis=-1)
+
+
+def precision_recall(
+    dataset: Dataset, detections: Sequence[Detections], class_id: int, min_iou: float = MIN_IOU
+) -> PrecisionRecall:
+    """Match the detections of one class with its boxes, over all pictures.
+
+    Args:
+        dataset: the pictures with their ground truth.
+        detections: at most one record a picture; the order of the records plays no part.
+        class_id: the class, from 1.
+        min_iou: IoU at which a detection has found a box.
+
+    Returns:
+        The curve; without points where nothing was detected. Equal scores keep the order of the
+        data set's pictures, and in a picture that of its detections.
+
+    Raises:
+        DataError: the detections do not belong to the data set.
+    """
+    num_boxes = 0
+    scores, outcomes = [np.zeros(0)], [np.zeros(0, np.int64)]
+    for example, found in zip(dataset.examples, align_detections(dataset, detections), strict=True):
+        num_boxes += int(np.sum((example.classes == class_id) & ~_ignored(example)))
+        picture_scores, picture_outcomes = _match_picture(example, found, class_id, min_iou)
+        scores.append(picture_scores)
+        outcomes.append(picture_outcomes)
+    return _curve(np.concatenate(scores), np.concatenate(outcomes), num_boxes)
+
+
+def _ignored(example: Example) -> np.ndarray:
+    """Tell which boxes [G] of a picture count neither for nor against a detector."""
+    return example.difficult | example.crowd
+
+
+def _match_picture(
+    example: Example, found: Detections, class_id: int, min_iou: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Let the detections of one picture claim its boxes, by falling score.
+
+    Matching picture by picture is matching over all pictures: a detection competes only with
+    those of its own picture, whose order is the same in both.
+
+    Returns:
+        Scores [D'] float64 and outcomes [D'] of the detections of this class, by falling score.
+    """
+    of_class = np.flatnonzero(found.classes == class_id)
+    order = of_class[np.argsort(-found.scores[of_class], kind="stable")]
+    scores = found.scores[order].astype(np.float64)
+    outcomes = np.full(len(order), _FALSE_POSITIVE)
+    truth = example.classes == class_id
+    if not len(order) or not truth.any():
+        return scores, outcomes
+    ignored, claimed = _ignored(example)[truth], np.zeros(int(truth.sum()), bool)
+    iou = pairwise_iou(found.boxes[order], example.boxes[truth])  # [D', G']
+    # The devkit knows one candidate, the box with the largest IoU. If that is taken, the detection
+    # is a duplicate, even where another box would still be free.
+    for index, candidate in enumerate(iou.argmax(axis=1)):
+        if iou[index, candidate] < min_iou:
+            continue
+        if ignored[candidate]:
+            outcomes[index] = _IGNORED
+        elif not claimed[candidate]:
+            outcomes[index] = _TRUE_POSITIVE
+            claimed[candidate] = True
+    return scores, outcomes
+
+
+def _curve(scores: np.ndarray, outcomes: np.ndarray, num_boxes: int) -> PrecisionRecall:
+    """Count hits by falling score over all pictures and turn them into a curve."""
+    order = np.argsort(-scores, kind="stable")
+    order = order[outcomes[order] != _IGNORED]
+    hits = np.cumsum(outcomes[order] == _TRUE_POSITIVE)
+    return PrecisionRecall(
+        scores=scores[order],
+        precision=hits / np.arange(1, len(order) + 1),
+        recall=hits / max(num_boxes, 1),
+        num_boxes=num_boxes,
+    )
+
+
+def average_precision_11_point(curve: PrecisionRecall) -> float | None:
+    """Compute AP as VOC2007 did: the mean of 11 precisions.
+
+    They are the best ones reached at a recall of at least 0, 0.1, ..., 1.
+
+    Args:
+        curve: the curve of one class.
+
+    Returns:
+        A fraction, or None where the class has no boxes.
+    """
+    if curve.num_boxes == 0:
+        return None
+    best = [np.max(curve.precision, initial=0.0, where=curve.recall >= r) for r in _RECALL_LEVELS]
+    return float(np.mean(best))
+
+
+def average_precision_area(curve: PrecisionRecall) -> float | None:
+    """Compute AP as VOC2010 and later do: the area under the monotone envelope of the curve.
+
+    Args:
+        curve: the curve of one class.
+
+    Returns:
+        A fraction, or None where the class has no boxes.
+    """
+    if curve.num_boxes == 0:
+        return None
+    # The best precision at this recall or any higher one.
+    envelope = np.maximum.accumulate(curve.precision[::-1])[::-1]
+    widths = np.diff(curve.recall, prepend=0.0)
+    return float(np.sum(widths * envelope))
+
+
+def mean_average_precision(values: Iterable[float | None]) -> float | None:
+    """Average AP over the classes that have boxes; None where none has."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

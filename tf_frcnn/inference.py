@@ -1,0 +1,74 @@
+"""From pictures of any size to detections in their own pixels: what is evaluated and exported."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tf_frcnn.data.transforms import resize_images, resized_size, scale_boxes
+from tf_frcnn.model import FasterRCNN
+
+
+class PictureDetector:
+    """Wraps a detector in the resizing before it and the scaling back of boxes after it.
+
+    Args of `__init__`: `detector`; `class_names` of classes 1..N; `short_side` and `long_side` to
+    which pictures are resized, in pixels.
+    """
+
+    def __init__(
+        self,
+        detector: FasterRCNN,
+        class_names: Sequence[str],
+        short_side: int,
+        long_side: int,
+    ) -> None:
+        self.detector = detector
+        self.class_names = tuple(class_names)
+        self.short_side = short_side
+        self.long_side = long_side
+        self._detect_one = tf.function(
+            lambda image: self.detect(tf.expand_dims(image, 0)),
+            input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)],
+        )
+
+    def detect(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Detect in a batch of pictures of one size.
+
+        Args:
+            images: [B, H, W, 3] uint8 or float32 RGB, 0-255; any B, H, W.
+
+        Returns:
+            detection_boxes [B, D, 4] float32 yxyx boxes in pixels of `images`, detection_scores
+            [B, D] float32, detection_classes [B, D] int32 from 1, detection_names [B, D] string,
+            num_detections [B] int32; best first, padded with zeros and empty names.
+        """
+        from_size = tf.shape(images)[1:3]
+        size = resized_size(from_size, self.short_side, self.long_side)
+        batch = tf.shape(images)[0]
+        image_sizes = tf.tile(tf.expand_dims(tf.cast(size, tf.float32), 0), [batch, 1])
+        detections = dict(self.detector((resize_images(images, size), image_sizes)))
+        detections["detection_boxes"] = scale_boxes(
+            detections["detection_boxes"], size, from_size
+        )
+        names = tf.constant(["", *self.class_names])
+        detections["detection_names"] = tf.gather(names, detections["detection_classes"])
+        return detections
+
+    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Detect in one picture.
+
+        Args:
+            image: [H, W, 3] uint8 RGB.
+
+        Returns:
+            boxes [D, 4] float32 yxyx in pixels of the picture, scores [D] float32, classes [D]
+            int32 from 1; best first, D being the number found.
+        """
+        detections = self._detect_one(tf.constant(image))
+        count = int(detections["num_detections"][0])
+        boxes, scores, classes = (
+            detections[name][0, :count].numpy()
+            for name in ("detection_boxes", "detection_scores", "detection_classes")
+        )
+        return boxes, scores, classes

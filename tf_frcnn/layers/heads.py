@@ -1,0 +1,143 @@
+"""The two heads: the RPN's convolutions and the detector's fully connected layers."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tf_frcnn.layers.convolution import Conv3x3
+
+
+def _normal(stddev: float) -> keras.initializers.Initializer:
+    return keras.initializers.RandomNormal(stddev=stddev)
+
+
+@keras.saving.register_keras_serializable(package="tf_frcnn")
+class RPNHead(keras.layers.Layer):
+    """A 3 x 3 convolution, then two 1 x 1 convolutions (section 3.1; slides: RPN).
+
+    Inputs: features [B, h, w, C]. Returns objectness_logits [B, h * w * num_anchors, 2], the pair
+    (object, background) of each anchor, and anchor_deltas [B, h * w * num_anchors, 4]
+    (dy, dx, log dh, log dw). Anchors are innermost, in the order of `AnchorGenerator`: channel
+    2a + j of the classification layer is entry j of anchor a's pair. New layers start at N(0, 0.01).
+    """
+
+    def __init__(self, channels: int, num_anchors: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.channels = channels
+        self.num_anchors = num_anchors
+        self.conv = Conv3x3(
+            channels,
+            activation="relu",
+            kernel_initializer=_normal(0.01),
+            name="rpn_conv",
+        )
+        self.objectness = keras.layers.Conv2D(
+            2 * num_anchors, 1, kernel_initializer=_normal(0.01), name="rpn_objectness"
+        )
+        self.deltas = keras.layers.Conv2D(
+            4 * num_anchors, 1, kernel_initializer=_normal(0.01), name="rpn_deltas"
+        )
+
+    def build(self, input_shape: Any) -> None:
+        """Create the weights for `input_shape[-1]` channels."""
+        self.conv.build(input_shape)
+        hidden_shape = (*input_shape[:-1], self.channels)
+        self.objectness.build(hidden_shape)
+        self.deltas.build(hidden_shape)
+        super().build(input_shape)
+
+    def call(self, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """See the class."""
+        hidden = self.conv(features)
+        objectness_logits = tf.cast(self.objectness(hidden), tf.float32)  # [B, h, w, 2a]
+        anchor_deltas = tf.cast(self.deltas(hidden), tf.float32)  # [B, h, w, 4a]
+        batch = tf.shape(features)[0]
+        return (
+            tf.reshape(objectness_logits, [batch, -1, 2]),
+            tf.reshape(anchor_deltas, [batch, -1, 4]),
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of `__init__`."""
+        names = ("channels", "num_anchors")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+@keras.saving.register_keras_serializable(package="tf_frcnn")
+class BoxHead(keras.layers.Layer):
+    """Flatten, two fully connected layers, two branches (slides: detection network).
+
+    Inputs: roi_features [B, R, 7, 7, C]. Returns class_logits [B, R, 1 + N] and box_deltas
+    [B, R, 1 + N, 4] (dy, dx, log dh, log dw relative to the RoI, divided by the box coder's std);
+    class 0 is the background. The classifier starts at N(0, 0.01), the box branch at N(0, 0.001).
+
+    Args of `__init__`: `units` of both FC layers, `num_classes` N without the background, `dropout`
+    after each FC layer, `fc_stddev` of the FC layers' normal initialisation (0 for He's), `fc_bias`
+    their biases' start.
+    """
+
+    def __init__(
+        self,
+        units: int,
+        num_classes: int,
+        dropout: float = 0.0,
+        fc_stddev: float = 0.005,
+        fc_bias: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.units = units
+        self.num_classes = num_classes
+        self.dropout = dropout
+        self.fc_stddev = fc_stddev
+        self.fc_bias = fc_bias
+        self.fc1, self.fc2 = (
+            keras.layers.Dense(
+                units,
+                activation="relu",
+                kernel_initializer=_normal(fc_stddev) if fc_stddev > 0 else "he_normal",
+                bias_initializer=keras.initializers.Constant(fc_bias),
+                name=name,
+            )
+            for name in ("fc1", "fc2")
+        )
+        self.dropout1 = keras.layers.Dropout(dropout, name="dropout1")
+        self.dropout2 = keras.layers.Dropout(dropout, name="dropout2")
+        self.classes = keras.layers.Dense(
+            1 + num_classes, kernel_initializer=_normal(0.01), name="box_classes"
+        )
+        self.deltas = keras.layers.Dense(
+            4 * (1 + num_classes), kernel_initializer=_normal(0.001), name="box_deltas"
+        )
+
+    def build(self, input_shape: Any) -> None:
+        """Create the weights for RoI features of [height, width, channels] `input_shape[2:]`."""
+        height, width, channels = input_shape[2:]
+        self.flat_size = height * width * channels
+        self.fc1.build((None, self.flat_size))
+        self.fc2.build((None, self.units))
+        self.classes.build((None, self.units))
+        self.deltas.build((None, self.units))
+        super().build(input_shape)
+
+    def call(
+        self, roi_features: tf.Tensor, training: bool | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """See the class."""
+        batch, num_rois = tf.shape(roi_features)[0], roi_features.shape[1]
+        num_rois = tf.shape(roi_features)[1] if num_rois is None else num_rois
+        hidden = self.fc1(tf.reshape(roi_features, [-1, self.flat_size]))
+        hidden = self.dropout1(hidden, training=training)
+        hidden = self.dropout2(self.fc2(hidden), training=training)
+        class_logits = tf.cast(self.classes(hidden), tf.float32)
+        box_deltas = tf.cast(self.deltas(hidden), tf.float32)
+        return (
+            tf.reshape(class_logits, [batch, num_rois, 1 + self.num_classes]),
+            tf.reshape(box_deltas, [batch, num_rois, 1 + self.num_classes, 4]),
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments of `__init__`."""
+        names = ("units", "num_classes", "dropout", "fc_stddev", "fc_bias")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

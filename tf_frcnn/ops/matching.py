@@ -1,0 +1,39 @@
+"""Matching of anchors and proposals to ground-truth boxes by IoU (section 3.1.2)."""
+
+import tensorflow as tf
+
+
+def match_boxes(
+    iou: tf.Tensor, positive_iou: float, negative_iou: float
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Give every box the ground-truth box with which its IoU is largest, and a label.
+
+    Args:
+        iou: [B, A, G] float32 with G >= 1; 0 in the columns of padding, negative in the rows of
+            boxes that are to be ignored.
+        positive_iou: a largest IoU from here up makes the box an object.
+        negative_iou: a largest IoU below this makes it background.
+
+    Returns:
+        matched: [B, A] int32 index of the ground-truth box; the first of several that tie.
+        labels: [B, A] int32: 1 object, 0 background, -1 ignored.
+    """
+    best = tf.reduce_max(iou, axis=-1)
+    matched = tf.argmax(iou, axis=-1, output_type=tf.int32)
+    labels = tf.where(best >= positive_iou, 1, tf.where(best < negative_iou, 0, -1))
+    return matched, tf.where(best < 0.0, -1, labels)
+
+
+def best_of_each_object(iou: tf.Tensor) -> tf.Tensor:
+    """Tell which boxes are the best of some ground-truth box; ties are all kept.
+
+    Without them an object that no anchor reaches at the positive IoU would have no anchor at all.
+
+    Args:
+        iou: [B, A, G] float32 as in `match_boxes`.
+
+    Returns:
+        [B, A] bool.
+    """
+    best = tf.reduce_max(iou, axis=1, keepdims=True)  # [B, 1, G]
+    return tf.reduce_any((iou == best) & (best > 0.0), axis=-1)

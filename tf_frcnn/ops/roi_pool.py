@@ -1,0 +1,299 @@
+"""RoI pooling: from a feature map and boxes of any size to features of one size (Figure 2).
+
+Three published operators with the same first arguments, so that a layer picks one by its name in
+`ROI_OPS`. All of them compute in float32, whatever the type of the features, and give no gradient
+to the boxes.
+
+Letters: B images, R RoIs an image, h x w feature-map cells, C channels, S bins along a side.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import tensorflow as tf
+
+_MAX_LEVEL = 15  # windows of 2 ** 15 cells are longer than any feature map
+
+
+def crop_and_resize_pool(
+    features: tf.Tensor, boxes: tf.Tensor, stride: float, output_size: int = 7
+) -> tf.Tensor:
+    """Sample 2S x 2S points of every box bilinearly, then keep the maximum of every 2 x 2.
+
+    The points are the centres of 2S x 2S equal bins. `tf.image.crop_and_resize` wants the first
+    and the last of them, and puts cell k at position k, whereas the centre of cell k lies at
+    k + 0.5 in coordinates that start at the border of the map. So, in cells, with
+    bin = (y2 - y1) / 2S:
+
+        first point = y1 + 0.5 * bin - 0.5        last point = y2 - 0.5 * bin - 0.5
+
+    It also wants them divided by the position of the last cell, size - 1. Dividing y1 and y2
+    themselves samples half a cell too far down and right (tensorflow issue 26278).
+
+    Points up to half a cell inside the border lie before position 0, which `crop_and_resize`
+    reads as zero. The map is therefore framed by one copy of its outermost cells: a box at the
+    border reads these, and positions shift by one. Points beyond the frame stay zero.
+
+    Args:
+        features: [B, h, w, C] floating-point feature map.
+        boxes: [B, R, 4] float32 yxyx boxes in pixels of the network input. An empty (padding) box
+            samples one point S x S times.
+        stride: pixels of the network input per cell of the map.
+        output_size: S, bins along a side of the result.
+
+    Returns:
+        [B, R, S, S, C] of the features' type.
+    """
+    frame = [[0, 0], [1, 1], [1, 1], [0, 0]]
+    framed = tf.pad(tf.cast(features, tf.float32), frame, mode="SYMMETRIC")
+    cells = tf.stop_gradient(boxes) * (1.0 / stride)
+    top_left, bottom_right = tf.split(cells, 2, axis=-1)  # [B, R, 2] each
+    half_bin = 0.5 * (bottom_right - top_left) / (2 * output_size)
+    first = top_left + half_bin + 0.5  # - 0.5, + 1 for the frame
+    last = bottom_right - half_bin + 0.5
+    last_cell = tf.cast(tf.shape(framed)[1:3] - 1, tf.float32)
+    crops = tf.image.crop_and_resize(
+        framed,
+        tf.reshape(tf.concat([first / last_cell, last / last_cell], axis=-1), [-1, 4]),
+        tf.repeat(tf.range(_dimension(boxes, 0)), _dimension(boxes, 1)),
+        [2 * output_size, 2 * output_size],
+    )  # [B * R, 2S, 2S, C]
+    pooled = tf.nn.max_pool2d(crops, ksize=2, strides=2, padding="VALID")
+    return _as_roi_features(pooled, features, boxes, output_size)
+
+
+def roi_max_pool(
+    features: tf.Tensor, boxes: tf.Tensor, stride: float, output_size: int = 7
+) -> tf.Tensor:
+    """Keep the maximum of every bin of whole cells (Fast R-CNN section 2.1).
+
+    Equal to torchvision's `roi_pool` with spatial_scale = 1 / stride: corners are rounded to
+    cells, the last one included, so that a RoI has at least 1 x 1 cells; bins round outwards and
+    may share cells; a bin that the map does not meet is 0.
+
+    Bins differ in size, which calls for a sparse table: it holds the maxima of all windows of
+    2^i x 2^j cells, and every bin is the union of four such windows, one in each of its corners.
+    They may overlap, which does no harm to a maximum.
+
+    Where cells tie, one of them gets the whole gradient of the bin: the first of the four windows
+    (row by row) that holds the maximum, and in it the first cell, row by row. torchvision takes
+    the first cell of the whole bin.
+
+    Args:
+        features: [B, h, w, C] floating-point feature map.
+        boxes: [B, R, 4] float32 yxyx boxes in pixels of the network input. An empty (padding) box
+            counts as one cell.
+        stride: pixels of the network input per cell of the map.
+        output_size: S, bins along a side of the result.
+
+    Returns:
+        [B, R, S, S, C] of the features' type.
+    """
+    num_images, num_rows, num_cols = (_dimension(features, axis) for axis in range(3))
+    y1, x1, y2, x2 = tf.unstack(tf.stop_gradient(boxes) * (1.0 / stride), axis=-1)  # [B, R] each
+    top, bottom = _quantised_bins(y1, y2, output_size, num_rows)  # [B, R, S] each
+    left, right = _quantised_bins(x1, x2, output_size, num_cols)
+    row_level, col_level = _floor_log2(bottom - top), _floor_log2(right - left)
+
+    table = _doubled_windows(tf.cast(features, tf.float32), tf.reduce_max(col_level))
+    # [row levels, col levels, B, h, w, C]
+    table = _doubled_windows(table, tf.reduce_max(row_level))
+    flat_table = tf.reshape(table, [-1, _dimension(features, 3)])
+    image = tf.reshape(tf.range(num_images), [-1, 1, 1, 1])
+    level = _outer(row_level * tf.shape(table)[1], col_level, tf.add)  # [B, R, S, S]
+    plane = (level * num_images + image) * num_rows
+
+    def windows_at(row: tf.Tensor, col: tf.Tensor) -> tf.Tensor:
+        """Read the windows that begin at these rows and columns, [B, R, S] each."""
+        # Bins without cells may lie outside.
+        row = tf.expand_dims(tf.clip_by_value(row, 0, num_rows - 1), 3)
+        col = tf.expand_dims(tf.clip_by_value(col, 0, num_cols - 1), 2)
+        return tf.gather(flat_table, (plane + row) * num_cols + col)
+
+    last_row, last_col = bottom - 2**row_level, right - 2**col_level
+    upper = tf.maximum(windows_at(top, left), windows_at(top, last_col))
+    lower = tf.maximum(windows_at(last_row, left), windows_at(last_row, last_col))
+    has_cells = tf.expand_dims(_outer(bottom > top, right > left, tf.logical_and), -1)
+    pooled = tf.where(has_cells, tf.maximum(upper, lower), 0.0)
+    return _as_roi_features(pooled, features, boxes, output_size)
+
+
+def roi_align(
+    features: tf.Tensor,
+    boxes: tf.Tensor,
+    stride: float,
+    output_size: int = 7,
+    sampling_ratio: int = 2,
+    aligned: bool = False,
+) -> tf.Tensor:
+    """Average bilinear samples of every bin (Mask R-CNN section 3, "RoIAlign").
+
+    Equal to torchvision's `roi_align` with spatial_scale = 1 / stride and the same sampling_ratio.
+    A sample more than one cell from the first or last cell of the map is 0; nearer ones read that
+    cell. Made of gathers and arithmetic: XLA compiles it, which it does not do to crop_and_resize.
+
+    Args:
+        features: [B, h, w, C] floating-point feature map.
+        boxes: [B, R, 4] float32 yxyx boxes in pixels of the network input.
+        stride: pixels of the network input per cell of the map.
+        output_size: S, bins along a side of the result.
+        sampling_ratio: samples along a side of a bin, at least 1.
+        aligned: True shifts the samples by half a cell, so that they meet the cells' centres, and
+            lets an empty (padding) box sample one point. False is the original operator, which
+            samples half a cell too far down and right and makes no RoI smaller than 1 x 1 cells.
+
+    Returns:
+        [B, R, S, S, C] of the features' type.
+    """
+    num_images, num_rows, num_cols = (_dimension(features, axis) for axis in range(3))
+    y1, x1, y2, x2 = tf.unstack(tf.stop_gradient(boxes) * (1.0 / stride), axis=-1)  # [B, R] each
+    row_taps = _bilinear_taps(y1, y2, output_size, sampling_ratio, aligned, num_rows)
+    col_taps = _bilinear_taps(x1, x2, output_size, sampling_ratio, aligned, num_cols)
+    cells = tf.cast(features, tf.float32)
+    first_row = tf.reshape(tf.range(num_images), [-1, 1, 1]) * num_rows  # of every image
+
+    pooled = 0.0
+    for row, row_weight in row_taps:
+        for col, col_weight in col_taps:
+            index = _outer((first_row + row) * num_cols, col, tf.add)  # [B, R, S, S]
+            weight = _outer(row_weight, col_weight, tf.multiply)
+            # Flattened anew for every tap: the gradient is then added up on the map tap by tap,
+            # where one shared tensor would first line up all taps' gradients in memory.
+            flat_cells = tf.reshape(cells, [-1, _dimension(features, 3)])
+            pooled += tf.expand_dims(weight, -1) * tf.gather(flat_cells, index)
+    return _as_roi_features(pooled, features, boxes, output_size)
+
+
+ROI_OPS: dict[str, Callable[..., tf.Tensor]] = {
+    "crop_and_resize": crop_and_resize_pool,
+    "roi_pool": roi_max_pool,
+    "roi_align": roi_align,
+    "roi_align_aligned": partial(roi_align, aligned=True),
+}
+
+
+def _dimension(tensor: tf.Tensor, axis: int) -> int | tf.Tensor:
+    """Give a dimension as a number where it is known before the graph runs, else as a tensor."""
+    return tensor.shape[axis] if tensor.shape[axis] is not None else tf.shape(tensor)[axis]
+
+
+def _as_roi_features(
+    pooled: tf.Tensor, features: tf.Tensor, boxes: tf.Tensor, output_size: int
+) -> tf.Tensor:
+    """Shape pooled values as [B, R, S, S, C] of the features' type, with all that is static."""
+    leading = [_dimension(boxes, 0), _dimension(boxes, 1), output_size, output_size]
+    return tf.cast(tf.reshape(pooled, [*leading, _dimension(features, 3)]), features.dtype)
+
+
+def _outer(
+    rows: tf.Tensor, cols: tf.Tensor, combine: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+) -> tf.Tensor:
+    """Combine every row bin with every column bin: [B, R, S] and [B, R, S] to [B, R, S, S]."""
+    return combine(tf.expand_dims(rows, 3), tf.expand_dims(cols, 2))
+
+
+def _round_half_away(x: tf.Tensor) -> tf.Tensor:
+    """Round as C does, halves away from zero; `tf.round` takes them to the even neighbour.
+
+    It compares the fraction, since 0.49999997 + 0.5 is already 1 in float32.
+    """
+    whole = tf.floor(tf.abs(x))
+    return tf.sign(x) * tf.where(tf.abs(x) - whole >= 0.5, whole + 1.0, whole)
+
+
+def _bin_size(length: tf.Tensor, output_size: int) -> tf.Tensor:
+    """Divide float32 lengths by the number of bins, rounded in the last bit as the reference.
+
+    That bit matters: 7 * (57 / 7) > 57 in float32, and a bin that ends there takes one cell more.
+    Graph optimisation turns `length / 7` into `length * (1 / 7)`, which differs in that bit; it
+    leaves `divide_no_nan` as it is.
+    """
+    return tf.math.divide_no_nan(length, float(output_size))
+
+
+def _quantised_bins(
+    start: tf.Tensor, stop: tf.Tensor, output_size: int, num_cells: int | tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Divide RoIs into bins of whole cells along one axis.
+
+    Args:
+        start: [B, R] float32, where RoIs begin, in cells.
+        stop: [B, R] float32, where they end.
+        output_size: S, number of bins.
+        num_cells: length of the feature map along this axis.
+
+    Returns:
+        [B, R, S] int32 first cell of every bin and [B, R, S] int32 cell after its last, both in
+        0..num_cells; a bin without cells has its end at or before its start.
+    """
+    first = tf.cast(_round_half_away(start), tf.int32)
+    length = tf.maximum(tf.cast(_round_half_away(stop), tf.int32) - first + 1, 1)
+    bin_size = tf.expand_dims(_bin_size(tf.cast(length, tf.float32), output_size), 2)
+    edges = tf.range(output_size + 1, dtype=tf.float32)
+    first = tf.expand_dims(first, 2)
+    begin = tf.cast(tf.floor(edges[:-1] * bin_size), tf.int32) + first
+    end = tf.cast(tf.math.ceil(edges[1:] * bin_size), tf.int32) + first
+    return tf.clip_by_value(begin, 0, num_cells), tf.clip_by_value(end, 0, num_cells)
+
+
+def _floor_log2(length: tf.Tensor) -> tf.Tensor:
+    """Give the exponent of the largest power of two in an int32 length; 0 for lengths below 2."""
+    powers = tf.constant([2**level for level in range(1, _MAX_LEVEL + 1)])
+    return tf.reduce_sum(tf.cast(tf.expand_dims(length, -1) >= powers, tf.int32), axis=-1)
+
+
+def _doubled_windows(maps: tf.Tensor, max_level: tf.Tensor) -> tf.Tensor:
+    """Stack the maxima of windows of 1, 2, 4, ... 2^max_level cells along axis 2.
+
+    Windows that would leave the map wrap around its border, and are never read.
+
+    Args:
+        maps: [*, *, cells, ...] float32.
+        max_level: scalar int32; below 0 counts as 0.
+
+    Returns:
+        [1 + max_level, *, *, cells, ...] float32; a window stands at its first cell.
+    """
+    shifts = 2 ** tf.range(tf.maximum(max_level, 0) + 1) // 2  # 0, 1, 2, 4, ...
+    return tf.scan(lambda level, shift: tf.maximum(level, tf.roll(level, -shift, 2)), shifts, maps)
+
+
+def _bilinear_taps(
+    start: tf.Tensor,
+    stop: tf.Tensor,
+    output_size: int,
+    sampling_ratio: int,
+    aligned: bool,
+    num_cells: int | tf.Tensor,
+) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    """Find the cells, with their weights, whose weighted sum is a bin's mean along one axis.
+
+    Args:
+        start: [B, R] float32, where RoIs begin, in cells.
+        stop: [B, R] float32, where they end.
+        output_size: S, number of bins.
+        sampling_ratio: samples a bin.
+        aligned: as in `roi_align`.
+        num_cells: length of the feature map along this axis.
+
+    Returns:
+        2 * sampling_ratio pairs (cell [B, R, S] int32, weight [B, R, S] float32): two neighbours
+        for every sample.
+    """
+    offset = 0.5 if aligned else 0.0
+    length = stop - start if aligned else tf.maximum(stop - start, 1.0)
+    bin_size = tf.expand_dims(_bin_size(length, output_size), 2)  # [B, R, 1]
+    bins = tf.range(output_size, dtype=tf.float32)
+    first_edge = tf.expand_dims(start - offset, 2) + bins * bin_size  # [B, R, S]
+    last_cell = num_cells - 1
+    taps = []
+    for sample in range(sampling_ratio):
+        position = first_edge + (sample + 0.5) * bin_size / sampling_ratio
+        is_near = (position >= -1.0) & (position <= tf.cast(num_cells, tf.float32))
+        weight = tf.cast(is_near, tf.float32) / sampling_ratio
+        position = tf.clip_by_value(position, 0.0, tf.cast(last_cell, tf.float32))
+        low = tf.floor(position)
+        low_cell = tf.cast(low, tf.int32)
+        taps.append((low_cell, weight * (1.0 - (position - low))))
+        taps.append((tf.minimum(low_cell + 1, last_cell), weight * (position - low)))
+    return taps

@@ -1,0 +1,254 @@
+"""The curves of a training run, from its metrics.jsonl to one picture."""
+
+import json
+import logging
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from tf_frcnn.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+LOSS_TERMS = {
+    "rpn_objectness": "RPN objectness",
+    "rpn_box": "RPN boxes",
+    "roi_class": "detector classes",
+    "roi_box": "detector boxes",
+}
+VALIDATION_PREFIX = "val_"
+
+_TERM_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")  # Okabe and Ito: safe for colour-blind
+_LOSS_COLOR, _RATE_COLOR = "#1F3A5F", "#555555"
+_VALIDATION_COLOR = "#D55E00"
+_SMOOTHING_SHARE = 1 / 60  # of the points: standard deviation of the smoothing kernel
+
+Steps = Mapping[int, Mapping[str, float]]
+
+
+def read_metrics(metrics_jsonl: Path) -> dict[int, dict[str, float]]:
+    """Read the log of a run as one record a step.
+
+    A run that was killed may leave half a line, and a run that was resumed writes some steps
+    again: what is no whole line is left out, and the later value of a step wins.
+
+    Args:
+        metrics_jsonl: one JSON object a line, with `step` and any other numbers.
+
+    Returns:
+        For each step, in rising order, its finite numbers by name; training and validation lines
+        of a step together.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        lines = metrics_jsonl.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise DataError(
+            f"{metrics_jsonl}: cannot be read ({error.strerror}). Expected the metrics.jsonl that "
+            "training writes into its output folder."
+        ) from None
+    records: dict[int, dict[str, float]] = {}
+    num_broken = 0
+    for line in filter(str.strip, lines):
+        values = _parse_line(line)
+        if values is None:
+            num_broken += 1
+        else:
+            records.setdefault(int(values.pop("step")), {}).update(values)
+    if num_broken:
+        logger.warning("%s: %d broken line(s) left out.", metrics_jsonl, num_broken)
+    return dict(sorted(records.items()))
+
+
+def _parse_line(line: str) -> dict[str, float] | None:
+    """Read the finite numbers of one line; None where it is no object with a step."""
+    try:
+        values = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    if not isinstance(values, dict):
+        return None
+    numbers = {
+        name: float(value)
+        for name, value in values.items()
+        if isinstance(value, int | float) and math.isfinite(value)
+    }
+    return numbers if "step" in numbers else None
+
+
+def plot_curves(metrics_jsonl: Path, output: Path) -> None:
+    """Draw loss, its four terms and the learning rate over the steps of a run.
+
+    The picture is written under another name and then renamed, so that whoever looks at it during
+    training never sees half of it.
+
+    Args:
+        metrics_jsonl: the log of the run; lines with `val_` names are its validation.
+        output: the picture to write, in the format of its extension.
+
+    Raises:
+        DataError: the log cannot be read.
+    """
+    records = read_metrics(metrics_jsonl)
+    figure = Figure(figsize=(9.0, 8.5), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)  # no window, and no state shared with pyplot
+    loss_axes, term_axes, rate_axes = figure.subplots(
+        3, 1, sharex=True, gridspec_kw={"height_ratios": [3.0, 3.0, 1.1]}
+    )
+    _draw_loss(loss_axes, records)
+    _draw_terms(term_axes, records)
+    _draw_learning_rate(rate_axes, records)
+    rate_axes.set_xlabel("step")
+    rate_axes.set_xlim(0, 1.02 * max(records, default=1))
+    rate_axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    partial = output.with_name(f".{output.stem}.partial{output.suffix}")
+    try:
+        figure.savefig(partial)
+        os.replace(partial, output)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _draw_loss(axes: Axes, records: Steps) -> None:
+    """Draw the whole loss: raw, smoothed, and where there is one, of the validation."""
+    _style(axes, "Loss", "loss")
+    steps, values = _series(records, "loss")
+    axes.plot(steps, values, color=_LOSS_COLOR, alpha=0.3, linewidth=0.8)
+    smoothed = smooth(values)
+    axes.plot(
+        steps,
+        smoothed,
+        color=_LOSS_COLOR,
+        linewidth=2.0,
+        label="training",
+        marker=_marker(steps),
+    )
+    validation = _draw_validation(axes, records, "loss", _VALIDATION_COLOR, "validation")
+    _limit(axes, values, smoothed, validation)
+    _finish(axes, len(steps) + len(validation))
+
+
+def _draw_terms(axes: Axes, records: Steps) -> None:
+    """Draw the four terms of the loss, smoothed; those of the validation as points."""
+    _style(axes, "Terms of the loss", "loss")
+    drawn = [np.zeros(0)]
+    for (name, title), color in zip(LOSS_TERMS.items(), _TERM_COLORS, strict=True):
+        steps, values = _series(records, name)
+        smoothed = smooth(values)
+        axes.plot(steps, smoothed, color=color, linewidth=1.8, label=title, marker=_marker(steps))
+        drawn += [smoothed, _draw_validation(axes, records, name, color, None)]
+    if any(
+        VALIDATION_PREFIX + name in values for values in records.values() for name in LOSS_TERMS
+    ):
+        axes.plot([], [], "o", color="#777777", markersize=4.5, label="validation")
+    everything = np.concatenate(drawn)
+    _limit(axes, everything)
+    _finish(axes, len(everything))
+
+
+def _draw_learning_rate(axes: Axes, records: Steps) -> None:
+    """Draw the learning rate from 0 up."""
+    _style(axes, "Learning rate", "rate")
+    steps, values = _series(records, "learning_rate")
+    axes.plot(steps, values, color=_RATE_COLOR, linewidth=1.6, marker=_marker(steps))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=3))
+    _limit(axes, values)
+
+
+def _draw_validation(
+    axes: Axes, records: Steps, name: str, color: str, label: str | None
+) -> np.ndarray:
+    """Draw the validation's values of one figure as joined points and give them back."""
+    steps, values = _series(records, VALIDATION_PREFIX + name)
+    if len(steps):
+        axes.plot(
+            steps,
+            values,
+            "o-",
+            color=color,
+            markersize=4.5,
+            linewidth=0.9,
+            markeredgecolor="white",
+            markeredgewidth=0.7,
+            label=label,
+        )
+    return values
+
+
+def _series(records: Steps, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Take one figure out of the records: steps [P] and values [P] where it is there."""
+    points = [(step, values[name]) for step, values in records.items() if name in values]
+    steps, values = np.array(points, np.float64).reshape(-1, 2).T
+    return steps, values
+
+
+def smooth(values: np.ndarray) -> np.ndarray:
+    """Smooth a curve by a Gaussian kernel over its neighbours.
+
+    Centred, so that unlike a running average the curve does not lag behind; at both ends the
+    kernel is cut off and the rest of it weighted up.
+
+    Args:
+        values: [P] in the order of their steps.
+
+    Returns:
+        [P] float64; `values` as they are where there are too few of them to smooth.
+    """
+    deviation = len(values) * _SMOOTHING_SHARE
+    radius = math.ceil(3.0 * deviation)
+    if deviation < 0.3:  # the kernel would be a single point
+        return values
+    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / deviation) ** 2)
+    weights = np.convolve(np.ones(len(values)), kernel, mode="same")
+    return np.convolve(values, kernel, mode="same") / weights
+
+
+def _marker(steps: np.ndarray) -> str:
+    """Mark the point of a series that is too short to be a line."""
+    return "o" if len(steps) == 1 else "None"
+
+
+def _style(axes: Axes, title: str, label: str) -> None:
+    """Give axes their title and a quiet frame."""
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
+    axes.set_ylabel(label)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#DDDDDD", linewidth=0.7)
+    axes.set_axisbelow(True)
+
+
+def _limit(axes: Axes, values: np.ndarray, *others: np.ndarray) -> None:
+    """Show everything from 0 up, except single raw spikes that would flatten the rest."""
+    tops = [float(np.max(series)) for series in others if len(series)]
+    if len(values):
+        tops.append(float(np.percentile(values, 99.0 if others else 100.0)))
+    top = max(tops, default=0.0)
+    axes.set_ylim(0.0, 1.08 * top if top > 0.0 else 1.0)
+
+
+def _finish(axes: Axes, num_points: int) -> None:
+    """Add the legend, or say that there is nothing to show yet."""
+    if num_points:
+        # Beside the title, where it covers nothing.
+        axes.legend(
+            frameon=False,
+            fontsize=9,
+            loc="lower right",
+            bbox_to_anchor=(1.0, 1.0),
+            borderaxespad=0.0,
+            ncols=5,
+            columnspacing=1.4,
+            handlelength=1.5,
+        )
+    else:
+        axes.text(0.5, 0.5, "nothing logged yet", transform=axes.transAxes, ha="center")

@@ -1,0 +1,76 @@
+"""Evaluate a detector on a split and keep the figures and some pictures."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from tf_frcnn.data.example import Dataset
+from tf_frcnn.data.image import read_image
+from tf_frcnn.drawing import detection_sheet, draw_detections
+from tf_frcnn.evaluation.detections import Detections
+from tf_frcnn.evaluation.evaluator import Detect, compute_metrics, detect_dataset
+
+logger = logging.getLogger(__name__)
+
+# Pictures on the sheet of detections, and the score from which their boxes are drawn: far above
+# the threshold of the figures, or the sheet would be full of what no user would act on.
+SHEET_PICTURES = 12
+SHEET_COLUMNS = 3
+SHEET_CELL = 480
+SHEET_SCORE = 0.5
+
+
+def evaluate_detector(detect: Detect, dataset: Dataset, sheet: Path) -> dict[str, Any]:
+    """Run a detector over a split, compute all figures, and draw a sheet of detections.
+
+    Args:
+        detect: finds objects in one picture.
+        dataset: the split.
+        sheet: the PNG file to write.
+
+    Returns:
+        The figures of `compute_metrics`.
+    """
+    logger.info("evaluating on %d pictures of split %s", len(dataset.examples), dataset.split)
+    detections = detect_dataset(dataset, detect, read_image, _progress)
+    draw_sheet(dataset, detections, sheet)
+    return compute_metrics(dataset, detections)
+
+
+def draw_sheet(dataset: Dataset, detections: Sequence[Detections], path: Path) -> None:
+    """Draw pictures from all over a split with what was found in them.
+
+    Args:
+        dataset: the split.
+        detections: one record a picture, in its order.
+        path: the PNG file to write, under a temporary name first.
+    """
+    count = len(dataset.examples)
+    chosen = sorted({index * count // SHEET_PICTURES for index in range(SHEET_PICTURES)})
+    drawings = []
+    for index in chosen:
+        found = detections[index]
+        shown = found.scores >= SHEET_SCORE
+        classes = found.classes[shown]
+        drawings.append(
+            draw_detections(
+                read_image(dataset.examples[index].image_path),
+                found.boxes[shown],
+                [dataset.class_names[class_id - 1] for class_id in classes],
+                found.scores[shown],
+                classes,
+                fit_size=(SHEET_CELL, SHEET_CELL),
+            )
+        )
+    partial = path.with_name(path.name + ".partial")
+    detection_sheet(drawings, SHEET_COLUMNS, SHEET_CELL).save(partial, format="PNG")
+    partial.replace(path)
+
+
+def _progress(examples: Iterable[Any]) -> Iterable[Any]:
+    console = Console(stderr=True)
+    return track(examples, "evaluating", console=console, disable=not console.is_terminal)

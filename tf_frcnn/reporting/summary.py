@@ -1,0 +1,75 @@
+"""The figures of a run: how they are put together, and what the terminal says at the end."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from tf_frcnn.config import Config
+from tf_frcnn.reporting.curves import read_metrics
+
+FIGURES = {
+    "voc_ap50_area": "VOC mAP@0.5 (area)",
+    "voc_ap50_11pt": "VOC mAP@0.5 (11 points)",
+    "coco_ap": "COCO AP",
+    "coco_ap50": "COCO AP50",
+    "coco_ap75": "COCO AP75",
+}
+
+
+def training_figures(config: Config, metrics_log: Path) -> dict[str, Any]:
+    """Collect what `metrics.json` says of the training itself.
+
+    Args:
+        config: of the run.
+        metrics_log: its metrics.jsonl.
+
+    Returns:
+        steps, seconds_per_step (median over the log's lines, so that the first step's tracing does
+        not count) and seed.
+    """
+    lines = read_metrics(metrics_log).values()
+    seconds = [line["seconds_per_step"] for line in lines if "seconds_per_step" in line]
+    return {
+        "steps": config.train.steps,
+        "seconds_per_step": float(np.median(seconds)) if seconds else None,
+        "seed": config.train.seed,
+    }
+
+
+def print_figures(metrics: dict[str, Any], title: str) -> None:
+    """Print the figures of an evaluation, all classes and each."""
+    console = Console()
+    if metrics.get("split") is None:
+        console.print(f"{title}: not evaluated (no test split)", highlight=False)
+        return
+    table = Table(title=title, title_justify="left")
+    table.add_column("class")
+    for name in ("voc_ap50_area", "voc_ap50_11pt", "coco_ap", "coco_ap50"):
+        table.add_column(FIGURES[name], justify="right")
+    rows = {**metrics["per_class"], "mean": metrics}
+    for name, figures in rows.items():
+        columns = ("voc_ap50_area", "voc_ap50_11pt", "coco_ap", "coco_ap50")
+        table.add_row(name, *(_format(figures[column]) for column in columns))
+    console.print(table)
+
+
+def print_next_steps(config: Config, saved_model: Path | None = None) -> None:
+    """Print where things are and which command to type next."""
+    console = Console()
+    run = config.output
+    lines = [f"figures and pictures   {run}/metrics.json, curves.png, detections.png"]
+    if saved_model is not None:
+        lines.append(f"SavedModel             {saved_model}")
+    lines += [
+        f"evaluate again         python evaluate.py {run} --data.test-split val",
+        "your own folder        python train.py finetune --data.root DIR",
+        f"losses over time       tensorboard --logdir {run}/events",
+    ]
+    console.print("\n".join(lines), highlight=False, soft_wrap=True)
+
+
+def _format(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

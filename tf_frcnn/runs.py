@@ -1,0 +1,140 @@
+"""The folder of a training run: what is in it, whether it is finished, and what may be done to it.
+
+| file               | what it holds                                             |
+|--------------------|-----------------------------------------------------------|
+| `config.json`      | the configuration, classes filled in                      |
+| `metrics.jsonl`    | a line every few steps: losses, rate, seconds a step      |
+| `events/`          | the same for TensorBoard                                  |
+| `checkpoints/`     | the last few                                              |
+| `curves.png`       | losses over steps                                         |
+| `detections.png`   | pictures of the evaluated split with what was found       |
+| `metrics.json`     | the figures; written last: a run that has it is finished  |
+"""
+
+import dataclasses
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from tf_frcnn.config import Config, flatten, load_config, save_config
+from tf_frcnn.errors import ConfigError, UserError
+
+logger = logging.getLogger(__name__)
+
+
+class RunFolder:
+    """Names the files of a run.
+
+    Args of `__init__`: `path` of the folder, which need not exist.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.config_file = self.path / "config.json"
+        self.metrics_log = self.path / "metrics.jsonl"
+        self.metrics_file = self.path / "metrics.json"
+        self.events = self.path / "events"
+        self.checkpoints = self.path / "checkpoints"
+        self.curves = self.path / "curves.png"
+        self.detections = self.path / "detections.png"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has its figures."""
+        return self.metrics_file.is_file()
+
+    def load_config(self) -> Config:
+        """Read the configuration.
+
+        Raises:
+            ConfigError: the folder is no run, or its config.json can't be read.
+        """
+        if not self.config_file.is_file():
+            raise ConfigError(
+                f"{self.path}: is no training run: expected a folder with config.json, as "
+                "train.py makes (runs/quickstart after `python train.py`)."
+            )
+        return load_config(self.config_file)
+
+    def load_metrics(self) -> dict[str, Any]:
+        """Read the figures of a finished run."""
+        return json.loads(self.metrics_file.read_text(encoding="utf-8"))
+
+    def prepare(self, config: Config, overwrite: bool) -> None:
+        """Make the folder ready for a run of this configuration, or for going on with one.
+
+        Args:
+            config: what is to be run; empty classes stand for those of the earlier run.
+            overwrite: move what is there to NAME.bak-TIME and start anew.
+
+        Raises:
+            UserError: something else is in the folder, or a run of another configuration; or the
+                folder cannot be made.
+        """
+        if overwrite:
+            move_aside(self.path)
+        if self.config_file.is_file():
+            self._check_same(config)
+        elif self.path.is_dir() and any(self.path.iterdir()):
+            raise UserError(
+                f"{self.path}: holds other files and no config.json of a run. Give another "
+                "--output, or --overwrite to move it to a .bak folder."
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"{self.path}: the run's folder cannot be made ({error.strerror}). "
+                "Give an --output that can be written."
+            ) from None
+
+    def _check_same(self, config: Config) -> None:
+        old, new = flatten(self.load_config()), flatten(config)
+        new["data.classes"] = new["data.classes"] or old["data.classes"]
+        old["output"] = new["output"]  # a run that was moved is still the same run
+        differing = [name for name in new if old[name] != new[name]]
+        if differing:
+            lines = "".join(
+                f"\n  --{name}: {old[name]!r} there, {new[name]!r} now" for name in differing
+            )
+            raise UserError(
+                f"{self.path}: holds a run of another configuration:{lines}\n"
+                "Give another --output, the same options to go on with it, or --overwrite to move "
+                "it to a .bak folder and start anew."
+            )
+
+
+def move_aside(path: Path) -> None:
+    """Rename a file or folder to NAME.bak-TIME, if it exists; nothing is ever deleted.
+
+    Raises:
+        UserError: it cannot be renamed.
+    """
+    if not path.exists():
+        return
+    target = path.with_name(f"{path.name}.bak-{time.strftime('%Y%m%d-%H%M%S')}")
+    try:
+        path.rename(target)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be moved to {target} ({error.strerror}).") from None
+    logger.info("%s was moved to %s", path, target)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON under a temporary name and rename it, so that no reader sees half of it."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def with_classes(config: Config, class_names: tuple[str, ...]) -> Config:
+    """Fill in the class names that the data turned out to have."""
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, classes=class_names))
+
+
+def start_run(folder: RunFolder, config: Config) -> None:
+    """Write the configuration, unless the run has one already."""
+    if not folder.config_file.is_file():
+        save_config(config, folder.config_file)

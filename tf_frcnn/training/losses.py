@@ -1,0 +1,73 @@
+"""The four losses (section 3.1.2; slides: RPN loss, detection loss).
+
+The sum over a picture's mini-batch is divided by the mini-batch's size, as the reference
+implementation does, then averaged over the pictures: each picture weighs the same, however many
+objects it has.
+"""
+
+import tensorflow as tf
+
+
+def smooth_l1(difference: tf.Tensor, sigma: float) -> tf.Tensor:
+    """Compute the smooth L1 of each element (Fast R-CNN, equation 3, with Faster R-CNN's sigma).
+
+    0.5 (sigma x)^2 where |x| < 1 / sigma^2, else |x| - 0.5 / sigma^2. Both branches are finite
+    everywhere, so that the gradient of the one that is not taken can't be NaN.
+
+    Args:
+        difference: [...] float32.
+        sigma: where the parabola turns into a line.
+
+    Returns:
+        [...] float32.
+    """
+    beta = 1.0 / sigma**2
+    size = tf.abs(difference)
+    parabola = tf.minimum(size, beta)  # equal to |x| inside, constant outside
+    return tf.where(size < beta, 0.5 * sigma**2 * parabola**2, size - 0.5 * beta)
+
+
+def classification_loss(logits: tf.Tensor, classes: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """Compute the softmax cross entropy over each picture's mini-batch.
+
+    Args:
+        logits: [B, S, C] float32.
+        classes: [B, S] int32 target class, 0 <= class < C.
+        weights: [B, S] float32: 1 for samples, 0 for padding.
+
+    Returns:
+        Scalar float32: the mean over samples, then over pictures; 0 without samples.
+    """
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=classes, logits=logits)
+    return _mean_per_picture(losses * weights, weights)
+
+
+def box_loss(
+    deltas: tf.Tensor,
+    target_deltas: tf.Tensor,
+    positives: tf.Tensor,
+    weights: tf.Tensor,
+    sigma: float,
+) -> tf.Tensor:
+    """Compute the smooth L1 of the objects' offsets over each picture's mini-batch.
+
+    Args:
+        deltas: [B, S, 4] float32 predicted offsets.
+        target_deltas: [B, S, 4] float32.
+        positives: [B, S] float32: 1 for objects; background has no box to regress.
+        weights: [B, S] float32: 1 for samples of either kind, 0 for padding.
+        sigma: see `smooth_l1`.
+
+    Returns:
+        Scalar float32: the sum over objects divided by the number of samples (not of objects), then
+        the mean over pictures.
+    """
+    losses = tf.reduce_sum(smooth_l1(deltas - target_deltas, sigma), axis=-1)  # [B, S]
+    return _mean_per_picture(losses * positives, weights)
+
+
+def _mean_per_picture(losses: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    per_picture = tf.math.divide_no_nan(
+        tf.reduce_sum(losses, axis=1), tf.reduce_sum(weights, axis=1)
+    )
+    return tf.reduce_mean(per_picture)

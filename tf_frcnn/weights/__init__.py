@@ -1,0 +1,1 @@
+"""Weights made by others, brought into the detector."""

@@ -1,0 +1,284 @@
+"""Starts the detector from the ImageNet VGG16 of keras.applications.
+
+The paper starts the trunk and the two FC layers from a VGG16 trained on ImageNet (§3.1.3).
+keras.applications publishes one, converted from the Caffe original (BGR, mean-free), as an HDF5
+file with its top (convolutions, fc1, fc2, predictions) or without (convolutions only). Layers are
+matched by name. A file is checked as a whole before the first variable changes, so that a load
+that fails leaves the detector as it was, and never half at random.
+"""
+
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+
+from tf_frcnn.backbones.vgg import BLOCKS
+from tf_frcnn.errors import WeightsError
+
+NO_WEIGHTS = "none"
+IMAGENET = "imagenet"
+
+# As published in keras/src/applications/vgg16.py: the file with its top.
+IMAGENET_URL = "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
+IMAGENET_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels.h5"
+IMAGENET_MD5 = "64373286793e3c8b2b4e3219cbf3544b"
+# Seconds without an answer, or between two pieces of one. keras.utils.get_file would wait for ever.
+DOWNLOAD_TIMEOUT = 60.0
+
+FC_LAYERS = ("fc1", "fc2")
+
+_OPTION = "--model.backbone-weights"
+_WAY_OUT = (
+    f"Pass {_OPTION} PATH with a VGG16 file of keras.applications (.h5, with or without its top), "
+    f"or {_OPTION} {NO_WEIGHTS} to start at random."
+)
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class WeightsReport:
+    """What was loaded into the layers that VGG16 and the detector share.
+
+    The RPN and the detector's two output layers are in no VGG16 and hence in neither list.
+
+    Attributes:
+        source: `none`, `imagenet` or the path of the file.
+        loaded: names of the layers that hold the file's weights.
+        left_random: names of the layers that keep their random start.
+    """
+
+    source: str
+    loaded: tuple[str, ...]
+    left_random: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Give one sentence for the log."""
+        if not self.loaded:
+            return f"No weights loaded ({self.source}): all layers start at random."
+        text = f"Weights from {self.source}: loaded {', '.join(self.loaded)}; "
+        if self.left_random:
+            return text + f"left at random, as the file lacks them: {', '.join(self.left_random)}."
+        return text + "no layer of VGG16 is left at random."
+
+
+def _published_shapes() -> dict[str, tuple[Shape, Shape]]:
+    """List the shapes of the published file: layer name -> (kernel, bias)."""
+    kernels: dict[str, Shape] = {}
+    channels_in = 3
+    for block, (num_convs, channels) in enumerate(BLOCKS, start=1):
+        for conv in range(1, num_convs + 1):
+            kernels[f"block{block}_conv{conv}"] = (3, 3, channels_in, channels)
+            channels_in = channels
+    kernels["fc1"] = (7 * 7 * channels_in, 4096)  # reads 7 x 7 x 512 flattened channels-last
+    kernels["fc2"] = (4096, 4096)
+    return {name: (kernel, kernel[-1:]) for name, kernel in kernels.items()}
+
+
+PUBLISHED_SHAPES = _published_shapes()
+
+
+def load_backbone_weights(detector: keras.Model, source: str) -> WeightsReport:
+    """Load ImageNet weights into the detector's trunk and, where given, its two FC layers.
+
+    Args:
+        detector: a built detector with `backbone`, a model whose layers are named as those of
+            keras.applications' VGG16, and `box_head` with the dense layers `fc1` and `fc2`.
+        source: `none` (nothing is loaded), `imagenet` (the published file with its top, 528 MB,
+            downloaded into the Keras cache once), or the path of a file in that layout, with or
+            without its top; without, fc1 and fc2 keep their random start.
+
+    Returns:
+        What was loaded and what was left at random.
+
+    Raises:
+        WeightsError: no such file, not such a file, one that does not fit the detector or holds
+            numbers that are not finite, or a download that failed. The detector is unchanged.
+    """
+    trunk = {layer.name: layer for layer in detector.backbone.layers if layer.weights}
+    head = {name: getattr(detector.box_head, name) for name in FC_LAYERS}
+    layers = {**trunk, **head}
+    if source == NO_WEIGHTS:
+        return WeightsReport(source, (), tuple(layers))
+    if source == IMAGENET:
+        for name, layer in layers.items():  # before half a gigabyte travels in vain
+            _check_layer(name, layer, PUBLISHED_SHAPES.get(name), "ImageNet VGG16")
+        path = _download()
+    else:
+        path = _existing_file(source)
+    arrays = _read_file(path, trunk, head)
+    for name, (kernel, bias) in arrays.items():  # all checked: nothing fails from here on
+        layers[name].kernel.assign(kernel)
+        layers[name].bias.assign(bias)
+    return WeightsReport(
+        source, tuple(arrays), tuple(name for name in layers if name not in arrays)
+    )
+
+
+def _download() -> Path:
+    """Fetch the published file into the Keras cache, unless it is there with the right hash.
+
+    A partial file cannot poison the next try: the hash of a cached file is checked each time.
+    """
+    url = IMAGENET_URL + IMAGENET_FILE
+    previous_timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
+    try:
+        path = keras.utils.get_file(
+            IMAGENET_FILE,
+            url,
+            cache_subdir="models",
+            file_hash=IMAGENET_MD5,
+            cache_dir=os.environ.get("KERAS_HOME"),
+        )
+    except Exception as error:  # get_file turns network errors into bare Exceptions
+        raise WeightsError(
+            f"{url}: the ImageNet weights (528 MB) could not be downloaded into the Keras cache: "
+            f"{str(error).rstrip('.') or type(error).__name__}. Try again with a network and a "
+            f"cache that can be written (KERAS_HOME, else ~/.keras). {_WAY_OUT}"
+        ) from None
+    finally:
+        socket.setdefaulttimeout(previous_timeout)
+    return Path(path)
+
+
+def _existing_file(source: str) -> Path:
+    """Turn the option's value into the path of a file that can be read and is HDF5."""
+    path = Path(source).expanduser()
+    try:
+        with path.open("rb"):  # what h5py would take for no HDF5: missing, a folder, not permitted
+            pass
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        reason = getattr(error, "strerror", None) or error
+        raise WeightsError(
+            f"{source}: cannot be opened ({reason}). Expected {IMAGENET}, {NO_WEIGHTS} or the PATH "
+            f"of a weights file. {_WAY_OUT}"
+        ) from None
+    if not h5py.is_hdf5(path):
+        raise WeightsError(
+            f"{source}: is not an HDF5 file ({path.stat().st_size} bytes). {_WAY_OUT}"
+        )
+    return path
+
+
+def _read_file(
+    path: Path, trunk: Mapping[str, Any], head: Mapping[str, Any]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Read and check the weights of all trunk layers and, unless it has none, of the FC layers.
+
+    Args:
+        path: an HDF5 file.
+        trunk: the layers that the file must have, by name.
+        head: the layers of which it must have all or none.
+
+    Returns:
+        Layer name -> (kernel, bias), float32, of the layers' own shapes, all finite.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            groups = _layer_groups(file, path)
+            has_top = any(name in groups for name in head)
+            layers = {**trunk, **head} if has_top else trunk
+            return {
+                name: _read_layer(name, layer, groups.get(name), path)
+                for name, layer in layers.items()
+            }
+    except WeightsError:
+        raise
+    except (OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
+        # A byte in the wrong place makes h5py raise any of these, UnicodeDecodeError included.
+        raise WeightsError(
+            f"{path}: cannot be read ({error}). The file is truncated or damaged: "
+            f"fetch it again. {_WAY_OUT}"
+        ) from None
+
+
+def _layer_groups(file: h5py.File, path: Path) -> dict[str, h5py.Group]:
+    """Find the group of every layer, whichever Keras wrote the file.
+
+    Keras 1 and 2, and keras.applications, keep a group for each layer at the root and list them in
+    the attribute `layer_names`; a whole saved model has the same below `model_weights`. Keras 3's
+    `.weights.h5` keeps `layers/CLASS_7/vars`, with the layer's name as an attribute of `vars`.
+    """
+    for root in (file, file.get("model_weights")):
+        if isinstance(root, h5py.Group) and "layer_names" in root.attrs:
+            return {key: node for key, node in root.items() if isinstance(node, h5py.Group)}
+    root = file.get("layers")
+    if isinstance(root, h5py.Group):
+        holders = {key: root.get(f"{key}/vars") for key in root}
+        return {
+            str(node.attrs.get("name", key)): node
+            for key, node in holders.items()
+            if isinstance(node, h5py.Group)
+        }
+    raise WeightsError(
+        f"{path}: is an HDF5 file of another layout: neither the attribute 'layer_names' nor a "
+        f"group 'layers', but {sorted(file) or 'nothing'}. {_WAY_OUT}"
+    )
+
+
+def _read_layer(
+    name: str, layer: Any, group: h5py.Group | None, path: Path
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read a layer's kernel and bias, told apart by their rank, as their spellings vary."""
+    datasets = None if group is None else _datasets(group)
+    _check_layer(name, layer, datasets and [dataset.shape or () for dataset in datasets], str(path))
+    bias, kernel = sorted(datasets or (), key=lambda dataset: len(dataset.shape))
+    arrays = []
+    for dataset in (kernel, bias):
+        if dataset.dtype.kind != "f":
+            raise WeightsError(
+                f"{path}: {dataset.name} is of type {dataset.dtype}, expected floats. {_WAY_OUT}"
+            )
+        array = dataset[...].astype(np.float32)
+        num_bad = array.size - np.count_nonzero(np.isfinite(array))
+        if num_bad:
+            raise WeightsError(
+                f"{path}: {dataset.name} has {num_bad} of {array.size} weights that are NaN or "
+                f"infinite, expected finite numbers. The file is damaged. {_WAY_OUT}"
+            )
+        arrays.append(array)
+    return arrays[0], arrays[1]
+
+
+def _datasets(group: h5py.Group) -> list[h5py.Dataset]:
+    """List the arrays of a layer's group, however deep they are nested."""
+    nodes: list[Any] = []
+    group.visititems(lambda _, node: nodes.append(node))
+    return [node for node in nodes if isinstance(node, h5py.Dataset)]
+
+
+def _check_layer(name: str, layer: Any, stored: Sequence[Shape] | None, origin: str) -> None:
+    """Check that stored arrays are one kernel and one bias of the layer's own shapes.
+
+    Args:
+        name: name of the layer in the file.
+        layer: the detector's layer.
+        stored: shapes of its arrays in the file, in any order; None or empty where it has none.
+        origin: what the file is, for messages.
+    """
+    if not stored:
+        raise WeightsError(
+            f"{origin}: has no weights for layer '{name}' ({type(layer).__name__}), which the "
+            f"detector needs. {_WAY_OUT}"
+        )
+    needed = [tuple(weight.shape) for weight in layer.weights]
+    has_both = len(needed) == 2 and hasattr(layer, "kernel")
+    if not has_both or sorted(needed) != sorted(tuple(shape) for shape in stored):
+        raise WeightsError(
+            f"{origin}: layer '{name}' has arrays of shapes {_list_shapes(stored)}, but the "
+            f"detector's has {_list_shapes(needed)}. ImageNet weights fit VGG16 at full width only "
+            f"(--model.backbone vgg16): for another network pass {_OPTION} {NO_WEIGHTS}, else a "
+            "file that fits."
+        )
+
+
+def _list_shapes(shapes: Sequence[Shape]) -> str:
+    """Write shapes with the kernel's first, whatever order they come in."""
+    return " and ".join(str(tuple(shape)) for shape in sorted(shapes, key=len, reverse=True))

@@ -1,0 +1,62 @@
+"""Train, evaluate and export a detector: `python train.py [PRESET] [--section.field VALUE ...]`."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tf_frcnn.command_line import parse_train_arguments
+from tf_frcnn.environment import check_backend, set_up_logging
+from tf_frcnn.errors import EXIT_OK, run_command
+from tf_frcnn.runs import RunFolder, start_run, with_classes, write_json
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the whole job and return its exit status."""
+    arguments = parse_train_arguments(argv)
+    config = arguments.config
+    set_up_logging()
+    check_backend()
+    folder = RunFolder(config.output)
+    folder.prepare(config, arguments.overwrite)
+    # Imported late: options, help and a finished run need not wait for TensorFlow.
+    from tf_frcnn.reporting.summary import print_figures, print_next_steps, training_figures
+
+    if folder.is_finished:
+        print_figures(folder.load_metrics(), f"{folder.path} is finished")
+        print_next_steps(config)
+        return EXIT_OK
+
+    from tf_frcnn.data import read_datasets
+    from tf_frcnn.data.drawings import ensure_drawings
+    from tf_frcnn.environment import set_up_tensorflow
+    from tf_frcnn.export.saved_model import export_saved_model
+    from tf_frcnn.inference import PictureDetector
+    from tf_frcnn.reporting.curves import plot_curves
+    from tf_frcnn.reporting.evaluation import evaluate_detector
+    from tf_frcnn.training.run import train_detector
+
+    set_up_tensorflow(config.train.seed)
+    if config.data.draw_seed is not None:
+        ensure_drawings(Path(config.data.root), config.data.draw_seed)
+    datasets = read_datasets(config.data, config.train.seed)
+    config = with_classes(config, datasets["train"].class_names)
+    start_run(folder, config)
+
+    detector = train_detector(config, datasets, folder)
+    plot_curves(folder.metrics_log, folder.curves)
+    picture_detector = PictureDetector(
+        detector, config.data.classes, config.data.short_side, config.data.long_side
+    )
+    metrics = training_figures(config, folder.metrics_log)
+    if "test" in datasets:
+        metrics |= evaluate_detector(picture_detector, datasets["test"], folder.detections)
+    saved_model = export_saved_model(picture_detector, config, Path(config.export_dir))
+    write_json(folder.metrics_file, metrics)
+
+    print_figures(metrics, f"{folder.path} is finished")
+    print_next_steps(config, saved_model)
+    return EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
