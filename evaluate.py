@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from tf_frcnn.command_line import parse_evaluate_arguments
 from tf_frcnn.environment import check_backend, set_up_logging
@@ -32,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     detector = load_picture_detector(config, folder.checkpoints)
     metrics = training_figures(config, folder.metrics_log)
-    metrics |= evaluate_detector(detector, dataset, Path(output) / "detections.png")
-    write_json(Path(output) / "metrics.json", metrics)
+    metrics |= evaluate_detector(detector, dataset, output / "detections.png")
+    write_json(output / "metrics.json", metrics)
     print_figures(metrics, f"{folder.path} on split {dataset.split} of {config.data.root}")
     return EXIT_OK
 

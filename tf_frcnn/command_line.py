@@ -3,13 +3,15 @@
 import dataclasses
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from tf_frcnn.config import Config, DataConfig
+from tf_frcnn.config import NONE_SPLIT, Config
+from tf_frcnn.data import DATASETS
+from tf_frcnn.errors import ConfigError
 from tf_frcnn.presets import PRESETS
 
 DEFAULT_PRESET = "quickstart"
@@ -30,17 +32,46 @@ class TrainArguments(Config):
 
 
 @dataclass(frozen=True)
+class EvaluateData:
+    """The data to evaluate on; what is not given is the run's own."""
+
+    format: str | None = None
+    """Layout of the data set; see `train.py --help`."""
+    root: str | None = None
+    """Folder of the data set."""
+    test_split: str | None = None
+    """Split to evaluate on."""
+
+
+@dataclass(frozen=True)
 class EvaluateArguments:
     """Everything `evaluate.py` takes."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of a training run."""
-    data: DataConfig
-    """Where the pictures and boxes are; when not given, the run's own."""
+    data: EvaluateData = field(default_factory=EvaluateData)
     output: Path | None = None
     """Folder for the figures; RUN/evaluation when not given."""
     overwrite: bool = False
     """Move an evaluation that is in the output folder to NAME.bak-TIME first."""
+
+    def apply_to(self, config: Config) -> Config:
+        """Replace the data of a run's configuration by those that were asked for.
+
+        Raises:
+            ConfigError: neither the run nor the options name a split.
+        """
+        given = {name: value for name, value in vars(self.data).items() if value is not None}
+        if given.get("format", "auto") not in ("auto", *DATASETS):
+            expected = ", ".join(("auto", *DATASETS))
+            raise ConfigError(f"--data.format {given['format']}: expected one of {expected}.")
+        data = dataclasses.replace(config.data, **given)
+        if data.test_split == NONE_SPLIT:
+            raise ConfigError(
+                "data.test_split = 'none': expected the split to evaluate on: --data.test-split "
+                "NAME."
+            )
+        return dataclasses.replace(config, data=data)
 
 
 def parse_train_arguments(argv: Sequence[str] | None = None) -> TrainArguments:
@@ -83,20 +114,17 @@ def parse_train_arguments(argv: Sequence[str] | None = None) -> TrainArguments:
     )
 
 
-def parse_evaluate_arguments(argv: Sequence[str] | None, data: DataConfig) -> EvaluateArguments:
+def parse_evaluate_arguments(argv: Sequence[str] | None = None) -> EvaluateArguments:
     """Parse the arguments of `evaluate.py`; a usage error exits with status 2.
 
     Args:
         argv: arguments without the program's name; the process's own when None.
-        data: the run's own data configuration, whose values are the defaults.
     """
-    default = EvaluateArguments(run=tyro.MISSING, data=data)
     return tyro.cli(
         EvaluateArguments,
         prog="evaluate.py",
-        description="Evaluate a training run on a split of its own or of other data.",
+        description="Evaluate a training run on its own test split, another split, or other data.",
         args=argv,
-        default=default,
     )
 
 

@@ -141,7 +141,9 @@ class ModelConfig:
         for name in ("rpn_pre_nms_top_k", "rpn_post_nms_top_k", "max_detections"):
             _check_positive(f"model.{name}", getattr(self, name))
         _check(self.rpn_min_size >= 0, "model.rpn_min_size", self.rpn_min_size, "0 or more")
-        _check(self.backbone_weights != "", "model.backbone_weights", "", "imagenet, none or a PATH")
+        _check(
+            self.backbone_weights != "", "model.backbone_weights", "", "imagenet, none or a PATH"
+        )
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,15 @@
 """From pictures of any size to detections in their own pixels: what is evaluated and exported."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from tf_frcnn.checkpoints import restore_latest
+from tf_frcnn.config import Config
 from tf_frcnn.data.transforms import resize_images, resized_size, scale_boxes
+from tf_frcnn.errors import WeightsError
 from tf_frcnn.model import FasterRCNN
 
 
@@ -48,9 +52,7 @@ class PictureDetector:
         batch = tf.shape(images)[0]
         image_sizes = tf.tile(tf.expand_dims(tf.cast(size, tf.float32), 0), [batch, 1])
         detections = dict(self.detector((resize_images(images, size), image_sizes)))
-        detections["detection_boxes"] = scale_boxes(
-            detections["detection_boxes"], size, from_size
-        )
+        detections["detection_boxes"] = scale_boxes(detections["detection_boxes"], size, from_size)
         names = tf.constant(["", *self.class_names])
         detections["detection_names"] = tf.gather(names, detections["detection_classes"])
         return detections
@@ -72,3 +74,23 @@ class PictureDetector:
             for name in ("detection_boxes", "detection_scores", "detection_classes")
         )
         return boxes, scores, classes
+
+
+def load_picture_detector(config: Config, checkpoints: Path) -> PictureDetector:
+    """Build the detector of a run with the weights of its latest checkpoint.
+
+    Args:
+        config: of the run, classes filled in.
+        checkpoints: the run's folder of checkpoints.
+
+    Raises:
+        WeightsError: there is no checkpoint that can be read.
+    """
+    detector = FasterRCNN(config.model, len(config.data.classes))
+    if restore_latest(checkpoints, detector) == 0:
+        raise WeightsError(
+            f"{checkpoints}: holds no checkpoint. Expected a run that was trained, or at least "
+            "stopped after its first step."
+        )
+    data = config.data
+    return PictureDetector(detector, data.classes, data.short_side, data.long_side)

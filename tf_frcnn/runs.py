@@ -82,13 +82,7 @@ class RunFolder:
                 f"{self.path}: holds other files and no config.json of a run. Give another "
                 "--output, or --overwrite to move it to a .bak folder."
             )
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"{self.path}: the run's folder cannot be made ({error.strerror}). "
-                "Give an --output that can be written."
-            ) from None
+        _make_folder(self.path)
 
     def _check_same(self, config: Config) -> None:
         old, new = flatten(self.load_config()), flatten(config)
@@ -120,6 +114,36 @@ def move_aside(path: Path) -> None:
     except OSError as error:
         raise UserError(f"{path}: cannot be moved to {target} ({error.strerror}).") from None
     logger.info("%s was moved to %s", path, target)
+
+
+def prepare_output(path: Path, overwrite: bool) -> None:
+    """Make a folder for results, and see that nothing that is in it would be overwritten.
+
+    Args:
+        path: the folder.
+        overwrite: move what is there to NAME.bak-TIME.
+
+    Raises:
+        UserError: there is something in it and `overwrite` is off; or it cannot be made.
+    """
+    if overwrite:
+        move_aside(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(
+            f"{path}: there is something already. Give another --output, or --overwrite to move "
+            "it to a .bak folder."
+        )
+    _make_folder(path)
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{path}: the folder cannot be made ({error.strerror}). "
+            "Give an --output that can be written."
+        ) from None
 
 
 def write_json(path: Path, value: Any) -> None:

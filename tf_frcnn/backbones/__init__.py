@@ -31,7 +31,7 @@ class Backbone:
 
 
 BACKBONES = {
-    # The slides' network. FC layers start as in VGG16's own Caffe definition: N(0, 0.005), bias 0.1.
+    # The slides' network. FC layers start as VGG16's own Caffe definition has them.
     "vgg16": Backbone(
         build_vgg16,
         stride=STRIDE,

@@ -1,4 +1,4 @@
-"""The order of the training pictures: a function of the seed and the step, so that it can resume."""
+"""The order of the training pictures, a function of seed and step, so that it can resume."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -16,9 +16,7 @@ class BatchSampler:
     Args of `__init__`: `image_sizes` (height, width) of all pictures; `batch_size`; `seed`.
     """
 
-    def __init__(
-        self, image_sizes: Sequence[tuple[int, int]], batch_size: int, seed: int
-    ) -> None:
+    def __init__(self, image_sizes: Sequence[tuple[int, int]], batch_size: int, seed: int) -> None:
         landscape = np.array([width >= height for height, width in image_sizes])
         groups = [np.flatnonzero(landscape), np.flatnonzero(~landscape)]
         self._groups = [group for group in groups if len(group)]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.config import Config, save_config
 from tf_frcnn.errors import UserError
 from tf_frcnn.inference import PictureDetector
-from tf_frcnn.training.checkpoints import named_weights
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ class RPNHead(keras.layers.Layer):
     Inputs: features [B, h, w, C]. Returns objectness_logits [B, h * w * num_anchors, 2], the pair
     (object, background) of each anchor, and anchor_deltas [B, h * w * num_anchors, 4]
     (dy, dx, log dh, log dw). Anchors are innermost, in the order of `AnchorGenerator`: channel
-    2a + j of the classification layer is entry j of anchor a's pair. New layers start at N(0, 0.01).
+    2a + j of the classification layer is entry j of anchor a's pair. All three start at N(0, 0.01).
     """
 
     def __init__(self, channels: int, num_anchors: int, **kwargs: Any) -> None:

@@ -11,7 +11,7 @@ from tf_frcnn.ops.nms import DROPPED, top_k_nms
 
 @keras.saving.register_keras_serializable(package="tf_frcnn")
 class ProposalLayer(keras.layers.Layer):
-    """Decodes all anchors, clips, drops small boxes, keeps the top N, and applies NMS (section 3.3).
+    """Decodes all anchors, clips, drops small boxes, keeps the top N, applies NMS (section 3.3).
 
     Never by a threshold on the objectness: the best N pass on, however low their scores. No
     gradient flows back through the proposals.

@@ -1,0 +1,1 @@
+"""Targets, losses, the training step and the loop around it."""

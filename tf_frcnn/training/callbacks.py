@@ -14,9 +14,9 @@ import tensorflow as tf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from tf_frcnn.checkpoints import prune_checkpoints, save_checkpoint
 from tf_frcnn.data.pipeline import BatchPipeline
 from tf_frcnn.errors import NonFiniteLossError
-from tf_frcnn.training.checkpoints import prune_checkpoints, save_checkpoint
 
 logger = logging.getLogger(__name__)
 

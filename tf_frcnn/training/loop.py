@@ -65,9 +65,7 @@ def train(
     Returns:
         The number of steps done in all.
     """
-    step_function = tf.function(
-        trainer.train_step, input_signature=[pipeline.batches.element_spec]
-    )
+    step_function = tf.function(trainer.train_step, input_signature=[pipeline.batches.element_spec])
     callback_list = keras.callbacks.CallbackList(list(callbacks), model=trainer)
     callback_list.on_train_begin()
     step = start

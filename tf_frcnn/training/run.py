@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 
+from tf_frcnn.checkpoints import restore_latest
 from tf_frcnn.config import Config
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.pipeline import BatchPipeline
@@ -16,7 +17,6 @@ from tf_frcnn.training.callbacks import (
     StopOnNonFiniteLoss,
     ValidationLoss,
 )
-from tf_frcnn.training.checkpoints import restore_latest
 from tf_frcnn.training.loop import stop_on_signals, train
 from tf_frcnn.training.trainer import FasterRCNNTrainer
 from tf_frcnn.weights.keras_applications import load_backbone_weights

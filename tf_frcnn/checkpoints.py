@@ -97,14 +97,16 @@ def prune_checkpoints(folder: Path, keep: int) -> None:
 
 
 def restore_latest(
-    folder: Path, detector: keras.Model, optimizer: keras.optimizers.Optimizer
+    folder: Path,
+    detector: keras.Model,
+    optimizer: keras.optimizers.Optimizer | None = None,
 ) -> int:
     """Restore the latest checkpoint that can be read; broken ones are named and passed over.
 
     Args:
         folder: may be missing or empty.
         detector: takes the weights.
-        optimizer: takes its state; built for the detector's trainable variables.
+        optimizer: takes its state, when given; built for the detector's trainable variables.
 
     Returns:
         The number of steps done; 0 when there is nothing to restore.
