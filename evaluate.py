@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from tf_frcnn.command_line import parse_evaluate_arguments
-from tf_frcnn.environment import check_backend, set_up_logging
+from tf_frcnn.environment import load_tensorflow, set_up_logging
 from tf_frcnn.errors import EXIT_OK, run_command
 from tf_frcnn.runs import RunFolder, prepare_output, write_json
 
@@ -13,12 +13,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the evaluation and return its exit status."""
     arguments = parse_evaluate_arguments(argv)
     set_up_logging()
-    check_backend()
     folder = RunFolder(arguments.run)
     config = arguments.apply_to(folder.load_config())
     output = arguments.output or folder.path / "evaluation"
     prepare_output(output, arguments.overwrite)
     # Imported late: options and help need not wait for TensorFlow.
+    load_tensorflow()
     from tf_frcnn.data import read_dataset
     from tf_frcnn.environment import set_up_tensorflow
     from tf_frcnn.inference import load_picture_detector

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tf_frcnn.command_line import parse_train_arguments
-from tf_frcnn.environment import check_backend, set_up_logging
+from tf_frcnn.environment import load_tensorflow, set_up_logging
 from tf_frcnn.errors import EXIT_OK, run_command
 from tf_frcnn.runs import RunFolder, start_run, with_classes, write_json
 
@@ -15,7 +15,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_train_arguments(argv)
     config = arguments.config
     set_up_logging()
-    check_backend()
     folder = RunFolder(config.output)
     folder.prepare(config, arguments.overwrite)
     # Imported late: options, help and a finished run need not wait for TensorFlow.
@@ -26,8 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_next_steps(config)
         return EXIT_OK
 
+    load_tensorflow()
     from tf_frcnn.data import read_datasets
     from tf_frcnn.data.drawings import ensure_drawings
+    from tf_frcnn.data.verification import verify_pictures
     from tf_frcnn.environment import set_up_tensorflow
     from tf_frcnn.export.saved_model import export_saved_model
     from tf_frcnn.inference import PictureDetector
@@ -39,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if config.data.draw_seed is not None:
         ensure_drawings(Path(config.data.root), config.data.draw_seed)
     datasets = read_datasets(config.data, config.train.seed)
+    verify_pictures(datasets)
     config = with_classes(config, datasets["train"].class_names)
     start_run(folder, config)
 

@@ -1,6 +1,15 @@
-"""Fixtures that several test files share."""
+"""Fixtures that several test files share, and what the markers `slow` and `gpu` do.
 
+Tests marked `slow` are skipped unless the expression of `-m` names the marker: `-m slow` runs them
+alone, `-m 'slow or not slow'` everything, as `.ci/run` does. Tests marked `gpu` are skipped where
+TensorFlow sees no GPU.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from PIL import Image, ImageDraw
@@ -30,10 +39,8 @@ def voc_xml(size, objects, filename="unused.png"):
     return "\n".join([*lines, "</annotation>"])
 
 
-@pytest.fixture
-def voc_folder(tmp_path) -> Path:
+def write_voc_folder(root: Path) -> Path:
     """Write ten pictures, 72 x 96, with one or two coloured rectangles each, in VOC layout."""
-    root = tmp_path / "voc"
     for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (root / folder).mkdir(parents=True)
     class_names = list(VOC_CLASS_COLOURS)
@@ -54,3 +61,144 @@ def voc_folder(tmp_path) -> Path:
             annotation = voc_xml((72, 96), objects, f"{name}.jpg")
             (root / "Annotations" / f"{name}.xml").write_text(annotation)
     return root
+
+
+@pytest.fixture
+def voc_folder(tmp_path) -> Path:
+    """Write the data set of `write_voc_folder` for one test, which may change it."""
+    return write_voc_folder(tmp_path / "voc")
+
+
+# === Markers ===
+
+
+def pytest_collection_modifyitems(config, items):
+    """Skip slow tests that were not asked for, and GPU tests where there is none."""
+    if "slow" not in config.option.markexpr:
+        skip_slow = pytest.mark.skip(reason="slow: run with -m slow")
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(skip_slow)
+    for_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if for_gpu and not _gpus_with_memory_growth():
+        for item in for_gpu:
+            item.add_marker(pytest.mark.skip(reason="gpu: TensorFlow sees no GPU"))
+
+
+def _gpus_with_memory_growth():
+    """List the GPUs; memory growth must be on before the first test uses one."""
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    return gpus
+
+
+# === Tiny runs ===
+
+TINY_OPTIONS = (
+    "finetune",
+    *("--data.short-side", "64", "--data.long-side", "96"),
+    *("--model.backbone", "vgg16_quarter", "--model.backbone-weights", "none"),
+    *("--model.anchor-sizes", "16", "32", "--model.max-detections", "10"),
+    *("--model.rpn-pre-nms-top-k", "100", "--model.rpn-post-nms-top-k", "20"),
+    *("--train.steps", "4", "--train.batch-size", "2"),
+    *("--train.warmup-steps", "2", "--train.decay-steps", "3"),
+    *("--train.rpn-pre-nms-top-k", "100", "--train.rpn-post-nms-top-k", "20"),
+    *("--train.rpn-batch-size", "32", "--train.roi-batch-size", "8"),
+    *("--train.validate-every", "2", "--train.checkpoint-every", "2", "--train.log-every", "2"),
+)
+
+
+@pytest.fixture
+def tiny_options() -> list[str]:
+    """Give the arguments that let train.py run in seconds; data root and outputs are to be added.
+
+    Four steps; validation, checkpoint and log line every second one. The score threshold is the
+    default, 0.05, so that even an untrained network detects something.
+    """
+    return list(TINY_OPTIONS)
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    """Give the configuration of `tiny_options` with the classes of `voc_folder`."""
+    from tf_frcnn.command_line import parse_train_arguments
+
+    arguments = [*TINY_OPTIONS, "--data.classes", *sorted(VOC_CLASS_COLOURS)]
+    return parse_train_arguments(arguments).config
+
+
+class FinishedRun(NamedTuple):
+    """What `train.py` left behind; tests only look at it."""
+
+    options: list[str]
+    output: Path
+    export_dir: Path
+    data: Path
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory) -> FinishedRun:
+    """Train, evaluate and export once for the whole session, with `tiny_options`."""
+    import train
+
+    folder = tmp_path_factory.mktemp("finished")
+    run = FinishedRun([], folder / "run", folder / "exported", write_voc_folder(folder / "voc"))
+    run.options.extend([*TINY_OPTIONS, "--data.root", str(run.data)])
+    run.options.extend(["--output", str(run.output), "--export-dir", str(run.export_dir)])
+    with _package_log_restored():
+        assert train.main(run.options) == 0
+    return run
+
+
+@pytest.fixture(autouse=True)
+def package_log_restored() -> Iterator[None]:
+    """Undo what the commands do to the package's log, so that `caplog` works in every test."""
+    with _package_log_restored():
+        yield
+
+
+@contextmanager
+def _package_log_restored() -> Iterator[None]:
+    log = logging.getLogger("tf_frcnn")
+    handlers, level, propagate = list(log.handlers), log.level, log.propagate
+    try:
+        yield
+    finally:
+        log.handlers[:], log.propagate = handlers, propagate
+        log.setLevel(level)
+
+
+@pytest.fixture
+def tiny_model_config():
+    """Configure a network that is built and run in a second; every score makes a detection."""
+    from tf_frcnn.config import ModelConfig
+
+    return ModelConfig(
+        backbone="vgg16_quarter",
+        backbone_weights="none",
+        anchor_sizes=(16.0, 32.0, 64.0),
+        rpn_pre_nms_top_k=200,
+        rpn_post_nms_top_k=20,
+        rpn_min_size=2.0,
+        score_threshold=0.0,
+        max_detections=30,
+    )
+
+
+@pytest.fixture
+def tiny_train_config():
+    """Configure a training step for `tiny_model_config`; the first block is frozen."""
+    from tf_frcnn.config import TrainConfig
+
+    return TrainConfig(
+        learning_rate=0.01,
+        frozen_layers=("block1",),
+        rpn_batch_size=32,
+        ignore_border_anchors=False,
+        rpn_pre_nms_top_k=200,
+        rpn_post_nms_top_k=40,
+        roi_batch_size=16,
+    )

@@ -5,4 +5,3 @@ import os
 # TensorFlow reads these when it is imported. Its oneDNN kernels are off by default on processors
 # without AVX-512, AMD's among them, where they are about four times as fast as the others.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

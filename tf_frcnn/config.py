@@ -46,9 +46,10 @@ class DataConfig:
     train_split: str = "train"
     """Split to train on: the name of a list in ImageSets/Main."""
     val_split: str = "val"
-    """Split for the validation loss; `none` for no validation."""
+    """Split for the validation loss; `none`, or no list of the name `val`, for no validation."""
     test_split: str = "test"
-    """Split to evaluate on after training; `none` for no evaluation."""
+    """Split to evaluate on after training, `none` for no evaluation; where there is no list `test`,
+    the validation split is evaluated, and named so."""
     classes: tuple[str, ...] = ()
     """Class names in the order of their ids, from 1; when not given, those found in the data."""
     short_side: int = 600
@@ -296,6 +297,8 @@ def load_config(path: Path) -> Config:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is no UTF-8 text ({error.reason}).") from None
     try:
         return pydantic.TypeAdapter(Config).validate_json(text)
     except pydantic.ValidationError as error:

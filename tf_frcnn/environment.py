@@ -6,6 +6,7 @@ import os
 import platform
 import random
 import sys
+import tempfile
 from importlib import metadata
 from pathlib import Path
 
@@ -53,6 +54,37 @@ def _configured_backend(path: Path) -> str | None:
         return json.loads(path.read_text(encoding="utf-8")).get("backend")
     except (OSError, ValueError):  # Keras makes the file anew then
         return None
+
+
+def load_tensorflow() -> None:
+    """Check the backend and import TensorFlow without what its libraries say while they load.
+
+    They write past Python's logging, whatever the log level, that there is no CUDA here. Set
+    TF_CPP_MIN_LOG_LEVEL=0 to read it all the same.
+
+    Raises:
+        UserError: see `check_backend`.
+    """
+    check_backend()
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        import tensorflow  # noqa: F401
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+        except BaseException:
+            said.seek(0)
+            os.write(terminal, said.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
 
 
 def set_up_tensorflow(seed: int) -> None:

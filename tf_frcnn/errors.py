@@ -20,6 +20,7 @@ class UserError(Exception):
     """A fault in the usage, the input or the environment, with the way out in its message."""
 
     exit_status = EXIT_USAGE
+    label = "error"
 
 
 class ConfigError(UserError, ValueError):
@@ -52,7 +53,7 @@ def run_command(command: Callable[[], int]) -> int:
     try:
         return command()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"{error.label}: {error}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:  # before there was anything to save
         print("interrupted", file=sys.stderr)

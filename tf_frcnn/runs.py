@@ -12,6 +12,7 @@
 """
 
 import dataclasses
+import itertools
 import json
 import logging
 import time
@@ -45,6 +46,12 @@ class RunFolder:
         """Whether the run has its figures."""
         return self.metrics_file.is_file()
 
+    @property
+    def has_started(self) -> bool:
+        """Whether there is something to go on with: a configuration, and steps that were done."""
+        steps_done = self.metrics_log.is_file() or any(self.checkpoints.glob("step-*"))
+        return self.config_file.is_file() and steps_done
+
     def load_config(self) -> Config:
         """Read the configuration.
 
@@ -59,8 +66,22 @@ class RunFolder:
         return load_config(self.config_file)
 
     def load_metrics(self) -> dict[str, Any]:
-        """Read the figures of a finished run."""
-        return json.loads(self.metrics_file.read_text(encoding="utf-8"))
+        """Read the figures of a finished run.
+
+        Raises:
+            UserError: metrics.json is no JSON object.
+        """
+        try:
+            metrics = json.loads(self.metrics_file.read_text(encoding="utf-8"))
+            if isinstance(metrics, dict):
+                return metrics
+        except (OSError, ValueError):
+            pass
+        raise UserError(
+            f"{self.metrics_file}: cannot be read. Expected the figures as training writes them. "
+            "Remove the file to evaluate and export the run again from its last checkpoint, or "
+            "give --overwrite to start anew."
+        )
 
     def prepare(self, config: Config, overwrite: bool) -> None:
         """Make the folder ready for a run of this configuration, or for going on with one.
@@ -75,8 +96,10 @@ class RunFolder:
         """
         if overwrite:
             move_aside(self.path)
-        if self.config_file.is_file():
+        if self.has_started:
             self._check_same(config)
+        elif self.config_file.is_file():  # it failed before its first step: nothing to go on with
+            self.config_file.unlink()
         elif self.path.is_dir() and any(self.path.iterdir()):
             raise UserError(
                 f"{self.path}: holds other files and no config.json of a run. Give another "
@@ -108,7 +131,12 @@ def move_aside(path: Path) -> None:
     """
     if not path.exists():
         return
-    target = path.with_name(f"{path.name}.bak-{time.strftime('%Y%m%d-%H%M%S')}")
+    name = f"{path.name}.bak-{time.strftime('%Y%m%d-%H%M%S')}"
+    target = path.with_name(name)
+    for number in itertools.count(2):  # rename() would replace a backup of the same second
+        if not target.exists():
+            break
+        target = path.with_name(f"{name}-{number}")
     try:
         path.rename(target)
     except OSError as error:

@@ -1,220 +1,31 @@
-"""The VOC reader: arithmetic of boxes, layouts, and what every kind of fault is told."""
+"""The VOC reader: pictures, lists, splits and layouts, and how its faults are told."""
 
 import logging
 import shutil
-import subprocess
-import sys
 import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
-from tests.conftest import VOC_SPLIT_COUNTS, voc_xml
+from tests.conftest import voc_xml
+from tests.data.voc_writer import (
+    SIZE,
+    message_of,
+    read_train,
+    write_one,
+    write_voc,
+    write_without_lists,
+)
 from tf_frcnn.config import DataConfig
-from tf_frcnn.data import DATASETS, read_dataset, read_datasets
+from tf_frcnn.data import read_datasets
 from tf_frcnn.data.image import read_image
 from tf_frcnn.data.voc import read_voc
-from tf_frcnn.errors import ConfigError, DataError
 
 BCCD = Path(__file__).parents[3] / "shared" / "data" / "bccd"
-SIZE = (100, 200)  # (height, width) of the pictures drawn below
 
-
-def write_voc(root, annotations, lists=None, size=SIZE):
-    """Write a devkit-layout data set: annotations by name (XML text), lists by split."""
-    for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
-        (root / folder).mkdir(parents=True, exist_ok=True)
-    for name, text in annotations.items():
-        (root / "Annotations" / f"{name}.xml").write_text(text, encoding="utf-8")
-        Image.new("RGB", (size[1], size[0])).save(root / "JPEGImages" / f"{name}.png")
-    for split, text in (lists or {"train": "\n".join(annotations)}).items():
-        (root / "ImageSets" / "Main" / f"{split}.txt").write_bytes(text.encode())
-    return root
-
-
-def write_one(root, *objects, **options):
-    """Write a data set of one picture, `a`, with these objects."""
-    return write_voc(root, {"a": voc_xml(SIZE, objects)}, **options)
-
-
-def read_train(root, class_names=()):
-    return read_voc(root, ("train",), class_names, 0)["train"]
-
-
-def message_of(root, class_names=(), splits=("train",)):
-    with pytest.raises(DataError) as caught:
-        read_voc(root, splits, class_names, 0)
-    return str(caught.value)
-
-
-# === Boxes ===
-
-
-def test_one_based_inclusive_pixels_become_half_open(tmp_path):
-    # Pixels x 11..30 and y 21..25, counted from 1: x from 10 to 30 (20 wide), y from 20 to 25
-    # (5 high); as yxyx [20, 10, 25, 30].
-    example = read_train(write_one(tmp_path, ("cat", 11, 21, 30, 25))).examples[0]
-    assert example.boxes.dtype == np.float32 and example.classes.dtype == np.int32
-    np.testing.assert_array_equal(example.boxes, [[20, 10, 25, 30]])
-    assert example.image_size == SIZE
-    assert example.image_id == "a"
-    assert example.image_path == tmp_path / "JPEGImages" / "a.png"
-    assert example.source == str(tmp_path / "Annotations" / "a.xml")
-
-
-def test_float_coordinates_lose_one_in_the_mins_only(tmp_path):
-    # 45.70 - 1 = 44.70, 10.25 - 1 = 9.25; the maxes stay.
-    root = write_one(tmp_path, ("cat", "45.70", "10.25", "99.5", "60.75"))
-    np.testing.assert_allclose(read_train(root).examples[0].boxes, [[9.25, 44.70, 60.75, 99.5]])
-
-
-def test_equal_min_and_max_is_one_pixel_wide(tmp_path):
-    example = read_train(write_one(tmp_path, ("cat", 7, 3, 7, 9), ("cat", 5, 5, 5, 5))).examples[0]
-    np.testing.assert_array_equal(example.boxes, [[2, 6, 9, 7], [4, 4, 5, 5]])
-
-
-def test_the_whole_picture_and_the_last_pixel_are_inside(tmp_path):
-    dataset = read_train(write_one(tmp_path, ("cat", 1, 1, 200, 100), ("cat", 200, 100, 200, 100)))
-    np.testing.assert_array_equal(
-        dataset.examples[0].boxes, [[0, 0, 100, 200], [99, 199, 100, 200]]
-    )
-    assert dataset.num_clipped == 0
-
-
-def test_boxes_partly_outside_are_clipped_and_counted_once(tmp_path, caplog):
-    annotations = {
-        "a": voc_xml(SIZE, [("cat", 10, 10, 20, 20)]),
-        # xmin 0 -> -1 -> 0; ymax 130 -> 100.
-        "b": voc_xml(SIZE, [("cat", 5, 5, 6, 6), ("cat", 0, 90, 30, 130)]),
-        "c": voc_xml(SIZE, [("cat", 190, -5, 1e300, 40)]),
-    }
-    with caplog.at_level(logging.WARNING):
-        dataset = read_train(write_voc(tmp_path, annotations))
-    np.testing.assert_array_equal(dataset.examples[1].boxes[1], [89, 0, 100, 30])
-    np.testing.assert_array_equal(dataset.examples[2].boxes[0], [0, 189, 40, 200])
-    assert dataset.num_clipped == 2
-    (warning,) = [record.getMessage() for record in caplog.records]
-    assert "clipped: 2 " in warning and "b.xml: object 2 (cat)" in warning
-
-
-def test_a_picture_without_objects_has_an_empty_array_of_boxes(tmp_path):
-    annotations = {"a": voc_xml(SIZE, []), "b": voc_xml(SIZE, [("cat", 1, 2, 3, 4)])}
-    example = read_train(write_voc(tmp_path, annotations)).examples[0]
-    assert example.boxes.shape == (0, 4) and example.boxes.dtype == np.float32
-    assert example.classes.shape == example.difficult.shape == example.crowd.shape == (0,)
-
-
-def test_the_difficult_flag_is_read_and_missing_means_easy(tmp_path):
-    boxes = [("cat", 1, 2, 3, 4, flag) for flag in (0, 1, "True", "false", "")]
-    example = read_train(write_one(tmp_path, *boxes, ("cat", 1, 2, 3, 4))).examples[0]
-    assert example.difficult.tolist() == [False, True, True, False, False, False]
-    assert example.difficult.dtype == bool and not example.crowd.any()
-
-
-def test_boxes_of_an_objects_parts_are_not_read(tmp_path):
-    part = (
-        "<part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin>"
-        "<xmax>9</xmax><ymax>9</ymax></bndbox></part>"
-    )
-    text = voc_xml(SIZE, [("person", 11, 21, 31, 51)]).replace("</name>", "</name>" + part)
-    dataset = read_train(write_voc(tmp_path, {"a": text}))
-    assert dataset.class_names == ("person",)
-    np.testing.assert_array_equal(dataset.examples[0].boxes, [[20, 10, 51, 31]])
-
-
-@st.composite
-def boxes_in_pixels(draw):
-    """Half-open integer yxyx boxes inside of SIZE, at most five."""
-
-    def span(limit):
-        low = draw(st.integers(0, limit - 1))
-        return low, draw(st.integers(low + 1, limit))
-
-    boxes = []
-    for _ in range(draw(st.integers(0, 5))):
-        (ymin, ymax), (xmin, xmax) = span(SIZE[0]), span(SIZE[1])
-        boxes.append([ymin, xmin, ymax, xmax])
-    return boxes
-
-
-@given(boxes=boxes_in_pixels())
-def test_boxes_written_as_xml_come_back(tmp_path_factory, boxes):
-    root = tmp_path_factory.mktemp("voc")
-    objects = [("cat", xmin + 1, ymin + 1, xmax, ymax) for ymin, xmin, ymax, xmax in boxes]
-    dataset = read_train(write_one(root, *objects), ("cat",))
-    np.testing.assert_array_equal(
-        dataset.examples[0].boxes, np.array(boxes, np.float32).reshape(-1, 4)
-    )
-    assert dataset.num_clipped == 0
-    shutil.rmtree(root)
-
-
-# === Faults: file, field, value, expectation ===
-
-FAULTY_OBJECTS = {
-    "inverted x": (
-        ("cat", 30, 5, 10, 9),
-        ["(cat), xmin = 30 and xmax = 10", "inverted", "Expected xmin <= xmax"],
-    ),
-    "inverted y": (
-        ("cat", 5, 9, 10, 8),
-        ["(cat), ymin = 9 and ymax = 8", "inverted", "Expected ymin <= ymax"],
-    ),
-    "right of the picture": (
-        ("cat", 201, 5, 210, 9),
-        ["bndbox = xmin 201, ymin 5, xmax 210, ymax 9", "wholly outside", "1 to 200 in x"],
-    ),
-    "above the picture": (
-        ("cat", 5, -3, 9, 0),
-        ["bndbox = xmin 5, ymin -3, xmax 9, ymax 0", "wholly outside", "1 to 100 in y"],
-    ),
-    "not a number": (("cat", 1, "abc", 3, 4), ["bndbox/ymin = 'abc'", "Expected a finite number"]),
-    "nan": (("cat", 1, 2, "nan", 4), ["bndbox/xmax = 'nan'", "Expected a finite number"]),
-    "infinite": (("cat", 1, 2, 3, "1e999"), ["bndbox/ymax = '1e999'", "Expected a finite number"]),
-    "empty": (("cat", "", 2, 3, 4), ["bndbox/xmin = ''", "Expected a finite number"]),
-    "no name": ((" ", 1, 2, 3, 4), ["name: there is none", "Expected the name of a class"]),
-    "odd flag": (("cat", 1, 2, 3, 4, "maybe"), ["difficult = 'maybe'", "Expected 0 or 1"]),
-}
-
-
-@pytest.mark.parametrize("fault", FAULTY_OBJECTS)
-def test_a_faulty_object_is_named_with_its_file_number_value_and_expectation(tmp_path, fault):
-    bad, expected = FAULTY_OBJECTS[fault]
-    message = message_of(write_one(tmp_path, ("cat", 1, 2, 3, 4), bad))
-    assert f"{tmp_path / 'Annotations' / 'a.xml'}: object 2" in message
-    assert "1 fault " in message
-    for words in expected:
-        assert words in message
-
-
-def test_an_object_without_a_box_is_a_fault(tmp_path):
-    text = "<annotation><object><name>cat</name></object></annotation>"
-    message = message_of(write_voc(tmp_path, {"a": text}))
-    assert "a.xml: object 1 (cat), bndbox/xmin = ''. Expected a finite number" in message
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("<annotation><object>", ["cannot be read as XML", "Expected a VOC annotation"]),
-        ("", ["cannot be read as XML", "Expected a VOC annotation"]),
-        ("<svg/>", ["the root is <svg>", "Expected <annotation>"]),
-        (
-            '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>'
-            "<annotation><filename>&e;</filename></annotation>",
-            ["cannot be read as XML", "EntitiesForbidden", "Expected a VOC annotation"],
-        ),
-        ('<?xml version="1.0" encoding="nonsense"?><annotation/>', ["cannot be read as XML"]),
-    ],
-)
-def test_broken_and_unsafe_xml_is_named(tmp_path, text, expected):
-    message = message_of(write_voc(tmp_path, {"a": text}))
-    for words in [str(tmp_path / "Annotations" / "a.xml"), *expected]:
-        assert words in message
+# === Faults, all in one message ===
 
 
 def test_all_faults_are_counted_and_the_first_twenty_listed(tmp_path):
@@ -232,30 +43,6 @@ def test_all_faults_are_counted_and_the_first_twenty_listed(tmp_path):
 def test_a_broken_file_in_two_splits_is_one_fault(tmp_path):
     root = write_voc(tmp_path, {"a": "<svg/>"}, {"train": "a", "test": "a"})
     assert "1 fault " in message_of(root, splits=("train", "test"))
-
-
-def test_an_unknown_class_names_file_value_list_and_closest(tmp_path):
-    annotations = {
-        "a": voc_xml(SIZE, [("cat", 1, 2, 3, 4), ("Duk", 1, 2, 3, 4)]),
-        "b": voc_xml(SIZE, [("Duk", 1, 2, 3, 4), ("zebra", 1, 2, 3, 4)]),
-    }
-    message = message_of(write_voc(tmp_path, annotations), ("cat", "dog", "duck"))
-    assert "2 faults" in message
-    assert "a.xml: object 2 (Duk), name = 'Duk' (objects of that name: 2)" in message
-    assert "one of the classes cat, dog, duck (closest: 'duck')" in message
-    assert "b.xml: object 2 (zebra)" in message and message.count("closest") == 1
-
-
-def test_other_faults_and_unknown_classes_stand_in_one_message(tmp_path):
-    root = write_one(tmp_path, ("cat", 5, 1, 1, 9), ("cow", 1, 2, 3, 4))
-    message = message_of(root, ("cat",))
-    assert "2 faults" in message and "inverted" in message and "'cow'" in message
-
-
-def test_no_objects_at_all_leave_no_classes(tmp_path):
-    root = write_one(tmp_path)
-    assert "no <object> in any of the 1 annotations" in message_of(root)
-    assert len(read_train(root, ("cat",)).examples) == 1
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "b", "a.png", "sub/a", ".."])
@@ -395,15 +182,6 @@ def test_a_missing_split_lists_those_that_are_there(tmp_path):
     assert "the lists that are there: train, trainval, cat_train." in message
 
 
-def write_without_lists(xml_folder, picture_folder, count=20):
-    for folder in (xml_folder, picture_folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    for number in range(count):
-        text = voc_xml(SIZE, [("cat", 1, 2, 3, 4)])
-        (xml_folder / f"p{number:02}.xml").write_text(text)
-        Image.new("RGB", (200, 100)).save(picture_folder / f"p{number:02}.png")
-
-
 @pytest.mark.parametrize(
     "folders", [(".", "."), ("xml", "pics"), (".", "images"), ("both", "both")]
 )
@@ -474,119 +252,6 @@ def test_other_splits_than_the_made_ones_are_an_error(tmp_path):
     message = message_of(tmp_path, splits=("trainval",))
     assert "'trainval' cannot be made" in message
     assert "divided into train, val, test. Expected one of these" in message
-
-
-# === Through the configuration ===
-
-
-def test_read_datasets_finds_format_and_classes_over_all_splits(tmp_path, caplog):
-    annotations = {
-        "a": voc_xml(SIZE, [("dog", 11, 21, 30, 25)]),
-        "b": voc_xml(SIZE, [("cat", 1, 2, 3, 4), ("dog", 1, 2, 3, 4)]),
-        "c": voc_xml(SIZE, [("ant", 1, 2, 3, 4)]),
-    }
-    lists = {"train": "a", "val": "b", "test": "a", "unused": "c"}
-    root = write_voc(tmp_path, annotations, lists)
-    with caplog.at_level(logging.INFO):
-        datasets = read_datasets(DataConfig(root=str(root)), seed=0)
-    assert list(datasets) == ["train", "val", "test"]
-    assert all(dataset.class_names == ("cat", "dog") for dataset in datasets.values())
-    assert datasets["train"].examples[0].classes.tolist() == [2]
-    assert datasets["val"].examples[0].classes.tolist() == [1, 2]
-    assert "format voc detected" in caplog.text and "2 classes found: cat, dog" in caplog.text
-
-
-def test_given_classes_fix_the_ids(voc_folder):
-    config = DataConfig(root=str(voc_folder), format="voc", classes=("duck", "dog", "cat"))
-    datasets = read_datasets(config, seed=0)
-    counts = {role: len(dataset.examples) for role, dataset in datasets.items()}
-    assert counts == VOC_SPLIT_COUNTS
-    # The fixture's second picture holds a dog and a duck.
-    assert datasets["train"].examples[1].classes.tolist() == [2, 1]
-
-
-def test_splits_set_to_none_are_absent_and_two_roles_may_share_one(voc_folder):
-    config = DataConfig(root=str(voc_folder), val_split="none", test_split="train")
-    datasets = read_datasets(config, seed=0)
-    assert list(datasets) == ["train", "test"]
-    assert datasets["test"] is datasets["train"]
-
-
-@pytest.mark.parametrize("role", ["train", "val", "test"])
-def test_a_missing_default_split_names_the_splits_and_the_way_out(voc_folder, role):
-    (voc_folder / "ImageSets" / "Main" / f"{role}.txt").unlink()
-    with pytest.raises(DataError) as caught:
-        read_datasets(DataConfig(root=str(voc_folder)), seed=0)
-    message = str(caught.value)
-    others = [name for name in ("test", "train", "val") if name != role]
-    assert f"--data.{role}-split {role}: " in message and f"there is no {role}.txt" in message
-    assert f"lists that are there: {', '.join(others)}." in message
-    assert (f"--data.{role}-split none" in message) == (role != "train")
-
-
-def test_no_root_and_a_missing_root_name_the_option(tmp_path):
-    with pytest.raises(ConfigError, match="data.root is empty.*`--data.root DIR`"):
-        read_datasets(DataConfig(), seed=0)
-    with pytest.raises(DataError, match="nowhere: .*no such folder.*`--data.root DIR`"):
-        read_datasets(DataConfig(root=str(tmp_path / "nowhere")), seed=0)
-
-
-@pytest.mark.parametrize("data_format", ["auto", "voc"])
-def test_a_folder_that_is_no_data_set_says_what_it_holds(tmp_path, data_format):
-    (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(DataError) as caught:
-        read_datasets(DataConfig(root=str(tmp_path), format=data_format), seed=0)
-    assert "the folder holds notes.txt" in str(caught.value)
-    assert "Annotations" in str(caught.value)
-
-
-def test_the_folder_above_the_data_set_suggests_it(voc_folder):
-    with pytest.raises(DataError, match=f"`--data.root DIR`, perhaps {voc_folder}"):
-        read_datasets(DataConfig(root=str(voc_folder.parent)), seed=0)
-
-
-def test_read_dataset_takes_the_models_classes(voc_folder):
-    config = DataConfig(root=str(voc_folder), classes=("ignored",))
-    dataset = read_dataset(config, "val", ("duck", "cat", "dog"), seed=0)
-    assert dataset.split == "val" and dataset.class_names == ("duck", "cat", "dog")
-    assert [example.classes.tolist() for example in dataset.examples] == [[2], [3, 1]]
-    with pytest.raises(DataError, match=r"name = 'duck' .*: 1\). Expected .* cat, dog"):
-        read_dataset(config, "val", ("cat", "dog"), seed=0)
-
-
-def test_read_dataset_divides_as_read_datasets_does(tmp_path):
-    write_without_lists(tmp_path, tmp_path, 40)
-    config = DataConfig(root=str(tmp_path))
-    tests = {}
-    for seed in (0, 7):
-        expected = [example.image_id for example in read_datasets(config, seed)["test"].examples]
-        alone = read_dataset(config, "test", ("cat",), seed).examples
-        assert [example.image_id for example in alone] == expected
-        tests[seed] = expected
-    assert tests[0] != tests[7]
-
-
-def test_every_format_of_the_configuration_has_a_reader():
-    formats = DataConfig.__dataclass_fields__["format"].type
-    assert set(formats.__args__) == {"auto", *DATASETS}
-
-
-def test_the_fixtures_boxes_lie_on_its_drawings(voc_folder):
-    example = read_dataset(DataConfig(root=str(voc_folder)), "train", (), 0).examples[4]
-    picture = read_image(example.image_path)
-    assert picture.shape == (72, 96, 3)
-    ymin, xmin, ymax, xmax = example.boxes[0].astype(int)
-    background = np.array([90, 100, 90])
-    inside = np.abs(picture[ymin:ymax, xmin:xmax].astype(int) - background).sum(axis=-1)
-    assert inside.min() > 60  # every pixel of the box is drawn on
-    for y, x in ((ymin - 3, xmin), (ymin, xmin - 3), (ymax + 3, xmax), (ymax, xmax + 3)):
-        assert np.abs(picture[y, x].astype(int) - background).sum() < 40
-
-
-def test_readers_do_not_import_tensorflow():
-    code = "import sys, tf_frcnn.data, tf_frcnn.data.example; sys.exit('tensorflow' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
-    assert result.returncode == 0
 
 
 @pytest.mark.skipif(not BCCD.is_dir(), reason="the BCCD data set is not beside the repository")

@@ -12,6 +12,7 @@ from pathlib import Path
 from tf_frcnn.config import NONE_SPLIT, DataConfig
 from tf_frcnn.data import voc
 from tf_frcnn.data.example import Dataset
+from tf_frcnn.data.folders import describe_folder, is_folder, list_folder
 from tf_frcnn.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
@@ -23,7 +24,8 @@ class DatasetFormat:
 
     Attributes:
         layout: what such a data set looks like on disk, for messages.
-        detect: tells whether a folder looks like this format; wrong or missing folders are False.
+        detect: tells whether a folder looks like this format; wrong or missing folders are False,
+            one that may not be read is a DataError.
         explain_missing_split: (root, split) -> what is there instead, or "" where the split is
             there.
         read: (root, splits, class_names, seed) -> one `Dataset` a split, all with the same
@@ -50,19 +52,17 @@ def read_datasets(config: DataConfig, seed: int) -> dict[str, Dataset]:
 
     Returns:
         {"train": ..., "val": ..., "test": ...}, without the keys of splits that are "none". All
-        have the same class names: the given ones or those found in these splits, sorted.
+        have the same class names: the given ones or those found in these splits, sorted. The
+        default names of val and test are wishes: without a split "val" there is no key "val";
+        without a split "test" its key has the val split, under that one's own name. Both are
+        logged.
 
     Raises:
-        ConfigError: no root was given.
+        ConfigError: no root was given, or it cannot be a folder's name.
         DataError: the folder, a split, an annotation, a picture or a class is missing or wrong.
     """
-    splits = {"train": config.train_split, "val": config.val_split, "test": config.test_split}
-    splits = {role: split for role, split in splits.items() if split != NONE_SPLIT}
     root, dataset_format = _find_format(config)
-    for role, split in splits.items():
-        if problem := dataset_format.explain_missing_split(root, split):
-            way_out = f" Or go without: `--data.{role}-split none`." if role != "train" else ""
-            raise DataError(f"--data.{role}-split {split}: {problem}{way_out}")
+    splits = _find_splits(config, root, dataset_format)
     datasets = dataset_format.read(root, tuple(splits.values()), config.classes, seed)
     if not config.classes:
         names = datasets[config.train_split].class_names
@@ -78,7 +78,8 @@ def read_dataset(
     """Read one split with the classes of a trained model.
 
     Args:
-        config: root and format; its splits and classes are not looked at.
+        config: root and format; its classes are not looked at, and of its splits only the val
+            split, where `split` is the default name of the test split and is not there.
         split: name of the split.
         class_names: names of classes 1..N; a box of another class is a fault.
         seed: as in training, where the data set has no splits of its own.
@@ -88,6 +89,7 @@ def read_dataset(
         DataError: the folder, the split, an annotation, a picture or a class is missing or wrong.
     """
     root, dataset_format = _find_format(config)
+    split = _split_to_evaluate(split, config.val_split, root, dataset_format)
     dataset = dataset_format.read(root, (split,), class_names, seed)[split]
     _log_counts(split, dataset)
     return dataset
@@ -97,7 +99,10 @@ def _find_format(config: DataConfig) -> tuple[Path, DatasetFormat]:
     """Find the data set's folder and its format, by its name or by looking at the folder."""
     if not config.root:
         raise ConfigError("data.root is empty. Expected a data set's folder: `--data.root DIR`.")
-    root = Path(config.root).expanduser()
+    try:
+        root = Path(config.root).expanduser()
+    except RuntimeError as error:  # ~name of a user who is not there
+        raise ConfigError(f"data.root = {config.root!r}: {error} Expected a folder.") from None
     if config.format != "auto":
         return root, DATASETS[config.format]
     for name, dataset_format in DATASETS.items():
@@ -106,21 +111,65 @@ def _find_format(config: DataConfig) -> tuple[Path, DatasetFormat]:
             return root, dataset_format
     layouts = "; ".join(dataset_format.layout for dataset_format in DATASETS.values())
     raise DataError(
-        f"{root}: no data set found: {voc.describe_folder(root)}. Expected {layouts}. "
+        f"{root}: no data set found: {describe_folder(root)}. Expected {layouts}. "
         f"Give the right folder with `--data.root DIR`{_suggest_folder(root)}."
     )
 
 
 def _suggest_folder(root: Path) -> str:
     """Name the sub-folders that are data sets, as VOC2007 is in VOCdevkit."""
-    if not root.is_dir():
+    if not is_folder(root):
         return ""
-    inside = [
-        str(path)
-        for path in sorted(root.iterdir())
-        if any(dataset_format.detect(path) for dataset_format in DATASETS.values())
-    ]
+    inside = [str(path) for path in list_folder(root) if _is_dataset(path)]
     return f", perhaps {' or '.join(inside[:5])}" if inside else ""
+
+
+def _is_dataset(path: Path) -> bool:
+    try:
+        return any(dataset_format.detect(path) for dataset_format in DATASETS.values())
+    except DataError:  # a folder that may not be read is not worth suggesting
+        return False
+
+
+def _find_splits(config: DataConfig, root: Path, dataset_format: DatasetFormat) -> dict[str, str]:
+    """Decide which split has which role: train, val, test.
+
+    Raises:
+        DataError: a split is not there and nothing can stand in for it.
+    """
+    test_split = _split_to_evaluate(config.test_split, config.val_split, root, dataset_format)
+    named = {"train": config.train_split, "val": config.val_split, "test": test_split}
+    splits: dict[str, str] = {}
+    for role, split in named.items():
+        if split == NONE_SPLIT:
+            continue
+        problem = dataset_format.explain_missing_split(root, split)
+        if not problem:
+            splits[role] = split
+        elif role == "val" and split == DataConfig.val_split:
+            logger.warning("no validation: %s", problem)
+        else:
+            way_out = f" Or go without: `--data.{role}-split none`." if role != "train" else ""
+            raise DataError(f"--data.{role}-split {split}: {problem}{way_out}")
+    return splits
+
+
+def _split_to_evaluate(
+    split: str, val_split: str, root: Path, dataset_format: DatasetFormat
+) -> str:
+    """Let the val split stand in for a test split that has the default name and is not there.
+
+    The default can't be told from a given "test"; under any other name it is clearly meant.
+    """
+    if split != DataConfig.test_split or val_split == NONE_SPLIT:
+        return split
+    missing = dataset_format.explain_missing_split(root, split)
+    if not missing or dataset_format.explain_missing_split(root, val_split):
+        return split
+    logger.warning(
+        "no split %r: split %r is evaluated, and the figures say so. %s", split, val_split, missing
+    )
+    return val_split
 
 
 def _log_counts(role: str, dataset: Dataset) -> None:

@@ -64,7 +64,7 @@ def print_next_steps(config: Config, saved_model: Path | None = None) -> None:
     if saved_model is not None:
         lines.append(f"SavedModel             {saved_model}")
     lines += [
-        f"evaluate again         python evaluate.py {run} --data.test-split val",
+        f"evaluate again         python evaluate.py {run}",
         "your own folder        python train.py finetune --data.root DIR",
         f"losses over time       tensorboard --logdir {run}/events",
     ]

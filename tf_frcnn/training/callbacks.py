@@ -161,6 +161,8 @@ class Checkpoints(keras.callbacks.Callback):
 class ProgressBar(keras.callbacks.Callback):
     """Shows step, losses, pictures a second and the time left; lines instead where no terminal is.
 
+    A context manager: the bar is there inside of the block.
+
     Args of `__init__`: `steps` in all, `start` steps done before, pictures of a `batch_size`,
     seconds between two lines where the output is not a terminal.
     """
@@ -185,10 +187,15 @@ class ProgressBar(keras.callbacks.Callback):
         self._recent: list[float] = []
         self._last_line = 0.0
 
-    def on_train_begin(self, logs: Logs | None = None) -> None:
+    def __enter__(self) -> "ProgressBar":
         """Show the bar."""
         self._progress.start()
         self._last_line = time.monotonic()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Take the bar away, whatever ended the training: a terminal must get its cursor back."""
+        self._progress.stop()
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Move the bar on."""
@@ -204,7 +211,3 @@ class ProgressBar(keras.callbacks.Callback):
             self._last_line = now
             minutes = (self.steps - batch - 1) * seconds / 60
             logger.info("step %d/%d %s, %.1f min left", batch + 1, self.steps, text, minutes)
-
-    def on_train_end(self, logs: Logs | None = None) -> None:
-        """Take the bar away."""
-        self._progress.stop()

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 class TrainingInterrupted(UserError):
     """Ctrl-C or SIGTERM stopped the run after it was saved."""
 
+    label = "stopped"
+
     def __init__(self, signal_number: int, message: str) -> None:
         super().__init__(message)
         self.exit_status = 128 + signal_number
@@ -69,14 +71,14 @@ def train_detector(
         Checkpoints(
             folder.checkpoints, config.train.checkpoint_every, config.train.keep_checkpoints, start
         ),
-        ProgressBar(steps, start, batch_size),
     ]
-    with stop_on_signals() as stop_request:
+    with ProgressBar(steps, start, batch_size) as progress, stop_on_signals() as stop_request:
+        callbacks.append(progress)
         done = train(trainer, pipeline, start, callbacks, stop_request)
     if done < steps and stop_request.signal_number is not None:
         raise TrainingInterrupted(
             stop_request.signal_number,
-            f"stopped after step {done} of {steps} and saved to {folder.checkpoints}; "
-            "the same command goes on from there.",
+            f"after step {done} of {steps}; saved to {folder.checkpoints}, from where the same "
+            "command goes on.",
         )
     return detector

@@ -1,0 +1,221 @@
+"""Batches: what is in them, that a step alone decides it, and what a broken picture says."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.data.test_transforms import box_in_pixels, picture_with_box
+from tf_frcnn.config import DataConfig
+from tf_frcnn.data.example import Dataset, Example
+from tf_frcnn.data.pipeline import BatchPipeline
+from tf_frcnn.errors import DataError
+
+BOX = [8, 10, 20, 40]
+UNSCALED = DataConfig(short_side=40, long_side=60, horizontal_flip=0.0)
+
+
+def make_example(folder, name, size=(40, 60), boxes=(BOX,), difficult=None, crowd=None):
+    """Write a black picture whose first box is white."""
+    path = folder / f"{name}.png"
+    Image.fromarray(picture_with_box(size, boxes[0] if boxes else [0, 0, 0, 0])).save(path)
+    count = len(boxes)
+    return Example(
+        image_id=name,
+        image_path=path,
+        image_size=size,
+        boxes=np.array(boxes, np.float32).reshape(-1, 4),
+        classes=np.arange(1, count + 1, dtype=np.int32),
+        difficult=np.array(difficult or [False] * count, bool),
+        crowd=np.array(crowd or [False] * count, bool),
+        source=f"{name}.xml",
+    )
+
+
+def make_dataset(*examples):
+    return Dataset("train", ("cat", "dog", "duck"), examples)
+
+
+@pytest.fixture
+def six_pictures(tmp_path):
+    """Give six pictures of one size whose boxes differ in width."""
+    boxes = [[8, 10, 20, 30 + 5 * number] for number in range(6)]
+    return make_dataset(
+        *(make_example(tmp_path, f"p{number}", boxes=[box]) for number, box in enumerate(boxes))
+    )
+
+
+def as_arrays(pipeline):
+    return [{name: value.numpy() for name, value in batch.items()} for batch in pipeline]
+
+
+def assert_bit_equal(batches, expected):
+    assert len(batches) == len(expected)
+    for batch, other in zip(batches, expected, strict=True):
+        assert batch.keys() == other.keys()
+        for name in batch:
+            np.testing.assert_array_equal(batch[name], other[name], err_msg=name)
+
+
+# === What a batch holds ===
+
+
+def test_shapes_dtypes_and_padding(tmp_path):
+    # Short side 20: 40 x 60 becomes 20 x 30, 40 x 50 becomes 20 x 25; both padded to 20 x 30.
+    # Two boxes and one: G = 2 + 1, as every picture gets an empty box at its end.
+    two_boxes = make_example(tmp_path, "two", (40, 60), [BOX, [0, 0, 40, 60]])
+    one_box = make_example(tmp_path, "one", (40, 50), [BOX])
+    config = DataConfig(short_side=20, long_side=40, horizontal_flip=0.0)
+    (batch,) = as_arrays(
+        BatchPipeline(make_dataset(two_boxes, one_box), config, batch_size=2, seed=7, stop=1)
+    )
+    described = {name: (value.shape, value.dtype.name) for name, value in batch.items()}
+    assert described == {
+        "images": ((2, 20, 30, 3), "float32"),
+        "image_sizes": ((2, 2), "float32"),
+        "gt_boxes": ((2, 3, 4), "float32"),
+        "gt_classes": ((2, 3), "int32"),
+        "seeds": ((2, 2), "int32"),
+        "indices": ((2,), "int32"),
+    }
+    two, one = list(batch["indices"]).index(0), list(batch["indices"]).index(1)
+    np.testing.assert_array_equal(batch["image_sizes"][two], [20, 30])
+    np.testing.assert_array_equal(batch["image_sizes"][one], [20, 25])
+    np.testing.assert_array_equal(batch["images"][one, :, 25:], 0)
+    # All coordinates are halved; the rest is padding.
+    halved = [4, 5, 10, 20]
+    np.testing.assert_array_equal(batch["gt_boxes"][two], [halved, [0, 0, 20, 30], [0] * 4])
+    np.testing.assert_array_equal(batch["gt_boxes"][one], [halved, [0] * 4, [0] * 4])
+    np.testing.assert_array_equal(batch["gt_classes"][two], [1, 2, 0])
+    np.testing.assert_array_equal(batch["gt_classes"][one], [1, 0, 0])
+    assert batch["images"].max() == 255.0
+
+
+def test_padding_is_zero_below_a_bright_picture(tmp_path):
+    # Portrait 60 x 40 and 50 x 40 with short side 40: the shorter one is padded at the bottom.
+    tall = make_example(tmp_path, "tall", (60, 40), [[0, 0, 60, 40]])
+    short = make_example(tmp_path, "short", (50, 40), [[0, 0, 50, 40]])
+    config = DataConfig(short_side=40, long_side=60, horizontal_flip=0.0)
+    (batch,) = as_arrays(BatchPipeline(make_dataset(tall, short), config, batch_size=2, stop=1))
+    images = batch["images"][list(batch["indices"]).index(1)]
+    np.testing.assert_array_equal(images[:50], 255.0)
+    np.testing.assert_array_equal(images[50:], 0.0)
+
+
+def test_a_picture_without_boxes_has_one_empty_one(tmp_path):
+    empty = make_example(tmp_path, "empty", boxes=[])
+    (batch,) = as_arrays(BatchPipeline(make_dataset(empty), UNSCALED, stop=1))
+    np.testing.assert_array_equal(batch["gt_boxes"], np.zeros((1, 1, 4)))
+    np.testing.assert_array_equal(batch["gt_classes"], [[0]])
+
+
+def test_difficult_and_crowd_boxes_are_left_out(tmp_path):
+    example = make_example(
+        tmp_path,
+        "mixed",
+        boxes=[[0, 0, 5, 6], [1, 2, 9, 12], [3, 4, 8, 30]],
+        difficult=[True, False, False],
+        crowd=[False, False, True],
+    )
+    (batch,) = as_arrays(BatchPipeline(make_dataset(example), UNSCALED, stop=1))
+    np.testing.assert_array_equal(batch["gt_boxes"], [[[1, 2, 9, 12], [0] * 4]])
+    np.testing.assert_array_equal(batch["gt_classes"], [[2, 0]])
+
+
+def test_validation_goes_through_the_pictures_in_order_one_by_one(six_pictures):
+    always = DataConfig(short_side=40, long_side=60, horizontal_flip=1.0)
+    batches = as_arrays(BatchPipeline(six_pictures, always, batch_size=4, training=False))
+    assert [int(batch["indices"][0]) for batch in batches] == list(range(6))
+    for batch, example in zip(batches, six_pictures.examples, strict=True):
+        np.testing.assert_array_equal(batch["gt_boxes"][0, :1], example.boxes)  # never mirrored
+
+
+def test_a_validation_pipeline_can_be_gone_through_again(six_pictures):
+    pipeline = BatchPipeline(six_pictures, UNSCALED, training=False)
+    assert_bit_equal(as_arrays(pipeline), as_arrays(pipeline))
+
+
+# === A step alone decides ===
+
+
+FLIPPING = DataConfig(short_side=30, long_side=60, horizontal_flip=0.5)
+
+
+def test_the_same_seed_gives_the_same_batches(six_pictures):
+    first, second = (
+        as_arrays(BatchPipeline(six_pictures, FLIPPING, 2, seed=4, stop=7)) for _ in range(2)
+    )
+    assert_bit_equal(first, second)
+
+
+def test_another_seed_gives_other_batches(six_pictures):
+    orders = [
+        [batch["indices"].tolist() for batch in as_arrays(pipeline)]
+        for pipeline in (
+            BatchPipeline(six_pictures, FLIPPING, 2, seed=seed, stop=12) for seed in (4, 5)
+        )
+    ]
+    assert orders[0] != orders[1]
+
+
+@pytest.mark.parametrize("start", [1, 3, 5, 7])
+def test_starting_later_equals_skipping(six_pictures, start):
+    whole = as_arrays(BatchPipeline(six_pictures, FLIPPING, 2, seed=4, stop=8))
+    rest = as_arrays(BatchPipeline(six_pictures, FLIPPING, 2, seed=4, start=start, stop=8))
+    assert_bit_equal(rest, whole[start:])
+
+
+def test_nothing_is_left_after_the_last_step(six_pictures):
+    assert as_arrays(BatchPipeline(six_pictures, FLIPPING, 2, start=8, stop=8)) == []
+
+
+def test_every_picture_of_every_step_has_seeds_of_its_own(six_pictures):
+    batches = as_arrays(BatchPipeline(six_pictures, UNSCALED, 2, seed=9, stop=20))
+    seeds = np.concatenate([batch["seeds"] for batch in batches])
+    assert len({tuple(pair) for pair in seeds}) == 40
+    assert set(seeds[:, 0]) == {9}
+
+
+# === Mirroring ===
+
+
+def mirrored(batch):
+    """Tell whether a 40 x 60 picture is mirrored, and check that its box is on its pixels."""
+    box = batch["gt_boxes"][0, 0]
+    assert box_in_pixels(batch["images"][0]) == box.tolist()
+    if box.tolist() == BOX:
+        return False
+    assert box.tolist() == [8, 60 - 40, 20, 60 - 10]
+    return True
+
+
+@pytest.mark.parametrize(
+    ("probability", "low", "high"),
+    # 200 draws of 0.5: mean 100, standard deviation 7.07; 65 and 135 are 5 of them away.
+    [(0.0, 0, 0), (0.5, 65, 135), (1.0, 200, 200)],
+)
+def test_pictures_are_mirrored_with_the_probability_and_boxes_with_them(
+    tmp_path, probability, low, high
+):
+    dataset = make_dataset(make_example(tmp_path, "one"))
+    config = DataConfig(short_side=40, long_side=60, horizontal_flip=probability)
+    batches = as_arrays(BatchPipeline(dataset, config, stop=200))
+    assert low <= sum(mirrored(batch) for batch in batches) <= high
+
+
+# === Faults ===
+
+
+def test_a_broken_picture_is_named_after_the_good_batches(six_pictures):
+    broken = six_pictures.examples[3].image_path
+    broken.write_bytes(broken.read_bytes()[:60])  # the header is whole, the pixels are cut
+    done = []
+    with pytest.raises(DataError, match=r"p3\.png: the picture cannot be decoded"):
+        for batch in BatchPipeline(six_pictures, UNSCALED, training=False):
+            done.append(int(batch["indices"][0]))
+    assert done == [0, 1, 2]
+
+
+def test_a_picture_that_vanished_is_named(six_pictures):
+    six_pictures.examples[0].image_path.unlink()
+    with pytest.raises(DataError, match=r"p0\.png: there is no such file"):
+        as_arrays(BatchPipeline(six_pictures, UNSCALED, training=False))

@@ -1,0 +1,87 @@
+"""The order of training pictures: whole epochs, one orientation a batch, any step at once."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tf_frcnn.data.sampler import BatchSampler
+
+LANDSCAPE, PORTRAIT, SQUARE = (40, 60), (60, 40), (50, 50)
+
+
+def epoch_of(sampler, epoch):
+    first = epoch * sampler.steps_per_epoch
+    return np.stack([sampler.batch(first + step) for step in range(sampler.steps_per_epoch)])
+
+
+def test_batches_of_one_visit_every_picture_once_an_epoch():
+    sampler = BatchSampler([LANDSCAPE, PORTRAIT, SQUARE, PORTRAIT, LANDSCAPE], 1, seed=3)
+    assert sampler.steps_per_epoch == 5
+    for epoch in range(4):
+        assert sorted(epoch_of(sampler, epoch).ravel()) == [0, 1, 2, 3, 4]
+
+
+def test_steps_of_an_epoch_are_counted_by_orientation():
+    # 5 landscape pictures make ceil(5 / 2) = 3 batches, 3 portrait ones ceil(3 / 2) = 2.
+    sampler = BatchSampler([LANDSCAPE] * 5 + [PORTRAIT] * 3, 2, seed=0)
+    assert sampler.steps_per_epoch == 5
+
+
+def test_square_pictures_go_with_landscape_ones():
+    sampler = BatchSampler([SQUARE, LANDSCAPE], 2, seed=0)
+    assert sampler.steps_per_epoch == 1
+    assert sorted(sampler.batch(0)) == [0, 1]
+
+
+@given(
+    portrait=st.lists(st.booleans(), min_size=1, max_size=20),
+    batch_size=st.integers(1, 7),
+    seed=st.integers(0, 2**31),
+)
+def test_an_epoch_is_complete_balanced_and_of_one_orientation_a_batch(portrait, batch_size, seed):
+    sizes = [PORTRAIT if flag else LANDSCAPE for flag in portrait]
+    sampler = BatchSampler(sizes, batch_size, seed)
+    batches = epoch_of(sampler, epoch=1)
+    assert batches.shape[1] == batch_size
+    for batch in batches:
+        assert len({portrait[index] for index in batch}) == 1
+    for flag in set(portrait):
+        members = [index for index, value in enumerate(portrait) if value == flag]
+        counts = [int(np.sum(batches == index)) for index in members]
+        # Filling up the last batch repeats pictures, none of them twice as often as another.
+        assert sum(counts) == math.ceil(len(members) / batch_size) * batch_size
+        assert min(counts) >= 1 and max(counts) - min(counts) <= 1
+
+
+def test_a_batch_larger_than_the_data_repeats_pictures():
+    sampler = BatchSampler([LANDSCAPE, LANDSCAPE], 5, seed=0)
+    batch = sampler.batch(0)
+    assert sampler.steps_per_epoch == 1
+    assert batch.shape == (5,) and sorted(np.bincount(batch)) == [2, 3]
+
+
+def test_any_step_can_be_asked_for_at_once():
+    sizes = [LANDSCAPE] * 7 + [PORTRAIT] * 4
+    sequential = [BatchSampler(sizes, 3, seed=5)] * 30
+    expected = [sampler.batch(step) for step, sampler in enumerate(sequential)]
+    for step in reversed(range(30)):
+        np.testing.assert_array_equal(BatchSampler(sizes, 3, seed=5).batch(step), expected[step])
+
+
+@pytest.mark.parametrize(("seed", "epoch"), [(0, 1), (1, 0)])
+def test_another_epoch_or_seed_is_another_order(seed, epoch):
+    # 40 pictures: equal orders by chance have probability 1 / 40!.
+    sizes = [LANDSCAPE] * 40
+    first = epoch_of(BatchSampler(sizes, 1, seed=0), 0)
+    other = epoch_of(BatchSampler(sizes, 1, seed=seed), epoch)
+    assert not np.array_equal(first, other)
+
+
+def test_the_orientations_of_an_epoch_are_mixed():
+    # With 20 + 20 batches the two orientations follow each other in blocks with chance 2 / C(40, 20).
+    sampler = BatchSampler([LANDSCAPE] * 20 + [PORTRAIT] * 20, 1, seed=0)
+    is_portrait = epoch_of(sampler, 0).ravel() >= 20
+    assert np.count_nonzero(np.diff(is_portrait.astype(int))) > 1

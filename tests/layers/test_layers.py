@@ -1,0 +1,243 @@
+"""Every layer: its configuration, what it accepts, and its values against loops or by hand."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests import oracles
+from tf_frcnn.layers.anchor_generator import AnchorGenerator
+from tf_frcnn.layers.convolution import Conv3x3
+from tf_frcnn.layers.detections import DetectionLayer
+from tf_frcnn.layers.heads import BoxHead, RPNHead
+from tf_frcnn.layers.preprocessing import BGR_MEANS, CaffePreprocessing
+from tf_frcnn.layers.proposals import ProposalLayer
+from tf_frcnn.layers.roi_pooling import RoIPooling
+
+# Each layer with arguments that differ from the defaults.
+LAYERS = [
+    (AnchorGenerator, {"sizes": (8.0, 20.0), "aspect_ratios": (0.5, 3.0), "stride": 8}),
+    (CaffePreprocessing, {"stride": 8}),
+    (Conv3x3, {"filters": 5, "use_bias": False}),
+    (
+        DetectionLayer,
+        {
+            "score_threshold": 0.2,
+            "nms_iou": 0.4,
+            "max_detections": 7,
+            "box_std": (0.1, 0.2, 0.3, 0.4),
+        },
+    ),
+    (
+        ProposalLayer,
+        {"pre_nms_top_k": 50, "post_nms_top_k": 9, "nms_iou": 0.6, "min_size": 3.0},
+    ),
+    (RoIPooling, {"op": "roi_pool", "stride": 8, "output_size": 5}),
+    (RPNHead, {"channels": 6, "num_anchors": 2}),
+    (
+        BoxHead,
+        {"units": 9, "num_classes": 2, "dropout": 0.5, "fc_stddev": 0.0, "fc_bias": 0.3},
+    ),
+]
+
+
+def as_float(array):
+    return tf.constant(array, tf.float32)
+
+
+def by_name(layer_class):
+    return getattr(layer_class, "__name__", None)
+
+
+@pytest.mark.parametrize(("layer_class", "arguments"), LAYERS, ids=by_name)
+def test_configuration_survives_json(layer_class, arguments):
+    layer = layer_class(**arguments, name="stage")
+    text = json.dumps(keras.saving.serialize_keras_object(layer))
+    restored = keras.saving.deserialize_keras_object(json.loads(text))
+    assert type(restored) is layer_class and restored.name == "stage"
+    assert restored.get_config() == layer_class.from_config(layer.get_config()).get_config()
+    for name, value in arguments.items():
+        assert getattr(restored, name) == value
+
+
+def test_preprocessing_gives_bgr_without_means_and_zero_in_the_padding():
+    # A picture of 2 x 3 pixels in a batch of 3 x 4, padded to 4 x 4 by stride 4. RGB (10, 20, 30)
+    # becomes (30 - 103.939, 20 - 116.779, 10 - 123.68).
+    images = np.full((2, 3, 4, 3), [10.0, 20, 30])
+    outputs = CaffePreprocessing(4)((as_float(images), as_float([[2, 3], [3, 4]]))).numpy()
+    expected = np.zeros((2, 4, 4, 3))
+    expected[0, :2, :3] = expected[1, :3, :4] = [30 - 103.939, 20 - 116.779, 10 - 123.68]
+    np.testing.assert_allclose(outputs, expected, rtol=1e-6)
+    assert BGR_MEANS == (103.939, 116.779, 123.68)
+
+
+@pytest.mark.parametrize(("size", "padded"), [((1, 1), (16, 16)), ((17, 32), (32, 32))])
+def test_preprocessing_pads_to_whole_cells(size, padded):
+    images = tf.zeros([1, *size, 3])
+    assert CaffePreprocessing(16)((images, as_float([size]))).shape == (1, *padded, 3)
+
+
+def test_anchor_generator_follows_the_feature_map():
+    layer = AnchorGenerator([8.0, 20.0], [0.5, 1.0, 2.0], 16)
+    for height, width in ((1, 1), (2, 5)):
+        anchors = layer(tf.zeros([3, height, width, 4]))
+        assert anchors.shape == (height * width * 6, 4)
+        # The last cell's centre.
+        last = [(height - 0.5) * 16, (width - 0.5) * 16]
+        np.testing.assert_allclose(0.5 * (anchors[-1, :2] + anchors[-1, 2:]), last)
+
+
+def test_heads_start_as_the_paper_says():
+    rpn_head, box_head = RPNHead(64, 9), BoxHead(400, 20)
+    rpn_head.build((None, None, None, 64))
+    box_head.build((None, None, 7, 7, 8))
+    expected = [
+        (rpn_head.conv, 0.01, 0.0),
+        (rpn_head.objectness, 0.01, 0.0),
+        (rpn_head.deltas, 0.01, 0.0),
+        (box_head.fc1, 0.005, 0.1),
+        (box_head.fc2, 0.005, 0.1),
+        (box_head.classes, 0.01, 0.0),
+        (box_head.deltas, 0.001, 0.0),
+    ]
+    for layer, stddev, bias in expected:
+        kernel, biases = (value.numpy() for value in layer.weights)
+        # At least 1152 draws: the standard error of a deviation is at most 1 / sqrt(2304) = 2 %.
+        assert kernel.std() == pytest.approx(stddev, rel=0.1)
+        assert abs(kernel.mean()) < stddev / 5
+        np.testing.assert_allclose(biases, bias)
+
+
+def test_box_head_drops_units_in_training_only():
+    keras.utils.set_random_seed(0)
+    head = BoxHead(64, 3, dropout=0.5)
+    features = as_float(np.random.default_rng(0).normal(size=(1, 2, 7, 7, 4)))
+    evaluated, again = (head(features, training=False)[0] for _ in range(2))
+    np.testing.assert_array_equal(evaluated, again)
+    assert not np.allclose(head(features, training=True)[0], evaluated)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 2, 5)])
+def test_rpn_head_takes_any_batch_and_size(shape):
+    logits, deltas = RPNHead(8, 6)(tf.zeros([*shape, 4]))
+    num_anchors = shape[1] * shape[2] * 6
+    assert logits.shape == (shape[0], num_anchors, 2) and deltas.shape == (shape[0], num_anchors, 4)
+
+
+def random_rpn_outputs(num_pictures, num_anchors, seed=0):
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(-20, [80, 120], (num_anchors, 2))
+    anchors = np.concatenate([corner, corner + rng.uniform(10, [50, 70], (num_anchors, 2))], 1)
+    logits = rng.normal(size=(num_pictures, num_anchors, 2))
+    deltas = rng.normal(0, 0.4, size=(num_pictures, num_anchors, 4))
+    return logits, deltas, anchors
+
+
+def test_proposals_are_decoded_clipped_sifted_cut_and_suppressed_in_this_order():
+    # The second picture is smaller than the first: its proposals keep out of the padding.
+    logits, deltas, anchors = random_rpn_outputs(2, 150)
+    sizes = [(90, 130), (60, 70)]
+    proposals = ProposalLayer(60, 40, nms_iou=0.5, min_size=12.0)(
+        tuple(as_float(value) for value in (logits, deltas, anchors, sizes))
+    ).numpy()
+    assert proposals.shape == (2, 40, 4)
+    for picture, size in enumerate(sizes):
+        scores = logits[picture, :, 0] - logits[picture, :, 1]
+        expected = oracles.propose(scores, deltas[picture], anchors, size, 12.0, 60, 40, 0.5)
+        assert 10 < len(expected)
+        np.testing.assert_allclose(proposals[picture, : len(expected)], expected, atol=1e-3)
+        assert not proposals[picture, len(expected) :].any()
+
+
+def propose(anchors, objectness, size, *arguments, **options):
+    """Run the layer on anchors without offsets, with (objectness, 0) for logits."""
+    logits = np.stack([objectness, np.zeros(len(objectness))], axis=-1)
+    inputs = ([logits], np.zeros((1, len(anchors), 4)), anchors, [size])
+    return ProposalLayer(*arguments, **options)(tuple(as_float(x) for x in inputs)).numpy()[0]
+
+
+def test_small_boxes_do_not_use_up_the_top_n():
+    # The best two are 15 high after clipping and 8 wide: below 16. Room for one in the top N.
+    anchors = [[-25.0, 0, 15, 40], [0, 0, 40, 8], [10, 20, 40, 70]]
+    proposals = propose(anchors, [3.0, 2, 1], (100, 100), 1, 2)
+    np.testing.assert_array_equal(proposals, [[10, 20, 40, 70], [0, 0, 0, 0]])
+
+
+def test_there_is_no_threshold_on_objectness():
+    anchors = [[0.0, 0, 20, 30], [50, 40, 80, 90]]
+    proposals = propose(anchors, [-1e4, -9e3], (100, 100), 10, 3)
+    np.testing.assert_array_equal(proposals, [anchors[1], anchors[0], [0, 0, 0, 0]])
+
+
+def test_saturated_scores_still_have_an_order():
+    # Softmax gives 1.0 for both in float32.
+    anchors = [[0.0, 0, 20, 30], [50, 40, 80, 90]]
+    assert propose(anchors, [60.0, 70], (100, 100), 10, 1).tolist() == [anchors[1]]
+
+
+def test_empty_boxes_are_small_whatever_the_limit():
+    outside = [[0.0, 200, 20, 230], [10, 10, 30, 50]]
+    proposals = propose(outside, [5.0, 1], (100, 100), 10, 2, min_size=0.0)
+    np.testing.assert_array_equal(proposals, [[10, 10, 30, 50], [0, 0, 0, 0]])
+
+
+def test_no_gradient_flows_through_proposals():
+    logits, deltas, anchors = (as_float(value) for value in random_rpn_outputs(1, 20))
+    with tf.GradientTape() as tape:
+        tape.watch([logits, deltas])
+        proposals = ProposalLayer(20, 5)((logits, deltas, anchors, as_float([[90, 130]])))
+    assert tape.gradient(proposals, [logits, deltas]) == [None, None]
+
+
+def detect(probabilities, deltas, proposals, size=(100.0, 150.0), **options):
+    """Run the detection layer on one picture; [K, 1 + N], [K, 1 + N, 4], [K, 4]."""
+    arguments = {"score_threshold": 0.05, "nms_iou": 0.3, "max_detections": 4, **options}
+    logits = np.log(np.maximum(probabilities, 1e-30))
+    inputs = ([logits], [deltas], [proposals], [size])
+    detections = DetectionLayer(**arguments)(tuple(as_float(value) for value in inputs))
+    return {name: value.numpy()[0] for name, value in detections.items()}
+
+
+def test_detections_use_the_offsets_of_their_own_class():
+    # Proposal: centre (40, 60), 20 x 40. Class 1 moves it by dy = 1 * 0.1 * 20 = 2, class 2 by
+    # dx = 2 * 0.1 * 40 = 8 and makes it exp(0.2 * 5 log 2) = 2 times as high. Class 0 is no object.
+    deltas = np.zeros((1, 3, 4))
+    deltas[0, 0], deltas[0, 1], deltas[0, 2] = 9.0, [1, 0, 0, 0], [0, 2, 5 * np.log(2), 0]
+    detections = detect(
+        [[0.5, 0.2, 0.3]], deltas, [[30, 40, 50, 80]], box_std=(0.1, 0.1, 0.2, 0.2)
+    )
+    assert detections["num_detections"] == 2
+    np.testing.assert_array_equal(detections["detection_classes"], [2, 1, 0, 0])
+    np.testing.assert_allclose(detections["detection_scores"], [0.3, 0.2, 0, 0], rtol=1e-5)
+    expected = [[20, 48, 60, 88], [32, 40, 52, 80]]
+    np.testing.assert_allclose(detections["detection_boxes"][:2], expected, rtol=1e-5)
+
+
+def test_detections_are_clipped_and_none_is_empty():
+    # The second proposal is moved out of the picture as a whole: dx = 3 widths.
+    deltas = np.zeros((2, 2, 4))
+    deltas[1, 1, 1] = 3.0
+    proposals = [[80.0, 100, 130, 170], [10, 100, 30, 140]]
+    detections = detect([[0.1, 0.9]] * 2, deltas, proposals)
+    assert detections["num_detections"] == 1
+    np.testing.assert_array_equal(detections["detection_boxes"][0], [80, 100, 100, 150])
+
+
+def test_padded_proposals_give_no_detections():
+    detections = detect([[0.0, 1.0]] * 2, np.ones((2, 2, 4)), np.zeros((2, 4)), score_threshold=0.0)
+    assert all(not value.any() for value in detections.values())
+
+
+def test_suppression_is_per_class_and_scores_obey_the_threshold():
+    # The same box twice: class 1 keeps the better one, class 2 has its own; 0.04 is below 0.05.
+    probabilities = [[0.3, 0.6, 0.1], [0.56, 0.4, 0.04]]
+    detections = detect(probabilities, np.zeros((2, 3, 4)), [[10, 20, 40, 90]] * 2)
+    np.testing.assert_array_equal(detections["detection_classes"], [1, 2, 0, 0])
+    np.testing.assert_allclose(detections["detection_scores"][:2], [0.6, 0.1], rtol=1e-5)
+
+
+def test_roi_pooling_names_its_operators():
+    with pytest.raises(ValueError, match="op = 'mean': expected one of crop_and_resize, roi_pool"):
+        RoIPooling("mean", 16)

@@ -1,0 +1,116 @@
+"""Non-maximum suppression against a greedy loop, and what comes out when little goes in."""
+
+import numpy as np
+import tensorflow as tf
+
+from tests import oracles
+from tf_frcnn.ops.nms import DROPPED, per_class_nms, top_k_nms
+
+
+def random_boxes(count, seed):
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(0, [60, 90], (count, 2))
+    return np.concatenate([corner, corner + rng.uniform([8, 12], [40, 70], (count, 2))], axis=1)
+
+
+def as_float(array):
+    return tf.constant(array, tf.float32)
+
+
+def test_top_k_nms_of_three_boxes():
+    # Boxes 10 x 20. The second overlaps the best by 9 rows: IoU 180 / (400 - 180) = 0.818 > 0.7;
+    # the third by 5: IoU 100 / 300 = 0.333.
+    boxes = as_float([[[5, 0, 15, 20], [1, 0, 11, 20], [0, 0, 10, 20]]])
+    kept = top_k_nms(boxes, as_float([[0.1, 0.2, 0.3]]), 3, 4, 0.7)
+    expected = [[[0, 0, 10, 20], [5, 0, 15, 20], [0, 0, 0, 0], [0, 0, 0, 0]]]
+    np.testing.assert_array_equal(kept, expected)
+
+
+def test_an_iou_at_the_limit_is_kept():
+    # Overlap of 5 rows of 10 x 20: IoU 100 / 300; the limit says "above".
+    boxes = as_float([[[0, 0, 10, 20], [5, 0, 15, 20]]])
+    for limit, count in ((100 / 300, 2), (0.333, 1)):
+        kept = top_k_nms(boxes, as_float([[2.0, 1.0]]), 2, 2, limit)
+        assert np.count_nonzero(kept.numpy().any(axis=-1)) == count
+
+
+def test_top_k_nms_equals_the_greedy_loop_in_each_picture():
+    boxes = np.stack([random_boxes(80, 1), random_boxes(80, 2)]).astype(np.float32)
+    scores = np.random.default_rng(3).permutation(160).reshape(2, 80) / 7.0 - 9.0
+    kept = top_k_nms(as_float(boxes), as_float(scores), 50, 60, 0.4).numpy()
+    assert kept.shape == (2, 60, 4)
+    for picture in range(2):
+        top = np.argsort(-scores[picture])[:50]
+        survivors = oracles.greedy_nms(boxes[picture][top], scores[picture][top], 0.4)
+        assert 5 < len(survivors) < 50  # the limit does something
+        expected = np.zeros((60, 4), np.float32)
+        expected[: len(survivors)] = boxes[picture][top][survivors]
+        np.testing.assert_array_equal(kept[picture], expected)
+
+
+def test_boxes_beyond_the_top_k_do_not_return_after_nms():
+    # Two boxes enter, the same twice: one leaves, though a third, apart, had room.
+    boxes = as_float([[[0, 0, 10, 20], [0, 0, 10, 20], [50, 50, 60, 80]]])
+    kept = top_k_nms(boxes, as_float([[3.0, 2.0, 1.0]]), 2, 2, 0.7)
+    np.testing.assert_array_equal(kept, [[[0, 0, 10, 20], [0, 0, 0, 0]]])
+
+
+def test_dropped_boxes_never_come_out_however_much_room_there_is():
+    boxes = as_float([random_boxes(3, 0)])
+    kept = top_k_nms(boxes, as_float([[DROPPED, -1e6, DROPPED]]), 10, 5, 0.7).numpy()
+    np.testing.assert_array_equal(kept[0, 0], boxes[0, 1])
+    assert not kept[0, 1:].any()
+
+
+def test_top_k_nms_without_any_box():
+    assert not top_k_nms(tf.zeros([2, 0, 4]), tf.zeros([2, 0]), 10, 5, 0.7).numpy().any()
+
+
+def test_classes_are_suppressed_separately():
+    # The same box twice for class 1 (one is dropped) and once for class 2 (kept).
+    box = [3.0, 4, 20, 50]
+    boxes = as_float([[[box, box], [box, box]]])  # [1, K=2, N=2, 4]
+    scores = as_float([[[0.9, 0.0], [0.8, 0.7]]])
+    kept, kept_scores, classes, count = per_class_nms(boxes, scores, 0.05, 0.3, 4)
+    np.testing.assert_array_equal(count, [2])
+    np.testing.assert_allclose(kept_scores, [[0.9, 0.7, 0, 0]])
+    np.testing.assert_array_equal(classes, [[1, 2, 0, 0]])
+    np.testing.assert_array_equal(kept, [[box, box, [0] * 4, [0] * 4]])
+    assert classes.dtype == tf.int32 and count.dtype == tf.int32
+
+
+def test_boxes_are_not_taken_to_be_fractions_of_the_picture():
+    box = [-3.0, 4, 20, 500]
+    kept = per_class_nms(as_float([[[box]]]), as_float([[[0.9]]]), 0.05, 0.3, 1)[0]
+    np.testing.assert_array_equal(kept, [[box]])
+
+
+def test_per_class_nms_equals_the_greedy_loop():
+    num_boxes, num_classes, limit, threshold, max_detections = 40, 3, 0.3, 0.2, 25
+    rng = np.random.default_rng(0)
+    boxes = np.stack([random_boxes(num_boxes, seed) for seed in range(num_classes)], axis=1)
+    boxes = boxes.astype(np.float32)
+    scores = (rng.permutation(num_boxes * num_classes) / 120).reshape(num_boxes, num_classes)
+    expected = []
+    for k in range(num_classes):
+        above = np.flatnonzero(scores[:, k] > threshold)
+        for index in oracles.greedy_nms(boxes[above, k], scores[above, k], limit):
+            expected.append((scores[above[index], k], k + 1, *boxes[above[index], k]))
+    assert len(expected) > max_detections  # so that the best of all classes are a choice
+    expected = np.array(sorted(expected, reverse=True)[:max_detections])
+
+    kept, kept_scores, classes, count = per_class_nms(
+        as_float([boxes]), as_float([scores]), threshold, limit, max_detections
+    )
+    np.testing.assert_array_equal(count, [max_detections])
+    np.testing.assert_allclose(kept_scores[0], expected[:, 0], rtol=1e-6)
+    np.testing.assert_array_equal(classes[0], expected[:, 1])
+    np.testing.assert_allclose(kept[0], expected[:, 2:], rtol=1e-6)
+
+
+def test_scores_must_exceed_the_threshold():
+    boxes = as_float([[[[0, 0, 9, 9]], [[20, 20, 30, 40]], [[50, 0, 70, 9]]]])
+    scores = as_float([[[0.5], [0.25], [0.2]]])
+    count = per_class_nms(boxes, scores, 0.25, 0.3, 3)[3]
+    np.testing.assert_array_equal(count, [1])
+    assert not any(result.numpy().any() for result in per_class_nms(boxes, scores, 0.6, 0.3, 3))

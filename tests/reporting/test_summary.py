@@ -1,0 +1,86 @@
+"""The figures of a run: collected from its log, and printed."""
+
+import json
+
+import pytest
+
+from tf_frcnn.config import Config, TrainConfig
+from tf_frcnn.reporting.summary import print_figures, print_next_steps, training_figures
+
+FIGURES = {"voc_ap50_area": 0.9125, "voc_ap50_11pt": 0.8, "coco_ap": 0.4, "coco_ap50": 0.75}
+METRICS = {
+    "split": "test",
+    **FIGURES,
+    "per_class": {"cat": {**FIGURES, "coco_ap": 0.125}, "dog": dict.fromkeys(FIGURES)},
+}
+
+
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def write_log(path, lines):
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_seconds_a_step_are_the_median_of_the_lines(tmp_path):
+    # 9.0 is the first step's tracing; the validation line has no seconds. Median of 9, 1, 2 = 2.
+    lines = [
+        {"step": 10, "loss": 2.0, "seconds_per_step": 9.0},
+        {"step": 20, "loss": 1.0, "seconds_per_step": 1.0},
+        {"step": 20, "val_loss": 1.5},
+        {"step": 30, "loss": 1.0, "seconds_per_step": 2.0},
+    ]
+    config = Config(train=TrainConfig(steps=30, seed=5))
+    figures = training_figures(config, write_log(tmp_path / "metrics.jsonl", lines))
+    assert figures == {"steps": 30, "seconds_per_step": 2.0, "seed": 5}
+
+
+def test_a_log_without_lines_has_no_seconds(tmp_path):
+    figures = training_figures(Config(), write_log(tmp_path / "metrics.jsonl", []))
+    assert figures["seconds_per_step"] is None
+
+
+def test_the_table_has_a_row_a_class_and_their_mean(capsys):
+    print_figures(METRICS, "runs/mine is finished")
+    out = capsys.readouterr().out
+    assert "runs/mine is finished" in out
+    rows = {line.split("│")[1].strip(): line for line in out.splitlines() if "│" in line}
+    numbers = [cell.strip() for cell in rows["cat"].split("│")[2:-1]]
+    assert numbers == ["0.912", "0.800", "0.125", "0.750"]  # 0.9125 rounds to even
+    assert [cell.strip() for cell in rows["dog"].split("│")[2:-1]] == ["-"] * 4
+    assert "0.400" in rows["mean"]
+
+
+def test_a_run_without_test_split_says_so(capsys):
+    print_figures({"steps": 3}, "runs/mine is finished")
+    assert capsys.readouterr().out == "runs/mine is finished: not evaluated (no test split)\n"
+
+
+def test_class_names_are_printed_as_they_are(capsys):
+    odd = {**METRICS, "per_class": {"[bold]cat[/bold]": FIGURES, "[/]": FIGURES}}
+    print_figures(odd, "runs/[red]mine")
+    out = capsys.readouterr().out
+    assert "[bold]cat[/bold]" in out and "[/]" in out and "runs/[red]mine" in out
+
+
+def test_the_way_on_is_a_command_to_type(capsys):
+    config = Config(output="runs/mine")
+    print_next_steps(config, saved_model="saved_models/mine/1")
+    out = capsys.readouterr().out
+    for text in (
+        "python evaluate.py runs/mine",
+        "python train.py finetune --data.root DIR",
+        "runs/mine/metrics.json",
+        "saved_models/mine/1",
+    ):
+        assert text in out
+    print_next_steps(config)
+    assert "saved_models" not in capsys.readouterr().out
+
+
+def test_a_folder_in_brackets_is_printed_as_it_is(capsys):
+    print_next_steps(Config(output="runs/[red]mine"))
+    assert "python evaluate.py runs/[red]mine" in capsys.readouterr().out

@@ -1,0 +1,169 @@
+"""Arguments: every option, presets, and one clean message for what is wrong."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tf_frcnn.command_line import parse_evaluate_arguments, parse_train_arguments
+from tf_frcnn.config import Config, flatten
+from tf_frcnn.errors import ConfigError
+from tf_frcnn.presets import PRESETS, quickstart
+
+OPTIONS = [  # option, what is typed, what the configuration then holds
+    ("data.format", "voc", "voc"),
+    ("data.root", "pictures", "pictures"),
+    ("data.train-split", "trainval", "trainval"),
+    ("data.val-split", "none", "none"),
+    ("data.test-split", "val", "val"),
+    ("data.classes", "cat dog", ("cat", "dog")),
+    ("data.short-side", "240", 240),
+    ("data.long-side", "900", 900),
+    ("model.backbone", "vgg16_quarter", "vgg16_quarter"),
+    ("model.backbone-weights", "vgg16_notop.h5", "vgg16_notop.h5"),
+    ("model.anchor-sizes", "32 64", (32.0, 64.0)),
+    ("model.roi-op", "roi_align", "roi_align"),
+    ("model.score-threshold", "0.2", 0.2),
+    ("model.nms-iou", "0.4", 0.4),
+    ("train.steps", "7", 7),
+    ("train.batch-size", "3", 3),
+    ("train.learning-rate", "0.02", 0.02),
+    ("train.warmup-steps", "5", 5),
+    ("train.decay-steps", "4 6", (4, 6)),
+    ("train.seed", "11", 11),
+    ("output", "here", "here"),
+    ("export-dir", "there", "there"),
+]
+
+
+def exit_of(parse, arguments, capsys):
+    """Parse what must not be accepted -> (exit status, standard output, standard error)."""
+    with pytest.raises(SystemExit) as caught:
+        parse(arguments)
+    captured = capsys.readouterr()
+    return caught.value.code, captured.out, captured.err
+
+
+def unframed(text):
+    """Undo the box and the line breaks that frame a message."""
+    return " ".join(text.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(("option", "typed", "value"), OPTIONS)
+def test_an_option_changes_its_field_alone(option, typed, value):
+    before = flatten(parse_train_arguments(["finetune"]).config)
+    after = flatten(parse_train_arguments(["finetune", f"--{option}", *typed.split()]).config)
+    assert after[option] == value
+    assert {name for name in after if after[name] != before[name]} == {option}
+
+
+def test_every_field_of_the_configuration_is_an_option(capsys):
+    status, out, err = exit_of(parse_train_arguments, ["--help"], capsys)
+    assert (status, err) == (0, "")
+    words = out.split()
+    for name in [*flatten(Config()), "overwrite,"]:
+        assert any(word.startswith(f"--{name}") for word in words), name
+    for preset in PRESETS:
+        assert f"Preset {preset}: " in out
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_is_its_values_and_folders_of_its_name(preset):
+    config = parse_train_arguments([preset]).config
+    expected = flatten(PRESETS[preset]())
+    expected |= {"output": f"runs/{preset}", "export-dir": f"saved_models/{preset}"}
+    assert flatten(config) == expected
+
+
+def test_no_arguments_are_the_quickstart(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    arguments = parse_train_arguments()
+    assert arguments.config.data == quickstart().data
+    assert arguments.config.output == "runs/quickstart"
+    assert not arguments.overwrite
+
+
+def test_options_may_come_with_or_without_preset():
+    assert parse_train_arguments(["--train.steps", "3"]).config.train.steps == 3
+    arguments = parse_train_arguments(["voc07", "--train.steps", "3", "--overwrite"])
+    assert arguments.config.train.steps == 3 and arguments.overwrite
+    assert arguments.config.data.train_split == "trainval"
+
+
+# === What is wrong ===
+
+
+def test_an_unknown_preset_is_told_which_there_are(capsys):
+    status, _, err = exit_of(parse_train_arguments, ["voc12"], capsys)
+    assert status == 2
+    assert err == (
+        "error: no preset is named 'voc12': expected one of quickstart, voc07, finetune.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--train.steps", "many"], "--train.steps: invalid literal for int"),
+        (["--train.learning-rate", "fast"], "--train.learning-rate"),
+        (["--model.backbone", "vgg19"], "--model.backbone"),
+        (["--model.roi-op", "pool"], "roi_align_aligned"),
+        (["--data.short-sid", "3"], "Unrecognized options: --data.short-sid"),
+        (["finetune", "pictures"], "Unrecognized options: pictures"),
+        (["--train.steps"], "--train.steps"),
+        (["--data.short-side", "-5"], "data.short_side = -5: expected a number above 0."),
+        (["--train.decay-steps", "9", "5"], "train.decay_steps = (9, 5): expected steps in rising"),
+        (["--data.short-side", "300"], "data.long_side = 256: expected at least data.short_side"),
+        (["--data.classes", "cat", "cat"], "expected every class name once"),
+    ],
+)
+def test_a_wrong_option_is_one_message_and_status_2(arguments, message, capsys):
+    status, out, err = exit_of(parse_train_arguments, arguments, capsys)
+    assert (status, out) == (2, "")
+    assert message in unframed(err)
+    assert "Traceback" not in err
+
+
+# === evaluate.py ===
+
+
+def test_evaluation_takes_a_run_and_other_data():
+    arguments = parse_evaluate_arguments(
+        ["runs/mine", "--data.root", "pictures", "--data.test-split", "val", "--output", "out"]
+    )
+    assert arguments.run == Path("runs/mine") and arguments.output == Path("out")
+    config = arguments.apply_to(PRESETS["finetune"]())
+    assert (config.data.root, config.data.test_split) == ("pictures", "val")
+    assert config.data.train_split == "train"  # what was not given is the run's own
+    assert config.model == PRESETS["finetune"]().model
+
+
+def test_evaluation_without_options_is_on_the_runs_own_data():
+    config = PRESETS["quickstart"]()
+    assert parse_evaluate_arguments(["runs/mine"]).apply_to(config) == config
+
+
+def test_evaluation_needs_a_split():
+    config = parse_train_arguments(["--data.test-split", "none"]).config
+    with pytest.raises(ConfigError, match=r"data\.test_split = 'none': expected .* NAME"):
+        parse_evaluate_arguments(["runs/mine"]).apply_to(config)
+
+
+def test_evaluation_names_the_formats_it_knows():
+    arguments = parse_evaluate_arguments(["runs/mine", "--data.format", "yolo"])
+    with pytest.raises(ConfigError, match=r"--data\.format yolo: expected one of auto, voc"):
+        arguments.apply_to(Config())
+
+
+@pytest.mark.parametrize("arguments", [[], ["a", "b"], ["a", "--data.split", "val"]])
+def test_wrong_arguments_of_an_evaluation_are_status_2(arguments, capsys):
+    status, _, err = exit_of(parse_evaluate_arguments, arguments, capsys)
+    assert status == 2
+    assert "Traceback" not in err and err
+
+
+def test_help_of_an_evaluation(capsys):
+    status, out, _ = exit_of(parse_evaluate_arguments, ["--help"], capsys)
+    assert status == 0
+    for name in ("data.format", "data.root", "data.test-split", "output", "overwrite"):
+        assert f"--{name}" in out

@@ -1,0 +1,178 @@
+"""The configuration: what is refused and how, and the way to config.json and back."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+
+from tf_frcnn.config import (
+    Config,
+    DataConfig,
+    ModelConfig,
+    TrainConfig,
+    flatten,
+    load_config,
+    save_config,
+)
+from tf_frcnn.errors import ConfigError
+from tf_frcnn.presets import PRESETS
+
+SECTIONS = {"data": DataConfig, "model": ModelConfig, "train": TrainConfig}
+
+ABOVE_0, PROBABILITY, NOT_NEGATIVE = "a number above 0", "a number from 0 to 1", "0 or more"
+
+REFUSED = [
+    ("data", {"short_side": 0}, "0", ABOVE_0),
+    ("data", {"short_side": -5}, "-5", ABOVE_0),
+    ("data", {"long_side": 599}, "599", "at least data.short_side, which is 600"),
+    ("data", {"horizontal_flip": 1.1}, "1.1", PROBABILITY),
+    ("data", {"classes": ("cat", "dog", "cat")}, "('cat', 'dog', 'cat')", "every class name once"),
+    ("data", {"classes": ("background", "cat")}, "('background', 'cat')", "object classes only"),
+    ("data", {"classes": ("__background__",)}, "('__background__',)", "object classes only"),
+    ("data", {"train_split": "none"}, "'none'", "a split's name"),
+    ("model", {"anchor_sizes": ()}, "()", "at least one number"),
+    ("model", {"anchor_sizes": (32.0, 0.0)}, "0.0", ABOVE_0),
+    ("model", {"aspect_ratios": ()}, "()", "at least one number"),
+    ("model", {"aspect_ratios": (-1.0,)}, "-1.0", ABOVE_0),
+    ("model", {"box_std": (0.1, 0.1, 0.2, math.nan)}, "nan", ABOVE_0),
+    ("model", {"rpn_nms_iou": -0.1}, "-0.1", PROBABILITY),
+    ("model", {"score_threshold": 2.0}, "2.0", PROBABILITY),
+    ("model", {"score_threshold": math.nan}, "nan", PROBABILITY),
+    ("model", {"nms_iou": 1.5}, "1.5", PROBABILITY),
+    ("model", {"dropout": 1.0}, "1.0", "from 0 to below 1"),
+    ("model", {"rpn_pre_nms_top_k": 0}, "0", ABOVE_0),
+    ("model", {"rpn_post_nms_top_k": -1}, "-1", ABOVE_0),
+    ("model", {"max_detections": 0}, "0", ABOVE_0),
+    ("model", {"rpn_min_size": -1.0}, "-1.0", NOT_NEGATIVE),
+    ("model", {"backbone_weights": ""}, "''", "imagenet, none or a PATH"),
+    *(
+        ("train", {name: 0}, "0", ABOVE_0)
+        for name in (
+            *("steps", "batch_size", "learning_rate", "decay_factor", "rpn_batch_size"),
+            *("rpn_pre_nms_top_k", "rpn_post_nms_top_k", "roi_batch_size", "rpn_box_sigma"),
+            *("roi_box_sigma", "validate_every", "checkpoint_every", "keep_checkpoints"),
+            "log_every",
+        )
+    ),
+    ("train", {"learning_rate": math.inf}, "inf", ABOVE_0),
+    *(
+        ("train", {name: 1.2}, "1.2", PROBABILITY)
+        for name in (
+            *("rpn_positive_iou", "rpn_negative_iou", "rpn_positive_fraction"),
+            *("roi_positive_fraction", "roi_positive_iou", "roi_background_iou"),
+        )
+    ),
+    ("train", {"momentum": 1.0}, "1.0", "from 0 to below 1"),
+    *(
+        ("train", {name: -1}, "-1", NOT_NEGATIVE)
+        for name in ("weight_decay", "clip_norm", "warmup_steps", "seed")
+    ),
+    ("train", {"clip_norm": math.nan}, "nan", NOT_NEGATIVE),
+    ("train", {"rpn_negative_iou": 0.8}, "0.8", "at most train.rpn_positive_iou, which is 0.7"),
+    ("train", {"roi_background_iou": 0.5}, "0.5", "below train.roi_positive_iou, which is 0.5"),
+    ("train", {"decay_steps": (20, 10)}, "(20, 10)", "steps in rising order"),
+    ("train", {"decay_steps": (10, 10)}, "(10, 10)", "steps in rising order"),
+]
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "shown", "expected"), REFUSED, ids=lambda value: str(value)[:40]
+)
+def test_a_refusal_names_field_value_and_expectation(section, values, shown, expected):
+    (name,) = values
+    with pytest.raises(ConfigError) as caught:
+        SECTIONS[section](**values)
+    message = str(caught.value)
+    assert message.startswith(f"{section}.{name} = {shown}: expected {expected}")
+
+
+@pytest.mark.parametrize(
+    ("section", "values"),
+    [
+        ("data", {"short_side": 600, "long_side": 600}),
+        ("data", {"horizontal_flip": 1.0}),
+        ("data", {"val_split": "none", "test_split": "none"}),
+        ("model", {"score_threshold": 0.0, "nms_iou": 1.0, "rpn_min_size": 0.0, "dropout": 0.0}),
+        ("train", {"decay_steps": ()}),
+        ("train", {"rpn_negative_iou": 0.7, "momentum": 0.0, "weight_decay": 0.0}),
+    ],
+)
+def test_values_at_the_limits_are_accepted(section, values):
+    config = SECTIONS[section](**values)
+    assert {name: getattr(config, name) for name in values} == values
+
+
+def test_a_configuration_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().train.steps = 3
+
+
+# === config.json ===
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_saving_and_loading_changes_nothing(preset, tmp_path):
+    config = dataclasses.replace(PRESETS[preset](), output="runs/Größe", export_dir="x")
+    save_config(config, tmp_path / "config.json")
+    assert load_config(tmp_path / "config.json") == config
+
+
+def saved(tmp_path, **changes):
+    """Save a configuration with some fields replaced in the text, by SECTION__FIELD."""
+    path = tmp_path / "config.json"
+    save_config(Config(), path)
+    values = json.loads(path.read_text())
+    for name, value in changes.items():
+        section, field = name.split("__")
+        values[section][field] = value
+    path.write_text(json.dumps(values))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"train__stepz": 3}, "train.stepz"),  # unknown
+        ({"train__steps": "many"}, "train.steps"),  # wrong type
+        ({"train__steps": 2.5}, "train.steps"),
+        ({"model__backbone": "vgg19"}, "model.backbone"),  # not one of the choices
+        ({"model__anchor_sizes": [32, "big"]}, "model.anchor_sizes.1"),
+        ({"data__short_side": -3}, "data.short_side = -3: expected a number above 0"),
+    ],
+)
+def test_a_wrong_field_of_a_file_is_named_with_the_file(changes, name, tmp_path):
+    path = saved(tmp_path, **changes)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert name in str(caught.value)
+    assert "Expected a config.json as training writes it." in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe\x00"])
+def test_a_file_that_is_no_configuration_is_named(content, tmp_path):
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"config\.json: cannot be read \(No such file"):
+        load_config(tmp_path / "config.json")
+
+
+# === Option names ===
+
+
+def test_flatten_names_fields_as_the_options_do():
+    config = Config(data=DataConfig(root="pictures"), train=TrainConfig(batch_size=8), output="out")
+    values = flatten(config)
+    assert values["data.root"] == "pictures"
+    assert values["train.batch-size"] == 8
+    assert values["model.anchor-sizes"] == (128.0, 256.0, 512.0)
+    assert values["output"] == "out"
+    sections = sum(len(dataclasses.fields(section)) for section in SECTIONS.values())
+    assert len(values) == sections + 2  # output and export-dir

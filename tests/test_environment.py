@@ -1,0 +1,91 @@
+"""Backend, log and seeds, before anything else happens."""
+
+import json
+import logging
+import random
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_frcnn.environment import check_backend, set_up_logging, set_up_tensorflow
+from tf_frcnn.errors import UserError
+
+
+@pytest.fixture
+def keras_home(tmp_path, monkeypatch):
+    """Give Keras an empty home and no variable."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch", "numpy"])
+def test_another_backend_in_the_environment_is_refused(keras_home, monkeypatch, backend):
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    with pytest.raises(UserError, match=f"KERAS_BACKEND sets the Keras backend to '{backend}'"):
+        check_backend()
+
+
+def test_another_backend_in_the_file_is_refused_naming_the_file(keras_home):
+    (keras_home / "keras.json").write_text(json.dumps({"backend": "jax"}))
+    with pytest.raises(UserError, match=r"keras\.json sets the Keras backend to 'jax'.*KERAS_BAC"):
+        check_backend()
+
+
+def test_the_environment_wins_over_the_file(keras_home, monkeypatch):
+    (keras_home / "keras.json").write_text(json.dumps({"backend": "jax"}))
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    check_backend()
+
+
+@pytest.mark.parametrize(
+    "content", [None, "", "{", "{}", "[]", '"jax"', '{"backend": "tensorflow"}', "\udcff"]
+)
+def test_a_file_that_says_nothing_else_is_fine(keras_home, content):
+    if content is not None:
+        (keras_home / "keras.json").write_bytes(content.encode("utf-8", "surrogateescape"))
+    check_backend()
+
+
+def test_the_first_lines_name_device_versions_and_seed(capsys):
+    set_up_logging()
+    set_up_tensorflow(seed=7)
+    lines = capsys.readouterr().err.splitlines()
+    device, versions, seed = lines
+    assert "device: " in device
+    assert f"TensorFlow {tf.__version__}" in versions and "Python 3." in versions
+    assert seed.endswith("seed: 7")
+
+
+def test_every_generator_starts_from_the_seed():
+    drawn = []
+    for seed in (3, 3, 4):
+        set_up_tensorflow(seed)
+        drawn.append((random.random(), np.random.rand(), float(tf.random.uniform([]))))
+    assert drawn[0] == drawn[1]
+    assert all(a != b for a, b in zip(drawn[0], drawn[2], strict=True))
+
+
+def test_the_log_goes_to_the_terminal_once(capsys):
+    for _ in range(2):  # a second command in one process does not double the lines
+        set_up_logging()
+    logging.getLogger("tf_frcnn.somewhere").info("a line")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("a line") == 1
+
+
+def test_on_a_terminal_the_log_is_written_too(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    set_up_logging()
+    logging.getLogger("tf_frcnn.somewhere").info("a line")
+    assert "a line" in capsys.readouterr().err
+
+
+@pytest.mark.gpu
+def test_memory_growth_is_on():
+    set_up_tensorflow(seed=0)
+    for gpu in tf.config.list_physical_devices("GPU"):
+        assert tf.config.experimental.get_memory_growth(gpu)

@@ -1,0 +1,101 @@
+"""From a picture to detections in its own pixels, whatever the network's input is."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_frcnn.checkpoints import save_checkpoint
+from tf_frcnn.errors import WeightsError
+from tf_frcnn.inference import PictureDetector, load_picture_detector
+from tf_frcnn.model import FasterRCNN
+from tf_frcnn.training.trainer import FasterRCNNTrainer
+
+
+class PartOfThePicture:
+    """Stands for a network: finds rows 0.1 to 0.5 and columns 0.2 to 0.9, class 2, and padding."""
+
+    def __init__(self):
+        self.image_shapes = []
+
+    def __call__(self, inputs):
+        images, image_sizes = inputs
+        self.image_shapes.append(tuple(images.shape))
+        height, width = image_sizes[:, 0], image_sizes[:, 1]
+        box = tf.stack([0.1 * height, 0.2 * width, 0.5 * height, 0.9 * width], axis=-1)
+        batch = tf.shape(images)[0]
+        return {
+            "detection_boxes": tf.stack([box, tf.zeros_like(box)], axis=1),  # [B, 2, 4]
+            "detection_scores": tf.tile([[0.75, 0.0]], [batch, 1]),
+            "detection_classes": tf.tile([[2, 0]], [batch, 1]),
+            "num_detections": tf.ones([batch], tf.int32),
+        }
+
+
+@pytest.fixture
+def part_detector():
+    return PictureDetector(PartOfThePicture(), ("cat", "dog"), short_side=20, long_side=50)
+
+
+def test_boxes_are_in_pixels_of_the_picture_that_was_given(part_detector):
+    # 40 x 60 enters as 20 x 30; the box [2, 6, 10, 27] there is [4, 12, 20, 54] in the picture.
+    detections = part_detector.detect(tf.zeros([3, 40, 60, 3], tf.uint8))
+    assert part_detector.detector.image_shapes == [(3, 20, 30, 3)]
+    assert detections["detection_boxes"].shape == (3, 2, 4)
+    for boxes in detections["detection_boxes"]:
+        np.testing.assert_allclose(boxes, [[4, 12, 20, 54], [0, 0, 0, 0]], rtol=1e-6)
+
+
+def test_names_go_with_classes_and_padding_has_none(part_detector):
+    detections = part_detector.detect(tf.zeros([1, 40, 60, 3], tf.uint8))
+    assert detections["detection_names"].numpy().tolist() == [[b"dog", b""]]
+
+
+def test_one_picture_gives_what_was_found_without_padding(part_detector):
+    boxes, scores, classes = part_detector(np.zeros((100, 10, 3), np.uint8))
+    # 100 x 10: scale min(20 / 10, 50 / 100) = 0.5, so the network sees 50 x 5.
+    np.testing.assert_allclose(boxes, [[10, 2, 50, 9]], rtol=1e-6)
+    np.testing.assert_allclose(scores, [0.75])
+    assert classes.tolist() == [2]
+    assert boxes.dtype == np.float32 and scores.dtype == np.float32
+
+
+def test_pictures_of_many_sizes_do_not_trace_again(part_detector):
+    for size in [(40, 60), (41, 7), (5, 5)]:
+        part_detector(np.zeros((*size, 3), np.uint8))
+    assert len(part_detector.detector.image_shapes) == 1
+
+
+# === With the real network ===
+
+
+def test_a_run_without_checkpoint_is_told(tiny_config, tmp_path):
+    with pytest.raises(WeightsError, match=r"checkpoints: holds no checkpoint"):
+        load_picture_detector(tiny_config, tmp_path / "checkpoints")
+
+
+def test_the_weights_of_the_latest_checkpoint_are_used(tiny_config, tmp_path):
+    trainer = FasterRCNNTrainer(FasterRCNN(tiny_config.model, 3), tiny_config.train)
+    save_checkpoint(tmp_path, 4, trainer.detector, trainer.optimizer)
+    detector = load_picture_detector(tiny_config, tmp_path)
+    for value, expected in zip(
+        detector.detector.get_weights(), trainer.detector.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(value, expected)
+    assert detector.class_names == tiny_config.data.classes
+    assert (detector.short_side, detector.long_side) == (64, 96)
+
+
+def test_a_batch_gives_what_single_pictures_give(tiny_config):
+    detector = PictureDetector(FasterRCNN(tiny_config.model, 3), ("cat", "dog", "duck"), 64, 96)
+    images = np.random.default_rng(0).integers(0, 256, (2, 50, 70, 3)).astype(np.uint8)
+    together = detector.detect(tf.constant(images))
+    for index, image in enumerate(images):
+        boxes, scores, classes = detector(image)
+        count = int(together["num_detections"][index])
+        assert count == len(boxes) > 0
+        np.testing.assert_allclose(
+            together["detection_scores"][index, :count], scores, atol=1e-5
+        )
+        np.testing.assert_allclose(together["detection_boxes"][index, :count], boxes, atol=1e-3)
+        np.testing.assert_array_equal(together["detection_classes"][index, :count], classes)
+        assert np.all(boxes >= 0) and np.all(boxes <= [50, 70, 50, 70])

@@ -1,0 +1,158 @@
+"""The whole detector: any size, any batch, any weights, padded pictures, saved configuration."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_frcnn.model import FasterRCNN
+from tf_frcnn.ops.roi_pool import ROI_OPS
+from tf_frcnn.training.trainer import FasterRCNNTrainer
+
+
+@pytest.fixture
+def detector(tiny_model_config):
+    keras.utils.set_random_seed(0)
+    return FasterRCNN(tiny_model_config, num_classes=3)
+
+
+@pytest.fixture
+def mixed_bfloat16():
+    previous = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    yield
+    keras.mixed_precision.set_global_policy(previous)
+
+
+def random_pictures(num_pictures, height, width, seed=0):
+    values = np.random.default_rng(seed).uniform(0, 255, (num_pictures, height, width, 3))
+    return tf.constant(values, tf.float32)
+
+
+def scale_weights(layer, factor):
+    for variable in layer.trainable_variables:
+        variable.assign(variable * factor)
+
+
+def assert_detections_are_sound(detections, image_sizes, num_classes=3):
+    """Check finiteness, order, padding and that boxes lie in their pictures."""
+    boxes, scores, classes, counts = (
+        detections[name].numpy()
+        for name in (
+            "detection_boxes",
+            "detection_scores",
+            "detection_classes",
+            "num_detections",
+        )
+    )
+    for picture, (height, width) in enumerate(np.asarray(image_sizes)):
+        count = counts[picture]
+        kept = boxes[picture, :count]
+        assert np.isfinite(boxes).all() and np.isfinite(scores).all()
+        assert (kept >= 0).all() and (kept <= [height, width, height, width]).all()
+        assert (kept[:, 2:] > kept[:, :2]).all()
+        assert (np.diff(scores[picture]) <= 0).all() and (scores[picture, :count] > 0).all()
+        assert set(classes[picture, :count]) <= set(range(1, num_classes + 1))
+        for padding in (boxes, scores, classes):
+            assert not padding[picture, count:].any()
+
+
+def test_configuration_survives_json(detector, tiny_model_config):
+    text = json.dumps(keras.saving.serialize_keras_object(detector))
+    restored = keras.saving.deserialize_keras_object(json.loads(text))
+    assert isinstance(restored, FasterRCNN)
+    assert restored.config == tiny_model_config and restored.num_classes == 3
+    assert restored.name == detector.name
+    shapes = [[tuple(variable.shape) for variable in model.weights] for model in (restored, detector)]
+    assert shapes[0] == shapes[1]
+
+
+def test_a_restored_detector_with_the_same_weights_detects_the_same(detector):
+    restored = FasterRCNN.from_config(detector.get_config())
+    restored.set_weights(detector.get_weights())
+    inputs = (random_pictures(1, 40, 70), tf.constant([[40.0, 70.0]]))
+    for name, value in detector(inputs).items():
+        np.testing.assert_allclose(restored(inputs)[name], value, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_pictures", [1, 3])
+@pytest.mark.parametrize("size", [(1, 1), (17, 33), (64, 48), (600, 1)])
+def test_any_size_and_batch(detector, num_pictures, size):
+    sizes = [size] * num_pictures
+    detections = detector((random_pictures(num_pictures, *size), tf.constant(sizes, tf.float32)))
+    assert detections["detection_boxes"].shape == (num_pictures, 30, 4)
+    assert_detections_are_sound(detections, sizes)
+    if min(size) >= 17:  # one pixel is less than the smallest proposal
+        assert (detections["num_detections"].numpy() > 0).all()
+
+
+def test_padded_pictures_have_no_boxes_in_the_padding(detector):
+    sizes = [(64, 96), (33, 50), (64, 17)]
+    detections = detector((random_pictures(3, 64, 96), tf.constant(sizes, tf.float32)))
+    assert_detections_are_sound(detections, sizes)
+    assert (detections["num_detections"].numpy() > 0).all()
+
+
+def test_what_stands_in_the_padding_does_not_matter(detector):
+    images = random_pictures(1, 64, 96).numpy()
+    sizes = tf.constant([[33.0, 50.0]])
+    black = images.copy()
+    black[:, 33:], black[:, :, 50:] = 0, 0
+    for name, value in detector((tf.constant(images), sizes)).items():
+        np.testing.assert_array_equal(detector((tf.constant(black), sizes))[name], value)
+
+
+@pytest.mark.parametrize("factor", [1e3, 1e8])
+def test_extreme_outputs_of_the_heads_stay_finite(detector, factor):
+    # Random weights times a thousand or more: logits far beyond what exp() can take.
+    scale_weights(detector.rpn_head.objectness, factor)
+    scale_weights(detector.rpn_head.deltas, factor)
+    scale_weights(detector.box_head.classes, factor)
+    scale_weights(detector.box_head.deltas, factor)
+    sizes = [(64, 96), (40, 60)]
+    detections = detector((random_pictures(2, 64, 96), tf.constant(sizes, tf.float32)))
+    assert_detections_are_sound(detections, sizes)
+
+
+@pytest.mark.parametrize("name", sorted(ROI_OPS))
+def test_every_roi_operator_can_be_chosen(tiny_model_config, name):
+    detector = FasterRCNN(dataclasses.replace(tiny_model_config, roi_op=name), num_classes=3)
+    detections = detector((random_pictures(1, 40, 70), tf.constant([[40.0, 70.0]])))
+    assert_detections_are_sound(detections, [(40, 70)])
+    assert detections["num_detections"][0] > 0
+
+
+def test_mixed_precision_keeps_boxes_and_losses_in_float32(
+    mixed_bfloat16, tiny_model_config, tiny_train_config
+):
+    detector = FasterRCNN(tiny_model_config, num_classes=3)
+    assert detector.backbone.get_layer("block3_conv1").compute_dtype == "bfloat16"
+    sizes = [(64, 96), (40, 61)]
+    images = random_pictures(2, 64, 96)
+    detections = detector((images, tf.constant(sizes, tf.float32)))
+    assert detections["detection_boxes"].dtype == tf.float32
+    assert detections["detection_scores"].dtype == tf.float32
+    assert_detections_are_sound(detections, sizes)
+    # bfloat16 has 8 digits: 61 is one of its numbers, 0.5 pixels at 61 are not.
+    anchors = detector.anchor_generator(tf.zeros([1, 4, 6, 8], tf.bfloat16))
+    assert anchors.dtype == tf.float32
+    # The anchor 16 high (ratio 1) begins in the fourth row at 56 - 8 = 48, that of 32 / sqrt(2) =
+    # 22.627 at 56 - 11.314 = 44.686, which bfloat16 would round to 44.75.
+    assert np.isclose(anchors[-9 * 6 + 1, 0], 56 - 8 * 2**0.5, atol=1e-4)
+
+    trainer = FasterRCNNTrainer(detector, tiny_train_config)
+    losses = trainer.compute_losses(
+        {
+            "images": images,
+            "image_sizes": tf.constant(sizes, tf.float32),
+            "gt_boxes": tf.constant([[[10.0, 20, 40, 80]], [[5.0, 6, 30, 50]]]),
+            "gt_classes": tf.constant([[1], [2]]),
+            "seeds": tf.constant([[0, 0], [0, 1]]),
+        },
+        training=True,
+    )
+    for value in losses.values():
+        assert value.dtype == tf.float32 and np.isfinite(value)

@@ -1,0 +1,106 @@
+"""The recipes' numbers: `voc07` is the paper's, and no preset touches the architecture."""
+
+import dataclasses
+
+import pytest
+
+from tf_frcnn.config import ModelConfig
+from tf_frcnn.presets import PRESETS, finetune, quickstart, voc07
+
+
+def test_the_presets():
+    assert list(PRESETS) == ["quickstart", "voc07", "finetune"]
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value"),
+    [
+        ("data", "short_side", 600),
+        ("data", "long_side", 1000),
+        ("data", "horizontal_flip", 0.5),
+        ("data", "train_split", "trainval"),
+        ("data", "test_split", "test"),
+        ("model", "backbone", "vgg16"),
+        ("model", "backbone_weights", "imagenet"),
+        ("model", "anchor_sizes", (128, 256, 512)),
+        ("model", "aspect_ratios", (0.5, 1.0, 2.0)),
+        ("model", "roi_op", "crop_and_resize"),
+        ("model", "dropout", 0.5),
+        # Proposals: 12000 before and 2000 after NMS in training, 6000 / 300 in inference.
+        ("train", "rpn_pre_nms_top_k", 12_000),
+        ("train", "rpn_post_nms_top_k", 2_000),
+        ("model", "rpn_pre_nms_top_k", 6_000),
+        ("model", "rpn_post_nms_top_k", 300),
+        ("model", "rpn_nms_iou", 0.7),
+        ("model", "rpn_min_size", 16),
+        # Box targets of the detector divided by (0.1, 0.1, 0.2, 0.2).
+        ("model", "box_std", (0.1, 0.1, 0.2, 0.2)),
+        # Test: score 0.05, per-class NMS 0.3, 100 a picture.
+        ("model", "score_threshold", 0.05),
+        ("model", "nms_iou", 0.3),
+        ("model", "max_detections", 100),
+        # conv1_x and conv2_x frozen.
+        ("train", "frozen_layers", ("block1", "block2")),
+        # RPN: 256 anchors, at most half of them positive; 0.7 / 0.3; none across the border.
+        ("train", "rpn_positive_iou", 0.7),
+        ("train", "rpn_negative_iou", 0.3),
+        ("train", "rpn_batch_size", 256),
+        ("train", "rpn_positive_fraction", 0.5),
+        ("train", "ignore_border_anchors", True),
+        # Detection: 128 RoIs, 25 % of IoU 0.5 and above, background from 0.1.
+        ("train", "roi_batch_size", 128),
+        ("train", "roi_positive_fraction", 0.25),
+        ("train", "roi_positive_iou", 0.5),
+        ("train", "roi_background_iou", 0.1),
+        ("train", "rpn_box_sigma", 3.0),
+        ("train", "roi_box_sigma", 1.0),
+        # SGD 1e-3, momentum 0.9, L2 5e-4, 50k iterations, then 20k at 1e-4. Batch 1.
+        ("train", "learning_rate", 1e-3),
+        ("train", "momentum", 0.9),
+        ("train", "weight_decay", 5e-4),
+        ("train", "steps", 50_000 + 20_000),
+        ("train", "decay_steps", (50_000,)),
+        ("train", "decay_factor", 0.1),
+        ("train", "warmup_steps", 0),
+        ("train", "clip_norm", 0.0),
+        ("train", "batch_size", 1),
+    ],
+)
+def test_voc07_has_the_constants_of_the_paper(section, name, value):
+    assert getattr(getattr(voc07(), section), name) == value
+
+
+def test_voc07_has_the_twenty_classes_in_the_order_of_their_names():
+    classes = voc07().data.classes
+    assert len(classes) == 20 and list(classes) == sorted(classes)
+    assert {"aeroplane", "diningtable", "pottedplant", "tvmonitor"} <= set(classes)
+
+
+def test_what_fixes_the_layers_does_not_depend_on_the_preset():
+    # The vgg16 presets share every field that a layer's shape or arithmetic depends on, but for
+    # anchors, which the user's objects decide, and dropout, which the paper's recipe turns on.
+    fields = ("backbone", "aspect_ratios", "roi_op", "box_std")
+    for preset in (voc07, finetune):
+        for name in fields:
+            assert getattr(preset().model, name) == getattr(ModelConfig(), name)
+    recipe = dataclasses.replace(voc07().model, dropout=0.0)
+    assert recipe == ModelConfig()
+
+
+def test_quickstart_needs_no_download_and_draws_the_slides_classes():
+    config = quickstart()
+    assert config.model.backbone_weights == "none"
+    assert config.data.draw_seed is not None
+    assert config.data.classes == ("cat", "dog", "duck")
+
+
+def test_finetune_finds_the_classes_in_the_data():
+    assert finetune().data.classes == ()
+    assert finetune().data.format == "auto"
+    assert finetune().model.backbone_weights == "imagenet"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_rate_decays_before_the_end(preset):
+    config = PRESETS[preset]().train
+    assert config.warmup_steps < min(config.decay_steps) <= max(config.decay_steps) < config.steps

@@ -1,0 +1,208 @@
+"""The training step: its update in closed form, what it leaves alone, and what it survives."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_frcnn.model import FasterRCNN
+from tf_frcnn.training.schedule import StepSchedule
+from tf_frcnn.training.trainer import FasterRCNNTrainer
+
+LOSSES = ("rpn_objectness", "rpn_box", "roi_class", "roi_box")
+
+
+@pytest.fixture
+def make_trainer(tiny_model_config, tiny_train_config):
+    def make(**options):
+        keras.utils.set_random_seed(0)
+        detector = FasterRCNN(tiny_model_config, num_classes=3)
+        return FasterRCNNTrainer(detector, dataclasses.replace(tiny_train_config, **options))
+
+    return make
+
+
+def make_batch(boxes_of_pictures, size=(64, 96), seed=0):
+    """Make a batch of noise with boxes, padded with one empty box at least."""
+    num_pictures = len(boxes_of_pictures)
+    num_boxes = 1 + max(len(boxes) for boxes in boxes_of_pictures)
+    gt_boxes = np.zeros((num_pictures, num_boxes, 4), np.float32)
+    gt_classes = np.zeros((num_pictures, num_boxes), np.int32)
+    for picture, boxes in enumerate(boxes_of_pictures):
+        gt_boxes[picture, : len(boxes)] = np.reshape(boxes, (-1, 4))
+        gt_classes[picture, : len(boxes)] = 1 + np.arange(len(boxes)) % 3
+    images = np.random.default_rng(0).uniform(0, 255, (num_pictures, *size, 3))
+    return {
+        "images": tf.constant(images, tf.float32),
+        "image_sizes": tf.constant([size] * num_pictures, tf.float32),
+        "gt_boxes": tf.constant(gt_boxes),
+        "gt_classes": tf.constant(gt_classes),
+        "seeds": tf.constant([[seed, picture] for picture in range(num_pictures)]),
+    }
+
+
+def many_boxes(count):
+    rng = np.random.default_rng(1)
+    corner = rng.uniform(0, [50, 80], (count, 2))
+    return np.concatenate([corner, corner + rng.uniform(1, 14, (count, 2))], axis=1)
+
+
+TWO_PICTURES = [[[10, 20, 40, 80]], [[5, 6, 30, 50], [30, 40, 60, 94]]]
+
+
+def values_of(variables):
+    return [variable.numpy() for variable in variables]
+
+
+@pytest.mark.parametrize("count", [0, 1, 100])
+def test_pictures_with_no_box_with_one_and_with_a_hundred_train(make_trainer, count):
+    trainer, batch = make_trainer(), make_batch([many_boxes(count)])
+    variables = trainer.detector.trainable_variables
+    with tf.GradientTape() as tape:
+        losses = trainer.compute_losses(batch, training=True)
+        total = tf.add_n(list(losses.values()))
+    assert tuple(losses) == LOSSES
+    assert all(np.isfinite(value) for value in losses.values())
+    assert (float(losses["roi_box"]) > 0) == (count > 0) == (float(losses["rpn_box"]) > 0)
+    for gradient in tape.gradient(total, variables):
+        assert np.isfinite(gradient).all()
+    trainer.train_step(batch)
+    assert all(np.isfinite(value).all() for value in values_of(trainer.detector.weights))
+
+
+def test_a_batch_of_a_picture_without_boxes_and_one_with_boxes(make_trainer):
+    report = make_trainer().train_step(make_batch([[], [[10, 20, 40, 80]]]))
+    assert set(report) == {"loss", *LOSSES}
+    assert all(np.isfinite(value) for value in report.values())
+    total = sum(float(report[name]) for name in LOSSES)
+    assert float(report["loss"]) == pytest.approx(total, rel=1e-6)
+
+
+@pytest.mark.parametrize("factor", [1e4, 1e8])
+def test_losses_of_extreme_outputs_are_finite(make_trainer, factor):
+    trainer, batch = make_trainer(), make_batch(TWO_PICTURES)
+    for head in (trainer.detector.rpn_head, trainer.detector.box_head):
+        for layer in (head.deltas, getattr(head, "classes", None) or head.objectness):
+            layer.kernel.assign(layer.kernel * factor)
+    with tf.GradientTape() as tape:
+        losses = trainer.compute_losses(batch, training=True)
+        total = tf.add_n(list(losses.values()))
+    assert np.isfinite(total)
+    for gradient in tape.gradient(total, trainer.detector.trainable_variables):
+        assert np.isfinite(gradient).all()
+
+
+def test_ten_updates_equal_the_closed_form(make_trainer, monkeypatch):
+    # The loss is sum(c w + 0.5 q w^2) over all weights, so the gradient is g = c + q w; then
+    # v = m v - lr (g + wd w) for kernels, without wd for everything else, and w = w + v.
+    c, q, momentum, decay = 0.3, 0.2, 0.8, 0.05
+    schedule = {"learning_rate": 0.1, "warmup_steps": 3, "decay_steps": (6,)}
+    trainer = make_trainer(**schedule, momentum=momentum, weight_decay=decay)
+    variables = trainer.detector.trainable_variables
+
+    def known_losses(batch, training):
+        terms = [tf.reduce_sum(c * value + 0.5 * q * value**2) for value in variables]
+        return {"known": tf.add_n(terms)}
+
+    monkeypatch.setattr(trainer, "compute_losses", known_losses)
+    expected = [value.astype(np.float64) for value in values_of(variables)]
+    velocity = [np.zeros_like(value) for value in expected]
+    # 0.1 / 3, 0.2 / 3, then 0.1, and 0.01 from step 6 on.
+    rates = [0.1 / 3, 0.2 / 3, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.01]
+    step = tf.function(trainer.train_step)
+    for rate in rates:
+        step({})
+        for i, variable in enumerate(variables):
+            wd = decay if "kernel" in variable.path else 0.0
+            gradient = c + q * expected[i] + wd * expected[i]
+            velocity[i] = momentum * velocity[i] - rate * gradient
+            expected[i] = expected[i] + velocity[i]
+    names = {variable.path.split("/")[-1] for variable in variables}
+    assert names == {"kernel", "bias", "gamma", "beta"}
+    for variable, value in zip(variables, expected, strict=True):
+        np.testing.assert_allclose(variable, value, rtol=1e-5, atol=1e-6, err_msg=variable.path)
+    np.testing.assert_allclose(StepSchedule(**schedule)(5), rates[5])
+
+
+def test_gradients_are_clipped_to_their_global_norm_before_the_decay(make_trainer, monkeypatch):
+    # All gradients are 2; clipped to norm 1 they are 1 / sqrt(number of weights) each. One step of
+    # rate 1 without momentum subtracts that, and 0.05 w from kernels.
+    trainer = make_trainer(learning_rate=1.0, momentum=0.0, weight_decay=0.05, clip_norm=1.0)
+    variables = trainer.detector.trainable_variables
+
+    def known_losses(batch, training):
+        return {"known": tf.add_n([2.0 * tf.reduce_sum(value) for value in variables])}
+
+    monkeypatch.setattr(trainer, "compute_losses", known_losses)
+    before = values_of(variables)
+    trainer.train_step({})
+    share = 1 / np.sqrt(sum(value.size for value in before))
+    for variable, value in zip(variables, before, strict=True):
+        decay = 0.05 * value if "kernel" in variable.path else 0.0
+        np.testing.assert_allclose(variable, value - share - decay, atol=1e-6)
+
+
+def test_frozen_layers_stay_and_all_others_move(make_trainer):
+    trainer, batch = make_trainer(frozen_layers=("block1", "block2")), make_batch(TWO_PICTURES)
+    frozen = [
+        weight
+        for layer in trainer.detector.backbone.layers
+        if layer.name.startswith(("block1", "block2"))
+        for weight in layer.weights
+    ]
+    trainable = trainer.detector.trainable_variables
+    assert len(frozen) == 4 * 5  # four convolutions: a kernel and four numbers of normalisation
+    frozen_before, trainable_before = values_of(frozen), values_of(trainable)
+    trainer.train_step(batch)
+    for variable, before in zip(frozen, frozen_before, strict=True):
+        np.testing.assert_array_equal(variable, before)
+    for variable, before in zip(trainable, trainable_before, strict=True):
+        assert np.any(variable.numpy() != before), variable.path
+
+
+def test_nothing_is_frozen_when_no_name_is_given(make_trainer):
+    backbone = make_trainer(frozen_layers=()).detector.backbone
+    # Thirteen convolutions: a kernel, a scale and a shift each.
+    assert len(backbone.trainable_variables) == 13 * 3
+
+
+def test_steps_on_one_batch_lower_the_loss(make_trainer):
+    trainer, batch = make_trainer(), make_batch(TWO_PICTURES)
+    losses = [float(trainer.train_step(batch)["loss"]) for _ in range(3)]
+    assert losses[2] < losses[1] < losses[0]
+
+
+def test_losses_depend_on_the_seeds_and_on_nothing_else(make_trainer):
+    trainer = make_trainer()
+    first, again, other = (
+        {
+            name: float(value)
+            for name, value in trainer.compute_losses(
+                make_batch(TWO_PICTURES, seed=seed), training=False
+            ).items()
+        }
+        for seed in (0, 0, 1)
+    )
+    assert first == pytest.approx(again, rel=1e-6)
+    assert any(abs(first[name] - other[name]) > 1e-5 for name in first)
+
+
+def test_validation_changes_no_weight_and_reports_the_same_losses(make_trainer):
+    trainer, batch = make_trainer(), make_batch(TWO_PICTURES)
+    before = values_of(trainer.detector.weights)
+    report = trainer.test_step(batch)
+    for value, old in zip(values_of(trainer.detector.weights), before, strict=True):
+        np.testing.assert_array_equal(value, old)
+    losses = trainer.compute_losses(batch, training=False)
+    assert set(report) == {"loss", *LOSSES}
+    for name, value in losses.items():
+        assert float(report[name]) == pytest.approx(float(value), rel=1e-5)
+
+
+def test_calling_the_trainer_detects(make_trainer):
+    trainer, batch = make_trainer(), make_batch([[]])
+    inputs = (batch["images"], batch["image_sizes"])
+    for name, value in trainer.detector(inputs).items():
+        np.testing.assert_allclose(trainer(inputs)[name], value, atol=1e-5)

@@ -1,0 +1,192 @@
+"""From what a reader found to data sets: checks and arrays that are the same for every format.
+
+A reader turns each of its files into a `LabelledPicture` with the boxes already in this project's
+form, and hands all of them over at once: classes are only known when everything has been read.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+
+from tf_frcnn.data.example import Dataset, Example
+from tf_frcnn.data.faults import raise_faults
+from tf_frcnn.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+BACKGROUND_NAMES = ("background", "__background__")  # `DataConfig.classes` refuses them too
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledObject:
+    """One valid object.
+
+    Attributes:
+        name: of its class.
+        box: [4] float32 yxyx box in pixels of the stored picture, half-open, inside of it.
+        place: where it stands, for messages: file, number and class.
+        difficult: as in `Example`.
+        crowd: as in `Example`.
+        clipped: the box was partly outside of the picture.
+    """
+
+    name: str
+    box: np.ndarray
+    place: str
+    difficult: bool = False
+    crowd: bool = False
+    clipped: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledPicture:
+    """One picture with those of its objects that are valid.
+
+    Attributes:
+        image_id: name of the picture, unique in its split.
+        image_path: file of the picture.
+        image_size: (height, width) of the stored pixels.
+        objects: in the order of the annotation.
+        source: the annotation file.
+        size_differs: the annotation states another size than the picture's.
+    """
+
+    image_id: str
+    image_path: Path
+    image_size: tuple[int, int]
+    objects: tuple[LabelledObject, ...]
+    source: str
+    size_differs: bool = False
+
+
+def clip_box(box: Sequence[float], image_size: tuple[int, int]) -> tuple[np.ndarray | None, bool]:
+    """Cut a box to its picture.
+
+    Args:
+        box: finite ymin, xmin, ymax, xmax in pixels, half-open.
+        image_size: (height, width) of the picture.
+
+    Returns:
+        The [4] float32 box, or None where no part of it is inside of the picture; and whether
+        anything was cut off.
+    """
+    whole = np.array(box, np.float64)  # a coordinate may be far outside of float32
+    inside = np.clip(whole, 0, [*image_size, *image_size])
+    clipped = inside.astype(np.float32)
+    has_area = bool((clipped[2:] > clipped[:2]).all())
+    return clipped if has_area else None, bool((inside != whole).any())
+
+
+def assemble_datasets(
+    root: Path,
+    splits: Mapping[str, Sequence[LabelledPicture]],
+    class_names: tuple[str, ...],
+    faults: Sequence[str] = (),
+    clipping_hint: str = "",
+) -> dict[str, Dataset]:
+    """Check the classes, tell all faults, and build the data sets.
+
+    Args:
+        root: folder of the data set, for messages.
+        splits: the pictures of each split; one picture may be in several.
+        class_names: names of classes 1..N; when empty, those of these objects, sorted.
+        faults: what the reader found; those of the classes are added to them.
+        clipping_hint: what may be the reason, where boxes had to be clipped.
+
+    Returns:
+        One `Dataset` a split, all with the same class names.
+
+    Raises:
+        DataError: there is a fault, or neither a class name nor an object to take it from.
+    """
+    pictures = list(dict.fromkeys(picture for split in splits.values() for picture in split))
+    objects = [item for picture in pictures for item in picture.objects]
+    raise_faults(str(root), [*faults, *_class_faults(objects, class_names)])
+    if not objects and not class_names:
+        raise DataError(
+            f"{root}: no object in any of the {len(pictures)} annotations of "
+            f"{', '.join(splits)}. Expected at least one, or the classes by `--data.classes`."
+        )
+    _log_oddities(pictures, clipping_hint)
+    class_names = class_names or tuple(sorted({item.name for item in objects}))
+    return {name: _build_dataset(name, split, class_names) for name, split in splits.items()}
+
+
+def _class_faults(objects: Iterable[LabelledObject], class_names: tuple[str, ...]) -> list[str]:
+    """Describe each class that can't be used once, at its first object."""
+    objects = list(objects)
+    counts = Counter(item.name for item in objects)
+    faults: dict[str, str] = {}
+    for item in objects:
+        if item.name in faults:
+            continue
+        if problem := _explain_class(item.name, class_names):
+            faults[item.name] = (
+                f"{item.place}, name = {item.name!r} (objects of that name: {counts[item.name]}). "
+                f"{problem}"
+            )
+    return list(faults.values())
+
+
+def _explain_class(name: str, class_names: tuple[str, ...]) -> str:
+    """Say why a class can't be used, or "" where it can; no class names allow all."""
+    if name in BACKGROUND_NAMES:
+        return (
+            "Class 0 is the background, which is wherever there is no box. Expected classes of "
+            "objects only: rename this one, or take its boxes out."
+        )
+    if not class_names or name in class_names:
+        return ""
+    by_folded_name = {known.casefold(): known for known in class_names}
+    close = get_close_matches(name.casefold(), by_folded_name, n=1)
+    hint = f" (closest: {by_folded_name[close[0]]!r})" if close else ""
+    return f"Expected one of the classes {', '.join(class_names)}{hint}."
+
+
+def _log_oddities(pictures: Iterable[LabelledPicture], clipping_hint: str) -> None:
+    """Warn once of all clipped boxes and once of all sizes that differ, each with the first."""
+    pictures = list(pictures)
+    clipped = [item for picture in pictures for item in picture.objects if item.clipped]
+    if clipped:
+        logger.warning(
+            "boxes partly outside of their picture, clipped: %d%s; the first: %s",
+            len(clipped),
+            f" ({clipping_hint})" if clipping_hint else "",
+            clipped[0].place,
+        )
+    if differing := [picture for picture in pictures if picture.size_differs]:
+        first = differing[0]
+        logger.warning(
+            "annotations that state another size than the picture has, which is used: %d; the "
+            "first: %s, picture %d x %d",
+            len(differing),
+            first.source,
+            first.image_size[1],
+            first.image_size[0],
+        )
+
+
+def _build_dataset(
+    split: str, pictures: Sequence[LabelledPicture], class_names: tuple[str, ...]
+) -> Dataset:
+    ids = {name: number for number, name in enumerate(class_names, start=1)}
+    examples = tuple(
+        Example(
+            image_id=picture.image_id,
+            image_path=picture.image_path,
+            image_size=picture.image_size,
+            boxes=np.array([item.box for item in picture.objects], np.float32).reshape(-1, 4),
+            classes=np.array([ids[item.name] for item in picture.objects], np.int32),
+            difficult=np.array([item.difficult for item in picture.objects], bool),
+            crowd=np.array([item.crowd for item in picture.objects], bool),
+            source=picture.source,
+        )
+        for picture in pictures
+    )
+    num_clipped = sum(item.clipped for picture in pictures for item in picture.objects)
+    return Dataset(split, class_names, examples, num_clipped)

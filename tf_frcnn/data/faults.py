@@ -1,0 +1,35 @@
+"""Faults in a data set: found one by one, told all at once."""
+
+from collections.abc import Iterable, Sequence
+
+from tf_frcnn.errors import DataError
+
+MAX_LISTED = 20  # faults or names that one message spells out
+
+
+def enumerate_names(names: Iterable[str]) -> str:
+    """Join names by commas; of more than `MAX_LISTED` the rest is only counted."""
+    names = list(names)
+    rest = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    return ", ".join(names[:MAX_LISTED]) + rest
+
+
+def raise_faults(subject: str, faults: Sequence[str]) -> None:
+    """Raise one error for all faults, if there are any.
+
+    Args:
+        subject: what they were found in; begins the message.
+        faults: one message each; the first `MAX_LISTED` are spelled out, all are counted.
+
+    Raises:
+        DataError: there is at least one fault.
+    """
+    if not faults:
+        return
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    first = f"; the first {MAX_LISTED}" if len(faults) > MAX_LISTED else ""
+    listed = "".join(f"\n  {fault}" for fault in faults[:MAX_LISTED])
+    raise DataError(
+        f"{subject}: {count} in the annotations and pictures{first}:{listed}\n"
+        "Mend these files, or take them out of the data set."
+    )

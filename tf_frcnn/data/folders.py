@@ -1,0 +1,121 @@
+"""What is in a folder: listed once, so that a name from a file never has to be used as a path."""
+
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+from tf_frcnn.data.faults import enumerate_names
+from tf_frcnn.errors import DataError
+
+Index = dict[str, list[Path]]  # name without extension -> files of that name
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether a path is a folder; what is not there is none.
+
+    Raises:
+        DataError: a folder above it may not be entered.
+    """
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def list_folder(folder: Path) -> list[Path]:
+    """List what a folder holds, sorted.
+
+    Raises:
+        DataError: it may not be read, or is no folder.
+    """
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise _unreadable(folder, error) from None
+
+
+def list_data_folders(root: Path) -> list[Path]:
+    """List the folders that may hold a data set's files: the root and its visible sub-folders.
+
+    Raises:
+        DataError: the root may not be read.
+    """
+    visible = (path for path in list_folder(root) if not path.name.startswith("."))
+    return [root, *(path for path in visible if is_folder(path))]
+
+
+def index_files(folder: Path, extensions: Iterable[str]) -> Index:
+    """List a folder's files by name without extension; hidden files are left out.
+
+    Args:
+        folder: its own files only, not those of its sub-folders.
+        extensions: of the files to list, in lower case with the dot; files may have any case.
+
+    Raises:
+        DataError: the folder may not be read.
+    """
+    index: Index = {}
+    for path in list_folder(folder):
+        if path.suffix.lower() in extensions and not path.name.startswith("."):
+            index.setdefault(normalise_name(path.stem), []).append(path)
+    return index
+
+
+def index_data_folders(root: Path, name: str, extensions: Iterable[str]) -> dict[Path, Index]:
+    """Index folder `name` of a data set or, without it, all its folders; empty ones are left out.
+
+    Raises:
+        DataError: a folder may not be read.
+    """
+    folders = [root / name] if is_folder(root / name) else list_data_folders(root)
+    indices = {folder: index_files(folder, extensions) for folder in folders}
+    return {folder: index for folder, index in indices.items() if index}
+
+
+def only_folder(root: Path, what: str, name: str, indices: dict[Path, Index]) -> tuple[Path, Index]:
+    """Get the one folder that was found by `index_data_folders`.
+
+    Args:
+        root: folder of the data set.
+        what: what the files are, for messages.
+        name: the folder that they were looked for in first.
+        indices: the folders that hold such files.
+
+    Raises:
+        DataError: there is none, or more than one.
+    """
+    if len(indices) == 1:
+        return next(iter(indices.items()))
+    if indices:
+        there = f"{what} in several folders: {enumerate_names(f.name for f in indices)}"
+    else:
+        folder = root / name if is_folder(root / name) else root
+        there = f"no {what}; {folder}: {describe_folder(folder)}"
+    raise DataError(
+        f"{root}: {there}. Expected them in {name}, or in one other folder: {root} itself or a "
+        "sub-folder of it."
+    )
+
+
+def normalise_name(name: str) -> str:
+    """Give composed and decomposed spellings of a letter (Linux, macOS) the same form."""
+    return unicodedata.normalize("NFC", name)
+
+
+def describe_folder(folder: Path) -> str:
+    """Describe what a folder holds, for messages about something that is not there.
+
+    Raises:
+        DataError: the folder may not be read.
+    """
+    if not is_folder(folder):
+        return "this is a file" if folder.exists() else "there is no such folder"
+    names = [path.name + "/" * is_folder(path) for path in list_folder(folder)]
+    return f"the folder holds {enumerate_names(names)}" if names else "the folder is empty"
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError(
+        f"{path}: cannot be read ({error.strerror or error}). Expected a folder that you may list "
+        "and enter: `chmod -R u+rX DIR` gives its owner the permission."
+    )

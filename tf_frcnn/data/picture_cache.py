@@ -1,0 +1,126 @@
+"""Which pictures were decoded without a fault before: a small SQLite file in the user's cache.
+
+A picture is known as long as its path, its length in bytes and its time of change stay the same,
+and Pillow's version does, which decoded it. The file may be deleted at any time. Where it can't be
+read or written, nothing is known and nothing is kept, and that is said once.
+"""
+
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import PIL
+
+logger = logging.getLogger(__name__)
+
+_FILE_NAME = "pictures-1.sqlite"  # the number changes with the table
+_TABLE = """
+CREATE TABLE IF NOT EXISTS pictures (
+    path BLOB PRIMARY KEY, bytes INTEGER, changed_ns INTEGER, decoder TEXT,
+    height INTEGER, width INTEGER
+) WITHOUT ROWID"""
+_LOCK_SECONDS = 2  # how long another run's writing is waited for
+
+
+@dataclass(frozen=True)
+class PictureState:
+    """What of a picture's file must stay the same for the picture to stay known."""
+
+    path: bytes  # names need not be valid text
+    num_bytes: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> "PictureState":
+        """Look at a file.
+
+        Raises:
+            OSError: it is not there, or may not be looked at.
+        """
+        status = path.stat()
+        return cls(os.fsencode(os.path.abspath(path)), status.st_size, status.st_mtime_ns)
+
+
+class PictureCache:
+    """Remembers the sizes of pictures that were decoded; use `open_picture_cache`.
+
+    Args of `__init__`: `connection` to the file, or None to know and keep nothing.
+    """
+
+    def __init__(self, connection: sqlite3.Connection | None) -> None:
+        self._connection = connection
+
+    def find(self, state: PictureState) -> tuple[int, int] | None:
+        """Get the (height, width) that was decoded from a file in this state, or None."""
+        if self._connection is None:
+            return None
+        try:
+            return self._connection.execute(
+                "SELECT height, width FROM pictures "
+                "WHERE path = ? AND bytes = ? AND changed_ns = ? AND decoder = ?",
+                (state.path, state.num_bytes, state.changed_ns, PIL.__version__),
+            ).fetchone()
+        except sqlite3.Error as error:
+            self._give_up(error)
+            return None
+
+    def add(self, decoded: Sequence[tuple[PictureState, tuple[int, int]]]) -> None:
+        """Keep the (height, width) of pictures, in one transaction."""
+        if self._connection is None:
+            return
+        rows = [
+            (state.path, state.num_bytes, state.changed_ns, PIL.__version__, *image_size)
+            for state, image_size in decoded
+        ]
+        try:
+            with self._connection:
+                self._connection.executemany(
+                    "INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?, ?, ?)", rows
+                )
+        except sqlite3.Error as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self._connection = None
+        _log_unusable(error)
+
+
+@contextmanager
+def open_picture_cache() -> Iterator[PictureCache]:
+    """Open the user's cache, in $XDG_CACHE_HOME/tf_frcnn or ~/.cache/tf_frcnn."""
+    try:
+        folder = _cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(folder / _FILE_NAME, timeout=_LOCK_SECONDS)
+    except (OSError, RuntimeError, sqlite3.Error) as error:
+        _log_unusable(error)
+        yield PictureCache(None)
+        return
+    with closing(connection):
+        try:
+            connection.execute(_TABLE)
+        except sqlite3.Error as error:
+            _log_unusable(error)
+            yield PictureCache(None)
+        else:
+            yield PictureCache(connection)
+
+
+def _cache_folder() -> Path:
+    """Name the project's folder in the user's cache.
+
+    Raises:
+        RuntimeError: the user has no home.
+    """
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    # The XDG specification: what is not absolute is to be ignored.
+    cache = Path(given) if os.path.isabs(given) else Path.home() / ".cache"
+    return cache / "tf_frcnn"
+
+
+def _log_unusable(error: Exception) -> None:
+    logger.info("pictures are checked without a cache (%s)", error)

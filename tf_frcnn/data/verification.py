@@ -1,0 +1,120 @@
+"""Every picture decoded once before training, so that no failure waits for hour three.
+
+Readers look at headers only. A file that is cut short or damaged further in shows when it is
+decoded, which in training may be hours later. No TensorFlow here.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from tf_frcnn.data.example import Dataset
+from tf_frcnn.data.faults import raise_faults
+from tf_frcnn.data.image import read_image
+from tf_frcnn.data.picture_cache import PictureCache, PictureState, open_picture_cache
+from tf_frcnn.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+# Pictures handed to the threads at a time: what is under way and not yet in the cache stays small,
+# whatever the size of the data set, and an interrupted check has kept all but the last of these.
+_CHUNK = 256
+
+Chunk = Sequence[tuple[Path, tuple[int, int]]]
+Progress = Callable[[Sequence[Chunk]], Iterable[Chunk]]
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What came of one picture: a fault or, where it was decoded, what the cache may keep."""
+
+    fault: str = ""
+    decoded: tuple[PictureState, tuple[int, int]] | None = None
+    known: bool = False
+
+
+def show_progress(chunks: Sequence[Chunk]) -> Iterable[Chunk]:
+    """Show a bar on the terminal, if there is one, while the chunks are gone through."""
+    console = Console(stderr=True)
+    return track(chunks, "checking pictures", console=console, disable=not console.is_terminal)
+
+
+def verify_pictures(datasets: Mapping[str, Dataset], progress: Progress = show_progress) -> None:
+    """Decode every picture of the data sets, each file once, on all cores.
+
+    A file that was decoded by an earlier call and has not changed since is not decoded again.
+    Memory does not grow with the number of pictures: each thread holds one picture.
+
+    Args:
+        datasets: by role, as `read_datasets` gives them.
+        progress: is given the chunks of pictures to go through and may show how far it is.
+
+    Raises:
+        DataError: pictures can't be decoded, or have other sizes than their headers say. All are
+            collected; the message lists the first 20 and says how many there are.
+    """
+    image_sizes = {
+        example.image_path: example.image_size
+        for dataset in datasets.values()
+        for example in dataset.examples
+    }
+    pictures = list(image_sizes.items())
+    chunks = [pictures[start : start + _CHUNK] for start in range(0, len(pictures), _CHUNK)]
+    faults: list[str] = []
+    num_known = 0
+    start_time = time.perf_counter()
+    with open_picture_cache() as cache, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for chunk in progress(chunks):
+            outcomes = _verify_chunk(chunk, cache, pool)
+            faults += [outcome.fault for outcome in outcomes if outcome.fault]
+            num_known += sum(outcome.known for outcome in outcomes)
+    _log_rate(len(pictures), num_known, time.perf_counter() - start_time)
+    raise_faults(", ".join(datasets), faults)
+
+
+def _verify_chunk(chunk: Chunk, cache: PictureCache, pool: ThreadPoolExecutor) -> list[_Outcome]:
+    """Look pictures up in the cache, decode the others in the pool, and keep their sizes."""
+    known = [_look_up(path, image_size, cache) for path, image_size in chunk]
+    others = [picture for picture, is_known in zip(chunk, known, strict=True) if not is_known]
+    outcomes = list(pool.map(_decode, *zip(*others, strict=True))) if others else []
+    cache.add([outcome.decoded for outcome in outcomes if outcome.decoded is not None])
+    return outcomes + [_Outcome(known=True)] * sum(known)
+
+
+def _look_up(path: Path, image_size: tuple[int, int], cache: PictureCache) -> bool:
+    try:
+        return cache.find(PictureState.of(path)) == image_size
+    except OSError:  # decoding it will tell what is wrong
+        return False
+
+
+def _decode(path: Path, image_size: tuple[int, int]) -> _Outcome:
+    """Decode one picture and compare its size with that of its header."""
+    try:
+        state = PictureState.of(path)  # before decoding: a later change makes it unknown again
+        height, width, _ = read_image(path).shape
+    except DataError as error:
+        return _Outcome(fault=str(error))
+    except OSError as error:
+        return _Outcome(fault=f"{path}: cannot be read ({error.strerror}). Expected a picture.")
+    if (height, width) != image_size:
+        return _Outcome(
+            fault=f"{path}: has {height} rows of {width} pixels, and its header said "
+            f"{image_size[0]} rows of {image_size[1]}. Expected one size: was the file changed "
+            "while it was read?"
+        )
+    return _Outcome(decoded=(state, (height, width)))
+
+
+def _log_rate(count: int, num_known: int, seconds: float) -> None:
+    num_decoded = count - num_known
+    rate = f", {num_decoded / seconds:.0f} pictures/s" if num_decoded else ""
+    known = f"; {num_known} unchanged since an earlier check" if num_known else ""
+    logger.info("checked %d pictures in %.1f s%s%s", count, seconds, rate, known)

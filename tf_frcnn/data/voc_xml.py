@@ -1,0 +1,113 @@
+"""One annotation of Pascal VOC: an XML file, boxes as 1-based inclusive pixels."""
+
+import math
+from pathlib import Path
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml import ElementTree as SafeElementTree
+
+from tf_frcnn.data.assembly import LabelledObject, clip_box
+from tf_frcnn.errors import DataError
+
+
+def parse_annotation(source: Path) -> Element:
+    """Parse an annotation; entities and references to other files are refused.
+
+    Returns:
+        The element <annotation>, for the functions below.
+
+    Raises:
+        DataError: the file is missing, is no XML, is unsafe, or has another root.
+    """
+    try:
+        root = SafeElementTree.fromstring(source.read_bytes())
+    except (OSError, ParseError, ValueError, LookupError) as error:  # defusedxml's: ValueError
+        raise DataError(
+            f"{source}: cannot be read as XML ({error}). Expected a VOC annotation."
+        ) from None
+    if root.tag != "annotation":
+        raise DataError(f"{source}: the root is <{root.tag}>. Expected <annotation>, as in VOC.")
+    return root
+
+
+def read_filename(annotation: Element) -> str:
+    """Read the picture's file name that the annotation states, "" where it states none."""
+    return _text(annotation, "filename")
+
+
+def states_another_size(annotation: Element, image_size: tuple[int, int]) -> bool:
+    """Tell whether the annotation states a size and it is not this (height, width)."""
+    stated = [_text(annotation, "size/height"), _text(annotation, "size/width")]
+    return any(stated) and stated != [str(side) for side in image_size]
+
+
+def read_objects(
+    annotation: Element, source: Path, image_size: tuple[int, int]
+) -> tuple[tuple[LabelledObject, ...], list[str]]:
+    """Read and check all objects of an annotation.
+
+    Args:
+        annotation: the element <annotation>.
+        source: its file, for messages.
+        image_size: (height, width) of the picture; boxes are clipped to it.
+
+    Returns:
+        The valid objects, and one message for each of the others.
+    """
+    objects: list[LabelledObject] = []
+    faults: list[str] = []
+    for number, element in enumerate(annotation.findall("object"), start=1):
+        try:
+            objects.append(_read_object(element, f"{source}: object {number}", image_size))
+        except DataError as error:
+            faults.append(str(error))
+    return tuple(objects), faults
+
+
+def _read_object(element: Element, place: str, image_size: tuple[int, int]) -> LabelledObject:
+    """Read and check one <object>.
+
+    Raises:
+        DataError: a field is missing or wrong, or the box is inverted or wholly outside.
+    """
+    name = _text(element, "name")
+    if not name:
+        raise DataError(f"{place}, name: there is none. Expected the name of a class.")
+    place = f"{place} ({name})"
+    flag = _text(element, "difficult").lower() or "0"
+    if flag not in ("0", "1", "false", "true"):
+        raise DataError(f"{place}, difficult = {flag!r}. Expected 0 or 1.")
+    xmin, ymin, xmax, ymax = (
+        _read_coordinate(element, field, place) for field in ("xmin", "ymin", "xmax", "ymax")
+    )
+    for low, high, axis in ((xmin, xmax, "x"), (ymin, ymax, "y")):
+        if high < low:
+            raise DataError(
+                f"{place}, {axis}min = {low:g} and {axis}max = {high:g}: the box is inverted. "
+                f"Expected {axis}min <= {axis}max (equal for a box one pixel wide)."
+            )
+    # 1-based inclusive -> half-open: the first pixel begins at 0, the last one ends at its number.
+    box, clipped = clip_box((ymin - 1, xmin - 1, ymax, xmax), image_size)
+    if box is None:
+        raise DataError(
+            f"{place}, bndbox = xmin {xmin:g}, ymin {ymin:g}, xmax {xmax:g}, ymax {ymax:g}: wholly "
+            f"outside of the picture. Expected 1 to {image_size[1]} in x and 1 to {image_size[0]} "
+            "in y."
+        )
+    return LabelledObject(name, box, place, difficult=flag in ("1", "true"), clipped=clipped)
+
+
+def _read_coordinate(element: Element, field: str, place: str) -> float:
+    text = _text(element, f"bndbox/{field}")
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"{place}, bndbox/{field} = {text!r}. Expected a finite number of pixels.")
+    return value
+
+
+def _text(element: Element, path: str) -> str:
+    """Get the text at a path, stripped; "" where there is none."""
+    return (element.findtext(path) or "").strip()
