@@ -171,7 +171,7 @@ def _package_log_restored() -> Iterator[None]:
         log.setLevel(level)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_model_config():
     """Configure a network that is built and run in a second; every score makes a detection."""
     from tf_frcnn.config import ModelConfig
@@ -188,7 +188,7 @@ def tiny_model_config():
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_train_config():
     """Configure a training step for `tiny_model_config`; the first block is frozen."""
     from tf_frcnn.config import TrainConfig

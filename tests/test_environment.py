@@ -41,7 +41,7 @@ def test_the_environment_wins_over_the_file(keras_home, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "content", [None, "", "{", "{}", "[]", '"jax"', '{"backend": "tensorflow"}', "\udcff"]
+    "content", [None, "", "{", "{}", '{"backend": "tensorflow"}', "\udcff"]
 )
 def test_a_file_that_says_nothing_else_is_fine(keras_home, content):
     if content is not None:

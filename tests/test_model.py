@@ -13,7 +13,7 @@ from tf_frcnn.ops.roi_pool import ROI_OPS
 from tf_frcnn.training.trainer import FasterRCNNTrainer
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def detector(tiny_model_config):
     keras.utils.set_random_seed(0)
     return FasterRCNN(tiny_model_config, num_classes=3)
@@ -106,8 +106,9 @@ def test_what_stands_in_the_padding_does_not_matter(detector):
 
 
 @pytest.mark.parametrize("factor", [1e3, 1e8])
-def test_extreme_outputs_of_the_heads_stay_finite(detector, factor):
+def test_extreme_outputs_of_the_heads_stay_finite(tiny_model_config, factor):
     # Random weights times a thousand or more: logits far beyond what exp() can take.
+    detector = FasterRCNN(tiny_model_config, num_classes=3)
     scale_weights(detector.rpn_head.objectness, factor)
     scale_weights(detector.rpn_head.deltas, factor)
     scale_weights(detector.box_head.classes, factor)
@@ -136,12 +137,11 @@ def test_mixed_precision_keeps_boxes_and_losses_in_float32(
     assert detections["detection_boxes"].dtype == tf.float32
     assert detections["detection_scores"].dtype == tf.float32
     assert_detections_are_sound(detections, sizes)
-    # bfloat16 has 8 digits: 61 is one of its numbers, 0.5 pixels at 61 are not.
-    anchors = detector.anchor_generator(tf.zeros([1, 4, 6, 8], tf.bfloat16))
+    # Cell (5, 7) is the last; its first anchor, 16 * sqrt(0.5) = 11.314 high, begins at
+    # 5.5 * 16 - 5.657 = 82.343. bfloat16 has 82.0 and 82.5.
+    anchors = detector.anchor_generator(tf.zeros([1, 6, 8, 4], tf.bfloat16))
     assert anchors.dtype == tf.float32
-    # The anchor 16 high (ratio 1) begins in the fourth row at 56 - 8 = 48, that of 32 / sqrt(2) =
-    # 22.627 at 56 - 11.314 = 44.686, which bfloat16 would round to 44.75.
-    assert np.isclose(anchors[-9 * 6 + 1, 0], 56 - 8 * 2**0.5, atol=1e-4)
+    np.testing.assert_allclose(anchors[-9, 0], 82.343, atol=1e-3)
 
     trainer = FasterRCNNTrainer(detector, tiny_train_config)
     losses = trainer.compute_losses(

@@ -7,6 +7,7 @@ position in the data and the state of all random numbers is the step.
 
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,8 @@ def save_checkpoint(
             os.fsync(written.fileno())
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # it may not even be there
+            partial.unlink()
         raise UserError(
             f"{path}: the checkpoint of step {step} cannot be written ({error}). "
             "Free some space or mend the permissions, then run the same command again: it goes on "

@@ -1,8 +1,7 @@
 """Folders: what is listed, how it is described, and that one may read them."""
 
+import errno
 import os
-import shutil
-import tempfile
 import unicodedata
 from pathlib import Path
 
@@ -15,23 +14,32 @@ from tf_frcnn.data import read_datasets
 from tf_frcnn.data.folders import describe_folder, index_files, list_data_folders
 from tf_frcnn.errors import DataError
 
-NOBODY = 65534
-
 
 @pytest.fixture
-def user_folder():
-    """Give a folder to a user whom permissions bind, also where the tests run as root."""
-    folder = Path(tempfile.mkdtemp())  # not in tmp_path, which only its owner may enter
-    is_root = os.geteuid() == 0
-    if is_root:
-        os.chown(folder, NOBODY, -1)
-        os.seteuid(NOBODY)
-    yield folder
-    if is_root:
-        os.seteuid(0)
-    for path in (folder, *folder.rglob("*")):
-        path.chmod(0o700)
-    shutil.rmtree(folder)
+def forbid(monkeypatch):
+    """Close folders, also to root, whom permissions do not bind."""
+    closed_to_lists: set[Path] = set()
+    closed_to_looks: set[Path] = set()
+    iterdir, is_dir = Path.iterdir, Path.is_dir
+
+    def guarded_iterdir(path):
+        if path in closed_to_lists or closed_to_looks & set(path.parents):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return iterdir(path)
+
+    def guarded_is_dir(path):
+        if closed_to_looks & set(path.parents):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "iterdir", guarded_iterdir)
+    monkeypatch.setattr(Path, "is_dir", guarded_is_dir)
+
+    def close(folder, to_lists=True, to_looks=False):
+        closed_to_lists.update([folder] * to_lists)
+        closed_to_looks.update([folder] * to_looks)
+
+    return close
 
 
 def write_data_set(root):
@@ -76,17 +84,17 @@ def test_folders_are_described_by_what_they_hold(tmp_path):
 
 
 @pytest.mark.parametrize("folder", ["Annotations", "JPEGImages", "ImageSets/Main"])
-def test_a_folder_that_may_not_be_listed_is_named(user_folder, folder):
-    root = write_data_set(user_folder / "data")
-    (root / folder).chmod(0o311)
+def test_a_folder_that_may_not_be_listed_is_named(tmp_path, forbid, folder):
+    root = write_data_set(tmp_path / "data")
+    forbid(root / folder)
     for message in (message_of(root), message_of_datasets(root)):
         assert f"{root / folder}: cannot be read (Permission denied)" in message
         assert "Expected a folder that you may list and enter: `chmod -R u+rX DIR`" in message
 
 
-def test_a_root_that_may_not_be_listed_is_named_where_it_must_be_searched(user_folder):
-    root = write_data_set(user_folder / "data")
-    root.chmod(0o311)  # its sub-folders have known names, so they can be read all the same
+def test_a_root_that_may_not_be_listed_is_named_where_it_must_be_searched(tmp_path, forbid):
+    root = write_data_set(tmp_path / "data")
+    forbid(root)  # its sub-folders have known names, so they can be read all the same
     config = DataConfig(root=str(root), val_split="none", test_split="none")
     assert len(read_datasets(config, seed=0)["train"].examples) == 2
     (root / "ImageSets").rename(root / "Sets")
@@ -94,26 +102,28 @@ def test_a_root_that_may_not_be_listed_is_named_where_it_must_be_searched(user_f
 
 
 @pytest.mark.parametrize("folder", [".", "ImageSets"])
-def test_a_folder_that_may_not_be_entered_is_named(user_folder, folder):
-    root = write_data_set(user_folder / "data")
-    (root / folder).chmod(0o444)
+def test_a_folder_that_may_not_be_entered_is_named(tmp_path, forbid, folder):
+    root = write_data_set(tmp_path / "data")
+    forbid(root / folder, to_lists=False, to_looks=True)
     for message in (message_of(root), message_of_datasets(root)):
         assert f"{root / 'ImageSets' / 'Main'}: cannot be read (Permission denied)" in message
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind root")
 @pytest.mark.parametrize(
-    "file", ["Annotations/b.xml", "JPEGImages/b.png", "ImageSets/Main/train.txt"]
+    "path", ["Annotations", "Annotations/b.xml", "JPEGImages/b.png", "ImageSets/Main/train.txt"]
 )
-def test_a_file_that_may_not_be_read_is_named(user_folder, file):
-    root = write_data_set(user_folder / "data")
-    (root / file).chmod(0)
+def test_a_path_without_any_permission_is_named(tmp_path, path):
+    root = write_data_set(tmp_path / "data")
+    (root / path).chmod(0)
     message = message_of(root)
-    assert f"{root / file}: " in message and "Permission denied" in message
+    (root / path).chmod(0o700)
+    assert f"{root / path}: " in message and "Permission denied" in message
 
 
-def test_what_may_not_be_read_is_not_suggested(user_folder):
-    root = write_data_set(user_folder / "data")
-    (user_folder / "other" / "closed").mkdir(parents=True)
-    (user_folder / "other" / "closed").chmod(0)
-    message = message_of_datasets(user_folder)
+def test_what_may_not_be_read_is_not_suggested(tmp_path, forbid):
+    root = write_data_set(tmp_path / "data")
+    (tmp_path / "other" / "closed").mkdir(parents=True)
+    forbid(tmp_path / "other" / "closed")
+    message = message_of_datasets(tmp_path)
     assert message.endswith(f"`--data.root DIR`, perhaps {root}.")

@@ -14,11 +14,21 @@ from tf_frcnn.training.trainer import FasterRCNNTrainer
 LOSSES = ("rpn_objectness", "rpn_box", "roi_class", "roi_box")
 
 
+@pytest.fixture(scope="module")
+def detector_with_weights(tiny_model_config):
+    keras.utils.set_random_seed(0)
+    detector = FasterRCNN(tiny_model_config, num_classes=3)
+    return detector, detector.get_weights()
+
+
 @pytest.fixture
-def make_trainer(tiny_model_config, tiny_train_config):
+def make_trainer(detector_with_weights, tiny_train_config):
+    """Make trainers of the one detector, which starts from the same weights in every test."""
+    detector, weights = detector_with_weights
+    detector.trainable = True  # undoes an earlier trainer's freezing
+    detector.set_weights(weights)
+
     def make(**options):
-        keras.utils.set_random_seed(0)
-        detector = FasterRCNN(tiny_model_config, num_classes=3)
         return FasterRCNNTrainer(detector, dataclasses.replace(tiny_train_config, **options))
 
     return make
@@ -83,9 +93,9 @@ def test_a_batch_of_a_picture_without_boxes_and_one_with_boxes(make_trainer):
 @pytest.mark.parametrize("factor", [1e4, 1e8])
 def test_losses_of_extreme_outputs_are_finite(make_trainer, factor):
     trainer, batch = make_trainer(), make_batch(TWO_PICTURES)
-    for head in (trainer.detector.rpn_head, trainer.detector.box_head):
-        for layer in (head.deltas, getattr(head, "classes", None) or head.objectness):
-            layer.kernel.assign(layer.kernel * factor)
+    rpn_head, box_head = trainer.detector.rpn_head, trainer.detector.box_head
+    for layer in (rpn_head.objectness, rpn_head.deltas, box_head.classes, box_head.deltas):
+        layer.kernel.assign(layer.kernel * factor)
     with tf.GradientTape() as tape:
         losses = trainer.compute_losses(batch, training=True)
         total = tf.add_n(list(losses.values()))

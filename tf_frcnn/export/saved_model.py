@@ -48,12 +48,13 @@ def export_saved_model(detector: PictureDetector, config: Config, export_dir: Pa
         partial.chmod(0o755)  # mkdtemp's folders are private
         partial.rename(version)
     except (OSError, tf.errors.OpError) as error:
-        if partial is not None:
-            shutil.rmtree(partial, ignore_errors=True)
         raise UserError(
             f"{export_dir}: the SavedModel cannot be written ({error}). "
             "Free some space, mend the permissions, or give another --export-dir."
         ) from None
+    finally:
+        if partial is not None:  # it is there only if it was not renamed
+            shutil.rmtree(partial, ignore_errors=True)
     logger.info("exported the SavedModel to %s", version)
     return version
 

@@ -41,7 +41,7 @@ def training_figures(config: Config, metrics_log: Path) -> dict[str, Any]:
 
 def print_figures(metrics: dict[str, Any], title: str) -> None:
     """Print the figures of an evaluation, all classes and each."""
-    console = Console()
+    console = _console()
     if metrics.get("split") is None:
         console.print(f"{title}: not evaluated (no test split)", highlight=False)
         return
@@ -58,7 +58,7 @@ def print_figures(metrics: dict[str, Any], title: str) -> None:
 
 def print_next_steps(config: Config, saved_model: Path | None = None) -> None:
     """Print where things are and which command to type next."""
-    console = Console()
+    console = _console()
     run = config.output
     lines = [f"figures and pictures   {run}/metrics.json, curves.png, detections.png"]
     if saved_model is not None:
@@ -69,6 +69,11 @@ def print_next_steps(config: Config, saved_model: Path | None = None) -> None:
         f"losses over time       tensorboard --logdir {run}/events",
     ]
     console.print("\n".join(lines), highlight=False, soft_wrap=True)
+
+
+def _console() -> Console:
+    """Make a console that prints names as they are, whatever brackets and colons are in them."""
+    return Console(markup=False, emoji=False)
 
 
 def _format(value: float | None) -> str:
