@@ -1,8 +1,8 @@
 """Fixtures that several test files share, and what the markers `slow` and `gpu` do.
 
 Tests marked `slow` are skipped unless the expression of `-m` names the marker: `-m slow` runs them
-alone, `-m 'slow or not slow'` everything, as `.ci/run` does. Tests marked `gpu` are skipped where
-TensorFlow sees no GPU.
+alone, as `.ci/run` does after all others; `-m 'slow or not slow'` runs everything. Tests marked
+`gpu` are skipped where TensorFlow sees no GPU.
 """
 
 import logging
@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import matplotlib
 import pytest
 from PIL import Image, ImageDraw
 
@@ -151,6 +152,15 @@ def finished_run(tmp_path_factory) -> FinishedRun:
     with _package_log_restored():
         assert train.main(run.options) == 0
     return run
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_the_session(tmp_path_factory) -> Iterator[None]:
+    """Keep what the commands cache out of the user's own cache; matplotlib keeps its fonts."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("MPLCONFIGDIR", matplotlib.get_cachedir())
+        patched.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -40,9 +40,7 @@ def test_the_environment_wins_over_the_file(keras_home, monkeypatch):
     check_backend()
 
 
-@pytest.mark.parametrize(
-    "content", [None, "", "{", "{}", '{"backend": "tensorflow"}', "\udcff"]
-)
+@pytest.mark.parametrize("content", [None, "", "{", "{}", '{"backend": "tensorflow"}', "\udcff"])
 def test_a_file_that_says_nothing_else_is_fine(keras_home, content):
     if content is not None:
         (keras_home / "keras.json").write_bytes(content.encode("utf-8", "surrogateescape"))

@@ -50,7 +50,7 @@ def test_another_split_and_the_default_folder(finished_run, tmp_path, capsys):
     # 6 pictures with 1, 2, 1, 2, 1, 2 boxes.
     assert (metrics["split"], metrics["num_pictures"], metrics["num_boxes"]) == ("train", 6, 9)
     assert len(list(run.glob("evaluation.bak-*"))) == 1
-    assert "on split train of" in capsys.readouterr().out
+    assert "on split train of" in " ".join(capsys.readouterr().out.split())
 
 
 # === What cannot be evaluated ===

@@ -93,9 +93,7 @@ def test_a_batch_gives_what_single_pictures_give(tiny_config):
         boxes, scores, classes = detector(image)
         count = int(together["num_detections"][index])
         assert count == len(boxes) > 0
-        np.testing.assert_allclose(
-            together["detection_scores"][index, :count], scores, atol=1e-5
-        )
+        np.testing.assert_allclose(together["detection_scores"][index, :count], scores, atol=1e-5)
         np.testing.assert_allclose(together["detection_boxes"][index, :count], boxes, atol=1e-3)
         np.testing.assert_array_equal(together["detection_classes"][index, :count], classes)
         assert np.all(boxes >= 0) and np.all(boxes <= [50, 70, 50, 70])

@@ -66,7 +66,9 @@ def test_configuration_survives_json(detector, tiny_model_config):
     assert isinstance(restored, FasterRCNN)
     assert restored.config == tiny_model_config and restored.num_classes == 3
     assert restored.name == detector.name
-    shapes = [[tuple(variable.shape) for variable in model.weights] for model in (restored, detector)]
+    shapes = [
+        [tuple(variable.shape) for variable in model.weights] for model in (restored, detector)
+    ]
     assert shapes[0] == shapes[1]
 
 

@@ -32,7 +32,7 @@ def test_the_presets():
         ("model", "rpn_pre_nms_top_k", 6_000),
         ("model", "rpn_post_nms_top_k", 300),
         ("model", "rpn_nms_iou", 0.7),
-        ("model", "rpn_min_size", 16),
+        ("model", "rpn_min_size", 16 * 1.6),  # px of the picture times the scale 600 / 375
         # Box targets of the detector divided by (0.1, 0.1, 0.2, 0.2).
         ("model", "box_std", (0.1, 0.1, 0.2, 0.2)),
         # Test: score 0.05, per-class NMS 0.3, 100 a picture.
@@ -78,13 +78,13 @@ def test_voc07_has_the_twenty_classes_in_the_order_of_their_names():
 
 def test_what_fixes_the_layers_does_not_depend_on_the_preset():
     # The vgg16 presets share every field that a layer's shape or arithmetic depends on, but for
-    # anchors, which the user's objects decide, and dropout, which the paper's recipe turns on.
+    # anchors, which the user's objects decide. The paper's recipe adds dropout and a limit.
     fields = ("backbone", "aspect_ratios", "roi_op", "box_std")
     for preset in (voc07, finetune):
         for name in fields:
             assert getattr(preset().model, name) == getattr(ModelConfig(), name)
-    recipe = dataclasses.replace(voc07().model, dropout=0.0)
-    assert recipe == ModelConfig()
+    limits = {"dropout": ModelConfig.dropout, "rpn_min_size": ModelConfig.rpn_min_size}
+    assert dataclasses.replace(voc07().model, **limits) == ModelConfig()
 
 
 def test_quickstart_needs_no_download_and_draws_the_slides_classes():

@@ -121,6 +121,26 @@ def test_a_damaged_configuration_is_named_and_the_run_left_alone(unfinished, dam
     assert unfinished.config_file.read_text() == damage
 
 
+def test_a_run_that_failed_before_its_first_step_may_change(folder):
+    folder.prepare(make_config(), overwrite=False)
+    start_run(folder, make_config())
+    folder.prepare(make_config(steps=9), overwrite=False)
+    start_run(folder, make_config(steps=9))
+    assert folder.load_config() == make_config(steps=9)
+
+
+@pytest.mark.parametrize("others", [[], ["model.safetensors"]])
+def test_a_config_json_of_something_else_is_left_alone(folder, others):
+    folder.path.mkdir(parents=True)
+    content = '{"model_type": "bert"}'
+    for name in ["config.json", *others]:
+        (folder.path / name).write_text(content)
+    with pytest.raises(UserError, match="mine"):
+        folder.prepare(make_config(), overwrite=False)
+    for name in ["config.json", *others]:
+        assert (folder.path / name).read_text() == content
+
+
 def test_a_folder_with_other_files_is_refused(folder):
     folder.path.mkdir(parents=True)
     (folder.path / "thesis.tex").write_text("years of work")

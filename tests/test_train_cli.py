@@ -55,9 +55,11 @@ def no_real_steps(monkeypatch):
     """Replace the training step, whose tracing takes seconds, by one that only gives losses."""
 
     def steps_of_loss(value):
-        losses = {name: tf.constant(value) for name in ("loss", *callbacks.LOSSES)}
+        def give_losses(self, batch):
+            return {name: tf.constant(value) for name in ("loss", *callbacks.LOSSES)}
+
         for name in ("train_step", "test_step"):
-            monkeypatch.setattr(trainer.FasterRCNNTrainer, name, lambda self, batch: dict(losses))
+            monkeypatch.setattr(trainer.FasterRCNNTrainer, name, give_losses)
 
     steps_of_loss(1.0)
     return steps_of_loss
@@ -147,7 +149,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
         patched.setattr(training_run, "ProgressBar", InterruptingBar)
         assert run_train(options) == 130
     err = capsys.readouterr().err
-    assert "stopped after step 3 of 4 and saved to" in err and "Traceback" not in err
+    assert "stopped: after step 3 of 4; saved to" in err and "Traceback" not in err
     newest = list_checkpoints(output / "checkpoints")[-1]
     assert newest.name == "step-00000003.h5"
     assert not (output / "metrics.json").exists()
@@ -162,7 +164,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
     whole = read_weights(finished_run.output / "checkpoints" / "step-00000004.h5")
     assert resumed.keys() == whole.keys()
     for name, value in whole.items():
-        np.testing.assert_allclose(resumed[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(resumed[name], value, rtol=1e-5, atol=1e-7, err_msg=name)
 
 
 def test_sigterm_saves_and_is_status_143(options, no_real_steps, monkeypatch, capsys):
@@ -172,7 +174,7 @@ def test_sigterm_saves_and_is_status_143(options, no_real_steps, monkeypatch, ca
 
     monkeypatch.setattr(training_run, "ProgressBar", InterruptingBar)
     assert run_train(options) == 143
-    assert "stopped after step 1 of 4" in capsys.readouterr().err
+    assert "stopped: after step 1 of 4" in capsys.readouterr().err
     assert [path.name for path in list_checkpoints(Path("run/checkpoints"))] == ["step-00000001.h5"]
 
 
@@ -304,8 +306,9 @@ def test_mended_data_are_trained_on_by_the_same_command(
     assert run_train(options) == 77
 
 
-def stop_here(*given):
-    """Stand for training that was reached."""
+def stop_here(config, datasets, folder):
+    """Stand for training that was reached and did a step."""
+    folder.metrics_log.touch()
     raise training_run.TrainingInterrupted(77 - 128, "reached")
 
 
@@ -355,7 +358,6 @@ def test_another_keras_backend_is_refused_by_the_script_itself(tmp_path):
     assert result.returncode == 2
     assert "KERAS_BACKEND sets the Keras backend to 'jax'" in result.stderr
     assert "Traceback" not in result.stderr
-    assert not (tmp_path / "runs").exists()
 
 
 def test_the_first_lines_name_device_versions_and_seed(options, monkeypatch, capsys):

@@ -44,7 +44,9 @@ class FasterRCNN(keras.Model):
 
     def __init__(self, config: ModelConfig | dict[str, Any], num_classes: int, **kwargs: Any):
         if isinstance(config, dict):  # JSON has made lists of its tuples
-            values = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
+            values: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in config.items()
+            }
             config = ModelConfig(**values)
         backbone = BACKBONES[config.backbone]
         stages = {

@@ -64,7 +64,8 @@ def voc07() -> Config:
                 *("sheep", "sofa", "train", "tvmonitor"),
             ),
         ),
-        model=ModelConfig(dropout=0.5),
+        # 16 px of the stored picture, at the scale of VOC's 500 x 375: 600 / 375 = 1.6.
+        model=ModelConfig(dropout=0.5, rpn_min_size=16.0 * 1.6),
         train=TrainConfig(roi_background_iou=0.1, checkpoint_every=2000, log_every=20),
     )
 

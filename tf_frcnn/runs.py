@@ -98,7 +98,10 @@ class RunFolder:
             move_aside(self.path)
         if self.has_started:
             self._check_same(config)
-        elif self.config_file.is_file():  # it failed before its first step: nothing to go on with
+        elif (
+            self._holds_only_configuration()
+        ):  # failed before the first step: nothing to go on with
+            self.load_config()  # a config.json of something else is refused
             self.config_file.unlink()
         elif self.path.is_dir() and any(self.path.iterdir()):
             raise UserError(
@@ -106,6 +109,9 @@ class RunFolder:
                 "--output, or --overwrite to move it to a .bak folder."
             )
         _make_folder(self.path)
+
+    def _holds_only_configuration(self) -> bool:
+        return self.path.is_dir() and list(self.path.iterdir()) == [self.config_file]
 
     def _check_same(self, config: Config) -> None:
         old, new = flatten(self.load_config()), flatten(config)

@@ -81,7 +81,7 @@ def test_another_epoch_or_seed_is_another_order(seed, epoch):
 
 
 def test_the_orientations_of_an_epoch_are_mixed():
-    # With 20 + 20 batches the two orientations follow each other in blocks with chance 2 / C(40, 20).
+    # 20 + 20 batches follow each other in two blocks with chance 2 / C(40, 20) only.
     sampler = BatchSampler([LANDSCAPE] * 20 + [PORTRAIT] * 20, 1, seed=0)
     is_portrait = epoch_of(sampler, 0).ravel() >= 20
     assert np.count_nonzero(np.diff(is_portrait.astype(int))) > 1

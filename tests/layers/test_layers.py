@@ -205,9 +205,7 @@ def test_detections_use_the_offsets_of_their_own_class():
     # dx = 2 * 0.1 * 40 = 8 and makes it exp(0.2 * 5 log 2) = 2 times as high. Class 0 is no object.
     deltas = np.zeros((1, 3, 4))
     deltas[0, 0], deltas[0, 1], deltas[0, 2] = 9.0, [1, 0, 0, 0], [0, 2, 5 * np.log(2), 0]
-    detections = detect(
-        [[0.5, 0.2, 0.3]], deltas, [[30, 40, 50, 80]], box_std=(0.1, 0.1, 0.2, 0.2)
-    )
+    detections = detect([[0.5, 0.2, 0.3]], deltas, [[30, 40, 50, 80]], box_std=(0.1, 0.1, 0.2, 0.2))
     assert detections["num_detections"] == 2
     np.testing.assert_array_equal(detections["detection_classes"], [2, 1, 0, 0])
     np.testing.assert_allclose(detections["detection_scores"], [0.3, 0.2, 0, 0], rtol=1e-5)

@@ -50,7 +50,9 @@ def test_pairwise_iou_of_shifted_boxes():
 
 
 def test_pairwise_iou_of_padding_with_padding_is_zero():
-    np.testing.assert_array_equal(pairwise_iou(tf.zeros([2, 4]), tf.zeros([3, 4])), np.zeros((2, 3)))
+    np.testing.assert_array_equal(
+        pairwise_iou(tf.zeros([2, 4]), tf.zeros([3, 4])), np.zeros((2, 3))
+    )
 
 
 def test_pairwise_iou_of_a_box_inside_another_is_the_ratio_of_areas():

@@ -25,11 +25,16 @@ def value_and_gradients(convolve, inputs, kernel, upstream):
     return outputs, *tape.gradient(outputs, [inputs, kernel], output_gradients=upstream)
 
 
+@pytest.fixture(autouse=True)
+def matrix_products_everywhere(monkeypatch):
+    """Use our gradient for narrow kernels too, and where a GPU is there."""
+    monkeypatch.setattr(convolution, "MIN_CHANNELS", 1)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+
+
 @pytest.mark.parametrize("size", [(7, 12), (1, 1), (1, 5), (2, 1)])
 @pytest.mark.parametrize("in_graph", [False, True])
-def test_equals_conv2d_forward_and_both_gradients(monkeypatch, size, in_graph):
-    # Where a GPU is there, the function would be conv2d itself.
-    monkeypatch.setattr(convolution.tf.config, "list_physical_devices", lambda kind: [])
+def test_equals_conv2d_forward_and_both_gradients(size, in_graph):
     tensors = random_tensors((2, *size, 3), (3, 3, 3, 4), (2, *size, 4))
     run = value_and_gradients
     if in_graph:
@@ -67,3 +72,21 @@ def test_kernel_gradient_equals_finite_differences():
     np.testing.assert_allclose(
         gradient, oracles.numerical_gradient(loss, kernel, 1.0), rtol=1e-3, atol=1e-3
     )
+
+
+@pytest.mark.parametrize(("channels", "is_ours"), [((48, 50), True), ((47, 64), False)])
+def test_wide_kernels_only_get_the_matrix_products(monkeypatch, channels, is_ours):
+    monkeypatch.setattr(convolution, "MIN_CHANNELS", 48)
+    called = []
+    ours = convolution._kernel_gradient
+    monkeypatch.setattr(
+        convolution, "_kernel_gradient", lambda *args: called.append(True) or ours(*args)
+    )
+    in_channels, out_channels = channels
+    tensors = random_tensors(
+        (2, 3, 4, in_channels), (3, 3, in_channels, out_channels), (2, 3, 4, out_channels)
+    )
+    computed = value_and_gradients(conv3x3, *tensors)
+    for ours_or_not, theirs in zip(computed, value_and_gradients(reference, *tensors), strict=True):
+        np.testing.assert_allclose(ours_or_not, theirs, rtol=1e-3, atol=1e-3)
+    assert bool(called) == is_ours

@@ -68,7 +68,9 @@ def test_pictures_of_the_sheet_come_from_all_over_the_split(dataset, tmp_path, m
     drawn = []
     read = evaluation.read_image
     monkeypatch.setattr(evaluation, "SHEET_PICTURES", 3)
-    monkeypatch.setattr(evaluation, "read_image", lambda path: drawn.append(path.stem) or read(path))
+    monkeypatch.setattr(
+        evaluation, "read_image", lambda path: drawn.append(path.stem) or read(path)
+    )
     evaluate_detector(perfect(dataset), dataset, tmp_path / "detections.png")
     # 6 pictures, 3 shown: numbers 0 * 6 // 3, 1 * 6 // 3, 2 * 6 // 3 = 0, 2, 4.
     assert drawn[len(dataset.examples) :] == ["train_0", "train_2", "train_4"]

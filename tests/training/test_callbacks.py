@@ -195,9 +195,14 @@ def test_a_resumed_run_without_steps_saves_nothing(tmp_path):
 # === Progress ===
 
 
+def run_bar(bar, all_logs, start=0):
+    with bar:
+        run(bar, all_logs, start)
+
+
 def test_without_a_terminal_progress_is_a_line_now_and_then_and_at_the_end(caplog):
     with caplog.at_level(logging.INFO, "tf_frcnn"):
-        run(ProgressBar(3, 0, batch_size=4, seconds=1e6), [make_logs(2.0, 0.5)] * 3)
+        run_bar(ProgressBar(3, 0, batch_size=4, seconds=1e6), [make_logs(2.0, 0.5)] * 3)
     (line,) = caplog.messages
     # A batch of 4 in 0.5 s: 8 pictures a second.
     assert line.startswith("step 3/3 loss 2.000 (rpn_objectness 0.500 ")
@@ -206,7 +211,7 @@ def test_without_a_terminal_progress_is_a_line_now_and_then_and_at_the_end(caplo
 
 def test_the_time_left_is_steps_times_seconds(caplog):
     with caplog.at_level(logging.INFO, "tf_frcnn"):
-        run(ProgressBar(100, 39, batch_size=1, seconds=0.0), [make_logs(seconds=2.0)], start=39)
+        run_bar(ProgressBar(100, 39, batch_size=1, seconds=0.0), [make_logs(seconds=2.0)], start=39)
     # 100 - 40 = 60 steps of 2 s: 2 minutes.
     assert caplog.messages[0].endswith("0.50 images/s, 2.0 min left")
 
@@ -215,6 +220,16 @@ def test_on_a_terminal_there_is_a_bar(monkeypatch, capsys):
     monkeypatch.setattr(
         callbacks, "Console", lambda **options: Console(force_terminal=True, width=200, **options)
     )
-    run(ProgressBar(3, 0, batch_size=4), [make_logs(2.0, 0.5)] * 3)
+    run_bar(ProgressBar(3, 0, batch_size=4), [make_logs(2.0, 0.5)] * 3)
     err = capsys.readouterr().err
     assert "3/3" in err and "8.00 images/s" in err and "loss 2.000" in err
+
+
+def test_an_error_gives_the_terminal_its_cursor_back(monkeypatch, capsys):
+    show_cursor = "\x1b[?25h"
+    monkeypatch.setattr(
+        callbacks, "Console", lambda **options: Console(force_terminal=True, **options)
+    )
+    with pytest.raises(ZeroDivisionError), ProgressBar(3, 0, batch_size=4):
+        raise ZeroDivisionError
+    assert show_cursor in capsys.readouterr().err

@@ -76,7 +76,13 @@ def test_the_best_anchor_of_each_object_counts_however_low_its_iou():
 def test_anchors_across_the_border(ignored, objects, background):
     # A picture of 60 x 80. Anchor 2 is anchor 0 and a pixel beyond the upper border, anchor 3 ends
     # beyond the right one, anchor 4 has its centre in the padding.
-    anchors = [[0, 0, 20, 40], [40, 50, 60, 80], [-1, 0, 20, 40], [40, 50, 60, 82], [50, 70, 74, 94]]
+    anchors = [
+        [0, 0, 20, 40],
+        [40, 50, 60, 80],
+        [-1, 0, 20, 40],
+        [40, 50, 60, 82],
+        [50, 70, 74, 94],
+    ]
     targets = anchor_targets(
         anchors, [[0, 0, 20, 40]], size=(60, 80), ignore_border_anchors=ignored
     )

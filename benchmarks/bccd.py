@@ -1,0 +1,132 @@
+"""Train on BCCD with several seeds and keep the figures: `results/bccd.json` and `results/bccd.md`.
+
+BCCD (blood cells, 364 pictures, 3 classes, Pascal VOC layout) is at
+https://github.com/Shenggan/BCCD_Dataset. The budget is the one torchvision's Faster R-CNN was
+trained with for comparison: 800 steps of one picture on trainval, short side 400, conv1-2 frozen,
+from the ImageNet convolutions of VGG16; the last weights are judged on test, by which nothing was
+chosen.
+
+A run that is finished is not repeated, so seeds can be trained one by one.
+"""
+
+import json
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+ROOT = Path(__file__).resolve().parent.parent
+FIGURES = ("coco_ap", "coco_ap50", "coco_ap75")
+# torchvision 0.26, same weights and budget, seeds 0 and 1: the mean of each figure.
+PEER = {"coco_ap": 0.399, "coco_ap50": 0.742, "coco_ap75": 0.406}
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What the benchmark takes."""
+
+    data_root: str
+    """Folder of BCCD: ImageSets, Annotations, JPEGImages."""
+    weights: str
+    """VGG16 file of keras.applications, without its top."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds of the runs."""
+    runs: Path = Path("runs")
+    """Folder of the runs."""
+    results: Path = ROOT / "results"
+    """Folder of the figures."""
+
+
+def options(data_root: str, weights: str, seed: int | str) -> list[str]:
+    """List the arguments of train.py that define the run."""
+    return [
+        *("finetune", "--data.root", data_root, "--model.backbone-weights", weights),
+        *("--data.train-split", "trainval", "--data.val-split", "none"),
+        *("--data.short-side", "400", "--model.anchor-sizes", "32", "64", "128", "256"),
+        *("--train.steps", "800", "--train.decay-steps", "600"),
+        *("--train.checkpoint-every", "200", "--train.seed", str(seed)),
+    ]
+
+
+def train(arguments: Arguments, seed: int) -> dict[str, Any]:
+    """Run one seed, or go on with it, and return its figures."""
+    run = arguments.runs / f"bccd-seed{seed}"
+    command = [
+        *(sys.executable, str(ROOT / "train.py")),
+        *options(arguments.data_root, arguments.weights, seed),
+        *("--output", str(run), "--export-dir", f"saved_models/bccd-seed{seed}"),
+    ]
+    subprocess.run(command, check=True)
+    return json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+
+
+def summarise(runs: list[dict[str, Any]], commit: str) -> dict[str, Any]:
+    """Put the figures of all runs into the form of `results/bccd.json`."""
+    return {
+        "command": "python train.py " + " ".join(options("BCCD", "VGG16_NOTOP.h5", "SEED")),
+        "commit": commit,
+        "processor": _processor(),
+        "runs": [
+            {
+                "seed": run["seed"],
+                **{name: run[name] for name in FIGURES},
+                "per_class": {
+                    name: {key: figures[key] for key in ("coco_ap", "coco_ap50")}
+                    for name, figures in run["per_class"].items()
+                },
+                "seconds_per_step": run["seconds_per_step"],
+            }
+            for run in runs
+        ],
+    }
+
+
+def as_markdown(summary: dict[str, Any]) -> str:
+    """Write the table of the runs beside the peer's figures."""
+    lines = [
+        "# BCCD blood cells: test split, last weights",
+        "",
+        f"`{summary['command']}`",
+        "",
+        f"Commit {summary['commit']}; {summary['processor']}, {len(summary['runs'])} seeds run.",
+        "",
+        "| seed | AP | AP50 | AP75 | AP50 by class | seconds a step |",
+        "|---|---|---|---|---|---|",
+    ]
+    for run in summary["runs"]:
+        classes = ", ".join(f"{k} {v['coco_ap50']:.3f}" for k, v in run["per_class"].items())
+        figures = " | ".join(f"{run[name]:.3f}" for name in FIGURES)
+        lines.append(f"| {run['seed']} | {figures} | {classes} | {run['seconds_per_step']:.2f} |")
+    for title, means in (
+        ("mean", {name: np.mean([run[name] for run in summary["runs"]]) for name in FIGURES}),
+        ("torchvision, mean of seeds 0 and 1", PEER),
+    ):
+        lines.append(f"| {title} | " + " | ".join(f"{means[n]:.3f}" for n in FIGURES) + " | | |")
+    return "\n".join(lines) + "\n"
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]}, {len(names)} cores" if names else platform.processor()
+
+
+def main() -> None:
+    """Run all seeds and write the results."""
+    arguments = tyro.cli(Arguments, description=__doc__)
+    runs = [train(arguments, seed) for seed in arguments.seeds]
+    commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True)
+    summary = summarise(runs, commit.strip())
+    text = json.dumps(summary, indent=2) + "\n"
+    (arguments.results / "bccd.json").write_text(text, encoding="utf-8")
+    (arguments.results / "bccd.md").write_text(as_markdown(summary), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

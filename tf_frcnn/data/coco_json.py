@@ -1,0 +1,290 @@
+"""One annotation file of COCO: JSON with categories, images and annotations, boxes x, y, w, h.
+
+The form is that of https://cocodataset.org/#format-data. What training and evaluation don't need
+is left out: segmentations (polygons and RLE alike), areas, licences. Of an image only `id` and
+`file_name` are required, of an annotation `image_id`, `category_id` and `bbox`.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from reprlib import repr as shorten  # a wrong value may be of any length
+from typing import Any
+
+import numpy as np
+
+from tf_frcnn.data.assembly import LabelledObject, clip_box
+from tf_frcnn.data.faults import enumerate_names
+from tf_frcnn.data.folders import normalise_name
+from tf_frcnn.errors import DataError
+
+Key = int | str  # COCO's ids are whole numbers of any size; some tools write text
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class CocoFile:
+    """The content of a file.
+
+    Attributes:
+        source: the file.
+        class_names: names of the categories by their ids, which rise but may have gaps.
+        images: entries not yet checked.
+        annotations: entries not yet checked.
+    """
+
+    source: Path
+    class_names: dict[int, str]
+    images: list[Any]
+    annotations: list[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class CocoImage:
+    """One valid entry of `images`.
+
+    Attributes:
+        key: its id.
+        file_name: the picture's, not yet looked for.
+        stated_size: height and width as they stand there; None where one is missing.
+        place: where the entry stands, for messages.
+    """
+
+    key: Key
+    file_name: str
+    stated_size: tuple[Any, Any]
+    place: str
+
+    def states_another_size(self, image_size: tuple[int, int]) -> bool:
+        """Tell whether the entry states a size and it is not this (height, width)."""
+        return self.stated_size not in ((None, None), image_size)
+
+
+def parse_coco(source: Path) -> CocoFile:
+    """Parse a file and check its top level and its categories.
+
+    Raises:
+        DataError: the file cannot be read, is no JSON, or lacks one of the three lists; a category
+            is incomplete, or has an id or a name that another one has.
+    """
+    try:
+        content = json.loads(source.read_bytes(), object_hook=_without_segmentation)
+    except OSError as error:
+        raise DataError(f"{source}: cannot be read ({error.strerror}). Expected a file.") from None
+    except (ValueError, RecursionError) as error:  # also text that is not UTF-8; says where
+        raise DataError(
+            f"{source}: cannot be read as JSON ({error}). Expected a COCO annotation file."
+        ) from None
+    if not isinstance(content, dict):
+        raise DataError(
+            f"{source}: the top level is a {type(content).__name__}. Expected an object with the "
+            "keys images, annotations and categories, as in COCO."
+        )
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(content.get(key), list):
+            there = shorten(content[key]) if key in content else "there is none"
+            raise DataError(f"{source}: key {key!r}: {there}. Expected a list, as in COCO.")
+    if not content["images"]:
+        raise DataError(f"{source}: images is empty. Expected at least one picture.")
+    class_names = _read_categories(content["categories"], source)
+    return CocoFile(source, class_names, content["images"], content["annotations"])
+
+
+def list_images(content: CocoFile) -> tuple[list[CocoImage], list[str]]:
+    """Check all entries of `images` -> (the valid ones, one message for each of the others)."""
+    images: list[CocoImage] = []
+    faults: list[str] = []
+    seen: dict[str, str] = {}
+    for index, entry in enumerate(content.images):
+        place = f"{content.source}: images[{index}]"
+        try:
+            image = _read_image(entry, place)
+            # As text, because that is what the results of a run name pictures by.
+            _refuse_repetition(seen, f"id = {str(image.key)!r}", place)
+            _refuse_repetition(seen, f"file_name = {normalise_name(image.file_name)!r}", place)
+        except DataError as error:
+            faults.append(str(error))
+        else:
+            images.append(image)
+    return images, faults
+
+
+def group_annotations(content: CocoFile) -> tuple[dict[Key, list[tuple[str, Entry]]], list[str]]:
+    """Sort the annotations by the picture that they belong to.
+
+    Returns:
+        For each id of a picture its annotations with their places, in the order of the file; and
+        one message for each entry without picture, of those with the same wrong id only for the
+        first.
+    """
+    known = {entry.get("id") for entry in content.images if _has_key(entry, "id")}
+    groups: dict[Key, list[tuple[str, Entry]]] = {}
+    faults: list[str] = []
+    for index, entry in enumerate(content.annotations):
+        place = f"{content.source}: annotations[{index}]"
+        try:
+            key = _read_key(entry, "image_id", place)
+            place += f" (id {shorten(entry['id'])})" if "id" in entry else ""
+            groups.setdefault(key, []).append((place, entry))
+        except DataError as error:
+            faults.append(str(error))
+    for key in [key for key in groups if key not in known]:
+        orphans = groups.pop(key)
+        faults.append(
+            f"{orphans[0][0]}, image_id = {key!r} (annotations with it: {len(orphans)}): there is "
+            "no such picture. Expected the id of an entry of images."
+        )
+    return groups, faults
+
+
+def read_objects(
+    annotations: list[tuple[str, Entry]], class_names: dict[int, str], image_size: tuple[int, int]
+) -> tuple[tuple[LabelledObject, ...], list[str]]:
+    """Read and check all annotations of a picture.
+
+    Args:
+        annotations: entries with their places, as `group_annotations` gives them.
+        class_names: names of the categories by their ids.
+        image_size: (height, width) of the picture; boxes are clipped to it.
+
+    Returns:
+        The valid objects, and one message for each of the others.
+    """
+    objects: list[LabelledObject] = []
+    faults: list[str] = []
+    for place, entry in annotations:
+        try:
+            objects.append(_read_object(entry, place, class_names, image_size))
+        except DataError as error:
+            faults.append(str(error))
+    return tuple(objects), faults
+
+
+# === Entries ===
+
+
+def _without_segmentation(entry: Entry) -> Entry:
+    """Drop while parsing what makes up nine tenths of COCO's files and is never looked at."""
+    entry.pop("segmentation", None)
+    return entry
+
+
+def _read_categories(entries: list[Any], source: Path) -> dict[int, str]:
+    """Read the categories' names by id, in rising order of the ids."""
+    names: dict[int, str] = {}
+    seen: dict[str, str] = {}
+    for index, entry in enumerate(entries):
+        place = f"{source}: categories[{index}]"
+        key = _read_key(entry, "id", place)
+        if isinstance(key, str):
+            raise DataError(f"{place}, id = {key!r}. Expected a whole number.")
+        name = _read_text(entry, "name", place)
+        _refuse_repetition(seen, f"id = {key}", place)
+        _refuse_repetition(seen, f"name = {name!r}", place)
+        names[key] = name
+    return dict(sorted(names.items()))
+
+
+def _read_image(entry: Any, place: str) -> CocoImage:
+    key = _read_key(entry, "id", place)
+    file_name = _read_text(entry, "file_name", place)
+    stated_size = (entry.get("height"), entry.get("width"))
+    return CocoImage(key, file_name, stated_size, f"{place} ({file_name})")
+
+
+def _read_object(
+    entry: Entry, place: str, class_names: dict[int, str], image_size: tuple[int, int]
+) -> LabelledObject:
+    """Read and check one annotation.
+
+    Raises:
+        DataError: a field is missing or wrong, or the box is empty or wholly outside.
+    """
+    category = _read_key(entry, "category_id", place)
+    if not isinstance(category, int) or category not in class_names:
+        there = enumerate_names(f"{key} {name}" for key, name in class_names.items()) or "none"
+        raise DataError(
+            f"{place}, category_id = {category!r}: there is no such category. Expected one of the "
+            f"ids in categories: {there}."
+        )
+    name = class_names[category]
+    place = f"{place} ({name})"
+    crowd = entry.get("iscrowd", 0)
+    if crowd not in (0, 1):
+        raise DataError(f"{place}, iscrowd = {shorten(crowd)}. Expected 0 or 1.")
+    box, clipped = _read_box(entry, place, image_size)
+    return LabelledObject(name, box, place, crowd=bool(crowd), clipped=clipped)
+
+
+def _read_box(entry: Entry, place: str, image_size: tuple[int, int]) -> tuple[np.ndarray, bool]:
+    """Read a box as yxyx, cut to its picture -> (box, whether anything was cut off)."""
+    if "bbox" not in entry:
+        raise DataError(f"{place}, key 'bbox': there is none. Expected [x, y, width, height].")
+    stated = entry["bbox"]
+    if not isinstance(stated, list) or len(stated) != 4 or not all(map(_is_finite, stated)):
+        raise DataError(
+            f"{place}, bbox = {shorten(stated)}. Expected [x, y, width, height], four finite "
+            "numbers of pixels."
+        )
+    x, y, width, height = stated
+    if width <= 0 or height <= 0:
+        raise DataError(
+            f"{place}, bbox = {stated}: the box is empty or inverted. Expected [x, y, width, "
+            "height] with width and height above 0."
+        )
+    # Sums such as 10.1 + 629.9 miss the picture's edge by 1e-13: that is no box partly outside.
+    box, clipped = clip_box((y, x, round(y + height, 9), round(x + width, 9)), image_size)
+    if box is None:
+        raise DataError(
+            f"{place}, bbox = {stated}: no area inside of the picture. Expected [x, y, width, "
+            f"height] with x from 0 to {image_size[1]} and y from 0 to {image_size[0]}."
+        )
+    return box, clipped
+
+
+def _has_key(entry: Any, field: str) -> bool:
+    """Tell whether an entry has a usable id in this field."""
+    value = entry.get(field) if isinstance(entry, dict) else None
+    return isinstance(value, Key) and not isinstance(value, bool) and value != ""
+
+
+def _read_key(entry: Any, field: str, place: str) -> Key:
+    if not isinstance(entry, dict):
+        raise DataError(f"{place} = {shorten(entry)}. Expected an object with the key {field!r}.")
+    if field not in entry:
+        raise DataError(f"{place}, key {field!r}: there is none. Expected an id.")
+    if not _has_key(entry, field):
+        raise DataError(
+            f"{place}, {field} = {shorten(entry[field])}. Expected an id: a whole number."
+        )
+    return entry[field]
+
+
+def _read_text(entry: Entry, field: str, place: str) -> str:
+    value = entry.get(field)
+    if not isinstance(value, str) or not value.strip():
+        there = f"{field} = {shorten(value)}" if field in entry else f"key {field!r}: there is none"
+        raise DataError(f"{place}, {there}. Expected a name.")
+    return value.strip()
+
+
+def _refuse_repetition(seen: dict[str, str], statement: str, place: str) -> None:
+    """Note where something stands that may stand only once.
+
+    Raises:
+        DataError: it stood somewhere before.
+    """
+    if statement in seen:
+        first = seen[statement].rpartition(": ")[-1]
+        raise DataError(f"{place}, {statement}: {first} has the same. Expected each only once.")
+    seen[statement] = place
+
+
+def _is_finite(value: Any) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:  # JSON allows whole numbers of any length
+        return False
