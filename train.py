@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tf_frcnn.command_line import parse_train_arguments
-from tf_frcnn.environment import load_tensorflow, set_up_logging
+from tf_frcnn.environment import check_backend, load_tensorflow, set_up_logging
 from tf_frcnn.errors import EXIT_OK, run_command
 from tf_frcnn.runs import RunFolder, start_run, with_classes, write_json
 
@@ -13,10 +13,10 @@ from tf_frcnn.runs import RunFolder, start_run, with_classes, write_json
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the whole job and return its exit status."""
     arguments = parse_train_arguments(argv)
-    config = arguments.config
     set_up_logging()
-    folder = RunFolder(config.output)
-    folder.prepare(config, arguments.overwrite)
+    check_backend()
+    folder = RunFolder(arguments.output)
+    config = folder.prepare(arguments.config, arguments.overwrite)
     # Imported late: options, help and a finished run need not wait for TensorFlow.
     from tf_frcnn.reporting.summary import print_figures, print_next_steps, training_figures
 

@@ -39,8 +39,8 @@ class DataConfig:
 
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = pydantic.ConfigDict(extra="forbid")
 
-    format: Literal["auto", "voc"] = "auto"
-    """Layout of the data set; `auto` looks at the folder."""
+    format: Literal["auto", "voc", "coco"] = "auto"
+    """Layout of the data set: Pascal VOC or COCO JSON; `auto` looks at the folder."""
     root: str = ""
     """Folder of the data set."""
     train_split: str = "train"

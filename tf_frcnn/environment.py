@@ -51,9 +51,10 @@ def check_backend() -> None:
 
 def _configured_backend(path: Path) -> str | None:
     try:
-        return json.loads(path.read_text(encoding="utf-8")).get("backend")
+        configured = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # Keras makes the file anew then
         return None
+    return configured.get("backend") if isinstance(configured, dict) else None
 
 
 def load_tensorflow() -> None:

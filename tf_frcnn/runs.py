@@ -83,12 +83,16 @@ class RunFolder:
             "give --overwrite to start anew."
         )
 
-    def prepare(self, config: Config, overwrite: bool) -> None:
+    def prepare(self, config: Config, overwrite: bool) -> Config:
         """Make the folder ready for a run of this configuration, or for going on with one.
 
         Args:
             config: what is to be run; empty classes stand for those of the earlier run.
             overwrite: move what is there to NAME.bak-TIME and start anew.
+
+        Returns:
+            The configuration, with the class names of the earlier run where there is one: data that
+            changed in between must not change what a class number means.
 
         Raises:
             UserError: something else is in the folder, or a run of another configuration; or the
@@ -97,10 +101,9 @@ class RunFolder:
         if overwrite:
             move_aside(self.path)
         if self.has_started:
+            config = with_classes(config, config.data.classes or self.load_config().data.classes)
             self._check_same(config)
-        elif (
-            self._holds_only_configuration()
-        ):  # failed before the first step: nothing to go on with
+        elif self._holds_only_configuration():  # it failed before its first step
             self.load_config()  # a config.json of something else is refused
             self.config_file.unlink()
         elif self.path.is_dir() and any(self.path.iterdir()):
@@ -109,13 +112,13 @@ class RunFolder:
                 "--output, or --overwrite to move it to a .bak folder."
             )
         _make_folder(self.path)
+        return config
 
     def _holds_only_configuration(self) -> bool:
         return self.path.is_dir() and list(self.path.iterdir()) == [self.config_file]
 
     def _check_same(self, config: Config) -> None:
         old, new = flatten(self.load_config()), flatten(config)
-        new["data.classes"] = new["data.classes"] or old["data.classes"]
         old["output"] = new["output"]  # a run that was moved is still the same run
         differing = [name for name in new if old[name] != new[name]]
         if differing:

@@ -73,3 +73,9 @@ def test_objects_that_nothing_meets_and_padding_have_no_best_box():
 def test_ignored_boxes_are_nobodys_best():
     iou = tf.constant([[[-1.0], [0.2], [0.1]]])
     np.testing.assert_array_equal(best_of_each_object(iou), [[False, True, False]])
+
+
+def test_ties_that_float32_rounding_tells_apart_are_ties():
+    # The second is the next float32 below 0.4, 3e-8 away; 0.39 is another IoU.
+    iou = np.float32([[[0.4], [np.nextafter(np.float32(0.4), np.float32(0))], [0.39]]])
+    np.testing.assert_array_equal(best_of_each_object(iou), [[True, True, False]])

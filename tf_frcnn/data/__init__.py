@@ -1,6 +1,6 @@
 """Data sets: pictures with boxes, from any of the known formats, as `Example`s.
 
-A format is one reader file and one line in `DATASETS` (and its name in `DataConfig.format`).
+A format is one reader file (or a few) and one entry in `DATASETS` (and its name in `DataConfig.format`).
 Nothing here imports TensorFlow, so that evaluation can use it.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tf_frcnn.config import NONE_SPLIT, DataConfig
-from tf_frcnn.data import voc
+from tf_frcnn.data import coco, coco_layout, voc
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.folders import describe_folder, is_folder, list_folder
 from tf_frcnn.errors import ConfigError, DataError
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DatasetFormat:
-    """What a reader offers; all of it are module-level functions of its file.
+    """What a reader offers; all of it are module-level functions of its files.
 
     Attributes:
         layout: what such a data set looks like on disk, for messages.
@@ -29,7 +29,8 @@ class DatasetFormat:
         explain_missing_split: (root, split) -> what is there instead, or "" where the split is
             there.
         read: (root, splits, class_names, seed) -> one `Dataset` a split, all with the same
-            classes; those found in the splits, sorted, where no class names are given.
+            classes; where no class names are given, those found in the splits (by name in VOC,
+            by category id in COCO).
     """
 
     layout: str
@@ -40,6 +41,12 @@ class DatasetFormat:
 
 DATASETS = {
     "voc": DatasetFormat(voc.LAYOUT, voc.detect_voc, voc.explain_missing_voc_split, voc.read_voc),
+    "coco": DatasetFormat(
+        coco_layout.LAYOUT,
+        coco_layout.detect_coco,
+        coco_layout.explain_missing_coco_split,
+        coco.read_coco,
+    ),
 }
 
 
@@ -105,10 +112,16 @@ def _find_format(config: DataConfig) -> tuple[Path, DatasetFormat]:
         raise ConfigError(f"data.root = {config.root!r}: {error} Expected a folder.") from None
     if config.format != "auto":
         return root, DATASETS[config.format]
-    for name, dataset_format in DATASETS.items():
-        if dataset_format.detect(root):
-            logger.info("%s: format %s detected", root, name)
-            return root, dataset_format
+    found = [name for name, dataset_format in DATASETS.items() if dataset_format.detect(root)]
+    if len(found) > 1:
+        options = " or ".join(f"`--data.format {name}`" for name in found)
+        raise DataError(
+            f"{root}: looks like several formats: {', '.join(found)}. Expected one; say which with "
+            f"{options}."
+        )
+    if found:
+        logger.info("%s: format %s detected", root, found[0])
+        return root, DATASETS[found[0]]
     layouts = "; ".join(dataset_format.layout for dataset_format in DATASETS.values())
     raise DataError(
         f"{root}: no data set found: {describe_folder(root)}. Expected {layouts}. "

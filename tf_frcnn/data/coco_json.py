@@ -47,7 +47,7 @@ class CocoImage:
     Attributes:
         key: its id.
         file_name: the picture's, not yet looked for.
-        stated_size: height and width as they stand there; None where one is missing.
+        stated_size: (height, width) as they stand there; None where one is missing.
         place: where the entry stands, for messages.
     """
 
@@ -58,7 +58,8 @@ class CocoImage:
 
     def states_another_size(self, image_size: tuple[int, int]) -> bool:
         """Tell whether the entry states a size and it is not this (height, width)."""
-        return self.stated_size not in ((None, None), image_size)
+        sides = zip(self.stated_size, image_size, strict=True)
+        return any(stated is not None and stated != actual for stated, actual in sides)
 
 
 def parse_coco(source: Path) -> CocoFile:
@@ -179,7 +180,7 @@ def _read_categories(entries: list[Any], source: Path) -> dict[int, str]:
         key = _read_key(entry, "id", place)
         if isinstance(key, str):
             raise DataError(f"{place}, id = {key!r}. Expected a whole number.")
-        name = _read_text(entry, "name", place)
+        name = _read_text(entry, "name", place).strip()
         _refuse_repetition(seen, f"id = {key}", place)
         _refuse_repetition(seen, f"name = {name!r}", place)
         names[key] = name
@@ -227,14 +228,15 @@ def _read_box(entry: Entry, place: str, image_size: tuple[int, int]) -> tuple[np
             f"{place}, bbox = {shorten(stated)}. Expected [x, y, width, height], four finite "
             "numbers of pixels."
         )
-    x, y, width, height = stated
+    x, y, width, height = map(float, stated)
     if width <= 0 or height <= 0:
         raise DataError(
             f"{place}, bbox = {stated}: the box is empty or inverted. Expected [x, y, width, "
             "height] with width and height above 0."
         )
-    # Sums such as 10.1 + 629.9 miss the picture's edge by 1e-13: that is no box partly outside.
-    box, clipped = clip_box((y, x, round(y + height, 9), round(x + width, 9)), image_size)
+    # A sum such as 10.1 + 629.9 may miss the picture's edge by 1e-13: not a box partly outside.
+    corners = [round(corner, 9) for corner in (y, x, y + height, x + width)]
+    box, clipped = clip_box(corners, image_size)
     if box is None:
         raise DataError(
             f"{place}, bbox = {stated}: no area inside of the picture. Expected [x, y, width, "
@@ -266,7 +268,7 @@ def _read_text(entry: Entry, field: str, place: str) -> str:
     if not isinstance(value, str) or not value.strip():
         there = f"{field} = {shorten(value)}" if field in entry else f"key {field!r}: there is none"
         raise DataError(f"{place}, {there}. Expected a name.")
-    return value.strip()
+    return value
 
 
 def _refuse_repetition(seen: dict[str, str], statement: str, place: str) -> None:

@@ -36,4 +36,5 @@ def best_of_each_object(iou: tf.Tensor) -> tf.Tensor:
         [B, A] bool.
     """
     best = tf.reduce_max(iou, axis=1, keepdims=True)  # [B, 1, G]
-    return tf.reduce_any((iou == best) & (best > 0.0), axis=-1)
+    # Float32 rounding tells true ties apart by some 1e-6 of their IoU.
+    return tf.reduce_any((iou >= best * (1.0 - 1e-5)) & (best > 0.0), axis=-1)

@@ -41,7 +41,7 @@ def subsample_labels(
         rank += tf.cast(preferred, tf.float32)
     # Objects rank 3 and up, background below 2, everything else -1; top_k then does the choice.
     positive_rank, positive_index = tf.math.top_k(
-        tf.where(labels == 1, noise + 3.0, -1.0), int(num_samples * positive_fraction)
+        tf.where(labels == 1, noise + 3.0, -1.0), round(num_samples * positive_fraction)
     )
     negative_rank, negative_index = tf.math.top_k(tf.where(labels == 0, rank, -1.0), num_samples)
     ranks = tf.concat([positive_rank, negative_rank], axis=1)

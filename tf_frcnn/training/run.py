@@ -75,7 +75,7 @@ def train_detector(
     with ProgressBar(steps, start, batch_size) as progress, stop_on_signals() as stop_request:
         callbacks.append(progress)
         done = train(trainer, pipeline, start, callbacks, stop_request)
-    if done < steps and stop_request.signal_number is not None:
+    if stop_request.signal_number is not None:
         raise TrainingInterrupted(
             stop_request.signal_number,
             f"after step {done} of {steps}; saved to {folder.checkpoints}, from where the same "

@@ -1,0 +1,214 @@
+"""Where a COCO data set has what: the JSON file of each split, and the pictures of each file.
+
+A split is the path of a JSON file (absolute or from the root), or a name. Its file is then
+`annotations/instances_NAME.json`, `annotations/NAME.json`, `NAME.json` or, as Roboflow writes it,
+`NAME/_annotations.coco.json`. Where there is a single JSON file without a split's name, the splits
+train, val and test are made of it.
+
+Pictures are looked for, in this order, in `NAME`, `images/NAME`, `images`, the root, and beside the
+JSON file. The folders are listed and only files found there are opened, and a file name with `..`
+or from `/` on is refused, so that none can leave the root.
+"""
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from tf_frcnn.data.coco_json import CocoImage
+from tf_frcnn.data.faults import enumerate_names
+from tf_frcnn.data.folders import (
+    Index,
+    describe_folder,
+    index_files,
+    is_folder,
+    list_data_folders,
+    list_folder,
+    normalise_name,
+)
+from tf_frcnn.data.splits import MADE_SPLITS
+from tf_frcnn.errors import DataError
+
+LAYOUT = (
+    "COCO JSON: annotations/instances_SPLIT.json, annotations/SPLIT.json, SPLIT.json or "
+    "SPLIT/_annotations.coco.json, and pictures in SPLIT, images/SPLIT, images or the folder itself"
+)
+_PREFIX = "instances_"
+_ROBOFLOW_NAME = "_annotations.coco.json"
+_COCO_LIST = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')
+_SPLIT_WORD = re.compile(
+    r"(?<![a-z])(train|trainval|training|val|valid|validation|minival|dev|test|testing)(?![a-z])"
+)
+_BYTES_LOOKED_AT = 1 << 16  # of files of hundreds of megabytes: the first list begins before
+
+
+def detect_coco(root: Path) -> bool:
+    """Tell whether a folder looks like a COCO data set: has JSON files of that form.
+
+    Raises:
+        DataError: a folder may not be read.
+    """
+    return is_folder(root) and bool(_list_coco_files(root))
+
+
+def explain_missing_coco_split(root: Path, split: str) -> str:
+    """Say what is there instead of a split: one message, or "" where the split is there."""
+    if not is_folder(root):
+        return f"{root}: {describe_folder(root)}. Expected a data set, {LAYOUT}."
+    if _files_named(root, split):
+        return ""
+    if single := _single_file(root):
+        if split in MADE_SPLITS:
+            return ""
+        return (
+            f"{root}: split {split!r} cannot be made: {single.name} is the only COCO JSON file, "
+            f"so its pictures are divided into {', '.join(MADE_SPLITS)}. Expected one of these, or "
+            "the path of a JSON file."
+        )
+    names = sorted({_split_name(path) for path in _list_coco_files(root)})
+    if not names:
+        return f"{root}: no COCO JSON file: {describe_folder(root)}. Expected {LAYOUT}."
+    return (
+        f"{root}: there is no split {split!r}. Expected one of the splits that are there: "
+        f"{enumerate_names(names)}; or the path of a JSON file."
+    )
+
+
+def _index_splits(root: Path) -> Index:
+    """List the files that may be splits, by the split's name."""
+    index: Index = {}
+    for folder in (root / "annotations", root):
+        for paths in index_files(folder, {".json"}).values() if is_folder(folder) else ():
+            for path in paths:
+                index.setdefault(_split_name(path), []).append(path)
+    for folder in list_data_folders(root)[1:]:
+        # Asked for by name: to list folders of 100,000 pictures again and again takes long.
+        if os.path.isfile(path := folder / _ROBOFLOW_NAME):
+            index.setdefault(_split_name(path), []).append(path)
+    return index
+
+
+def _split_name(path: Path) -> str:
+    if path.name == _ROBOFLOW_NAME:
+        return path.parent.name
+    return path.stem.removeprefix(_PREFIX)
+
+
+def _list_coco_files(root: Path) -> list[Path]:
+    """List those of the files that are COCO's by their name or their beginning."""
+    return [path for paths in _index_splits(root).values() for path in paths if _is_coco(path)]
+
+
+def _is_coco(path: Path) -> bool:
+    if path.name.startswith(_PREFIX) or path.name == _ROBOFLOW_NAME:
+        return True
+    try:
+        with path.open("rb") as file:
+            start = file.read(_BYTES_LOOKED_AT).removeprefix(b"\xef\xbb\xbf").lstrip()
+    except OSError:
+        return False
+    return start.startswith(b"{") and _COCO_LIST.search(start) is not None
+
+
+def _files_named(root: Path, split: str) -> list[Path]:
+    """List the files that a split's name or path means."""
+    if not split.lower().endswith(".json"):
+        return _index_splits(root).get(split, [])
+    path = root / split  # an absolute path stays as it is
+    return [path] if os.path.isfile(path) else []
+
+
+def _single_file(root: Path) -> Path | None:
+    """Find the file that splits are made of: the only one, unless it has a split's name."""
+    paths = _list_coco_files(root)
+    if len(paths) != 1 or _SPLIT_WORD.search(_split_name(paths[0]).lower()):
+        return None
+    return paths[0]
+
+
+def find_files(root: Path, splits: tuple[str, ...]) -> tuple[dict[str, Path], bool]:
+    """Find the file of each split.
+
+    Args:
+        root: folder of the data set.
+        splits: names or paths, of which `explain_missing_coco_split` says that they are there.
+
+    Returns:
+        The file of each split; and whether they have to be made, all from that one file.
+
+    Raises:
+        DataError: a name means several files, or some splits would be made and others not, so
+            that a picture could be trained on and evaluated.
+    """
+    named = {split: _files_named(root, split) for split in splits}
+    for split, paths in named.items():
+        if len(paths) > 1:
+            there = enumerate_names(str(path.relative_to(root)) for path in paths)
+            raise DataError(
+                f"{root}: split {split!r} is there more than once: {there}. Expected one file; "
+                "give its path as the split."
+            )
+    paths_of_splits = {split: paths[0] for split, paths in named.items() if paths}
+    made = [split for split in splits if split not in paths_of_splits]
+    single = _single_file(root) if made else None
+    if single is None:
+        return paths_of_splits, False
+    if paths_of_splits:
+        raise DataError(
+            f"{root}: {', '.join(made)} would be made from {single.name}, and "
+            f"{', '.join(paths_of_splits)} may hold the same pictures. Expected "
+            f"{', '.join(MADE_SPLITS)}, all made from it, or no other split than those of files: "
+            f"{' '.join(f'`--data.{split}-split none`' for split in made)}."
+        )
+    return dict.fromkeys(made, single), True
+
+
+# === Pictures ===
+
+
+def picture_folders(root: Path, path: Path) -> list[Path]:
+    """List the folders that a JSON file's pictures may be in, the likeliest first."""
+    name = _split_name(path)
+    folders = [root / name, root / "images" / name, root / "images", root]
+    if path.parent.is_relative_to(root) and ".." not in path.parts:
+        folders.append(path.parent)
+    return list(dict.fromkeys(folders))
+
+
+class PictureFinder:
+    """Finds the pictures that a file names, by listing each folder once.
+
+    Args:
+        folders: where to look, in this order; they need not be there.
+    """
+
+    def __init__(self, folders: Iterable[Path]) -> None:
+        self._folders = [folder for folder in folders if is_folder(folder)]
+        self._listed: dict[Path, dict[str, Path]] = {}
+
+    def find(self, image: CocoImage) -> Path:
+        """Find an image's picture.
+
+        Raises:
+            DataError: it is not there, or its name leads out of the data set.
+        """
+        relative = PurePosixPath(image.file_name.replace("\\", "/"))  # written on Windows
+        if relative.is_absolute() or ".." in relative.parts or Path(relative).drive:
+            raise DataError(
+                f"{image.place}, file_name = {image.file_name!r}: leads out of the data set. "
+                "Expected a path inside of it, without `..`."
+            )
+        for folder in self._folders:
+            names = self._list_names(folder / relative.parent)
+            if path := names.get(normalise_name(relative.name)):
+                return path
+        raise DataError(
+            f"{image.place}, file_name = {image.file_name!r}: there is no such picture in "
+            f"{enumerate_names(map(str, self._folders))}."
+        )
+
+    def _list_names(self, folder: Path) -> dict[str, Path]:
+        if folder not in self._listed:
+            paths = list_folder(folder) if is_folder(folder) else []
+            self._listed[folder] = {normalise_name(path.name): path for path in paths}
+        return self._listed[folder]
