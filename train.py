@@ -51,7 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     metrics = training_figures(config, folder.metrics_log)
     if "test" in datasets:
-        metrics |= evaluate_detector(picture_detector, datasets["test"], folder.detections)
+        metrics |= evaluate_detector(
+            picture_detector, datasets["test"], folder.path, str(folder.path), folder.metrics_log
+        )
     saved_model = export_saved_model(picture_detector, config, Path(config.export_dir))
     write_json(folder.metrics_file, metrics)
 

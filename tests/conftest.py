@@ -212,3 +212,12 @@ def tiny_train_config():
         rpn_post_nms_top_k=40,
         roi_batch_size=16,
     )
+
+
+@pytest.fixture
+def coco_folder(tmp_path) -> Path:
+    """Write the data set of `voc_folder` in COCO form; categories have the ids 2, 7 and 12."""
+    from tests.data.coco_writer import voc_to_coco
+
+    voc_root = write_voc_folder(tmp_path / "drawn")
+    return voc_to_coco(voc_root, tmp_path / "coco", sorted(VOC_CLASS_COLOURS), VOC_SPLIT_COUNTS)

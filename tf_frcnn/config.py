@@ -44,7 +44,7 @@ class DataConfig:
     root: str = ""
     """Folder of the data set."""
     train_split: str = "train"
-    """Split to train on: the name of a list in ImageSets/Main."""
+    """Split to train on: a list in ImageSets/Main (VOC), annotations/instances_NAME.json (COCO)."""
     val_split: str = "val"
     """Split for the validation loss; `none`, or no list of the name `val`, for no validation."""
     test_split: str = "test"

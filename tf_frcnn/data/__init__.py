@@ -1,7 +1,7 @@
 """Data sets: pictures with boxes, from any of the known formats, as `Example`s.
 
-A format is one reader file (or a few) and one entry in `DATASETS` (and its name in `DataConfig.format`).
-Nothing here imports TensorFlow, so that evaluation can use it.
+A format is a reader (a file or a few) and an entry in `DATASETS` (and its name in
+`DataConfig.format`). Nothing here imports TensorFlow, so that evaluation can use it.
 """
 
 import logging
@@ -59,7 +59,7 @@ def read_datasets(config: DataConfig, seed: int) -> dict[str, Dataset]:
 
     Returns:
         {"train": ..., "val": ..., "test": ...}, without the keys of splits that are "none". All
-        have the same class names: the given ones or those found in these splits, sorted. The
+        have the same class names: the given ones or those found in these splits. The
         default names of val and test are wishes: without a split "val" there is no key "val";
         without a split "test" its key has the val split, under that one's own name. Both are
         logged.
@@ -103,7 +103,12 @@ def read_dataset(
 
 
 def _find_format(config: DataConfig) -> tuple[Path, DatasetFormat]:
-    """Find the data set's folder and its format, by its name or by looking at the folder."""
+    """Find the data set's folder and its format, by its name or by looking at the folder.
+
+    Raises:
+        ConfigError: there is no root.
+        DataError: the folder looks like none of the formats, or like several.
+    """
     if not config.root:
         raise ConfigError("data.root is empty. Expected a data set's folder: `--data.root DIR`.")
     try:

@@ -29,7 +29,7 @@ class CocoFile:
 
     Attributes:
         source: the file.
-        class_names: names of the categories by their ids, which rise but may have gaps.
+        class_names: names of the categories by their ids, in the order of the file.
         images: entries not yet checked.
         annotations: entries not yet checked.
     """
@@ -172,7 +172,7 @@ def _without_segmentation(entry: Entry) -> Entry:
 
 
 def _read_categories(entries: list[Any], source: Path) -> dict[int, str]:
-    """Read the categories' names by id, in rising order of the ids."""
+    """Read the categories' names by id."""
     names: dict[int, str] = {}
     seen: dict[str, str] = {}
     for index, entry in enumerate(entries):
@@ -184,7 +184,7 @@ def _read_categories(entries: list[Any], source: Path) -> dict[int, str]:
         _refuse_repetition(seen, f"id = {key}", place)
         _refuse_repetition(seen, f"name = {name!r}", place)
         names[key] = name
-    return dict(sorted(names.items()))
+    return names
 
 
 def _read_image(entry: Any, place: str) -> CocoImage:

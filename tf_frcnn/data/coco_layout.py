@@ -57,6 +57,8 @@ def explain_missing_coco_split(root: Path, split: str) -> str:
         return f"{root}: {describe_folder(root)}. Expected a data set, {LAYOUT}."
     if _files_named(root, split):
         return ""
+    if _is_path(split):
+        return f"{root / split}: there is no such file. Expected COCO JSON, or a split's name."
     if single := _single_file(root):
         if split in MADE_SPLITS:
             return ""
@@ -65,7 +67,7 @@ def explain_missing_coco_split(root: Path, split: str) -> str:
             f"so its pictures are divided into {', '.join(MADE_SPLITS)}. Expected one of these, or "
             "the path of a JSON file."
         )
-    names = sorted({_split_name(path) for path in _list_coco_files(root)})
+    names = sorted({_split_name(root, path) for path in _list_coco_files(root)})
     if not names:
         return f"{root}: no COCO JSON file: {describe_folder(root)}. Expected {LAYOUT}."
     return (
@@ -80,16 +82,16 @@ def _index_splits(root: Path) -> Index:
     for folder in (root / "annotations", root):
         for paths in index_files(folder, {".json"}).values() if is_folder(folder) else ():
             for path in paths:
-                index.setdefault(_split_name(path), []).append(path)
+                index.setdefault(_split_name(root, path), []).append(path)
     for folder in list_data_folders(root)[1:]:
         # Asked for by name: to list folders of 100,000 pictures again and again takes long.
         if os.path.isfile(path := folder / _ROBOFLOW_NAME):
-            index.setdefault(_split_name(path), []).append(path)
+            index.setdefault(_split_name(root, path), []).append(path)
     return index
 
 
-def _split_name(path: Path) -> str:
-    if path.name == _ROBOFLOW_NAME:
+def _split_name(root: Path, path: Path) -> str:
+    if path.name == _ROBOFLOW_NAME and path.parent != root:
         return path.parent.name
     return path.stem.removeprefix(_PREFIX)
 
@@ -110,9 +112,13 @@ def _is_coco(path: Path) -> bool:
     return start.startswith(b"{") and _COCO_LIST.search(start) is not None
 
 
+def _is_path(split: str) -> bool:
+    return split.lower().endswith(".json")
+
+
 def _files_named(root: Path, split: str) -> list[Path]:
     """List the files that a split's name or path means."""
-    if not split.lower().endswith(".json"):
+    if not _is_path(split):
         return _index_splits(root).get(split, [])
     path = root / split  # an absolute path stays as it is
     return [path] if os.path.isfile(path) else []
@@ -121,7 +127,7 @@ def _files_named(root: Path, split: str) -> list[Path]:
 def _single_file(root: Path) -> Path | None:
     """Find the file that splits are made of: the only one, unless it has a split's name."""
     paths = _list_coco_files(root)
-    if len(paths) != 1 or _SPLIT_WORD.search(_split_name(paths[0]).lower()):
+    if len(paths) != 1 or _SPLIT_WORD.search(_split_name(root, paths[0]).lower()):
         return None
     return paths[0]
 
@@ -168,7 +174,7 @@ def find_files(root: Path, splits: tuple[str, ...]) -> tuple[dict[str, Path], bo
 
 def picture_folders(root: Path, path: Path) -> list[Path]:
     """List the folders that a JSON file's pictures may be in, the likeliest first."""
-    name = _split_name(path)
+    name = _split_name(root, path)
     folders = [root / name, root / "images" / name, root / "images", root]
     if path.parent.is_relative_to(root) and ".." not in path.parts:
         folders.append(path.parent)

@@ -1,6 +1,7 @@
 """From a detector and a data set to the figures of `metrics.json`."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,12 @@ import numpy as np
 
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.evaluation.coco import coco_figures
+from tf_frcnn.evaluation.confusion import confusion_matrix
 from tf_frcnn.evaluation.detections import Detections, align_detections
+from tf_frcnn.evaluation.error_breakdown import PictureJudgement, count_outcomes, judge_picture
+from tf_frcnn.evaluation.operating_point import best_operating_point
 from tf_frcnn.evaluation.voc import (
+    PrecisionRecall,
     average_precision_11_point,
     average_precision_area,
     mean_average_precision,
@@ -60,6 +65,23 @@ def detect_dataset(
     return detections
 
 
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The figures of one set of detections, and what they were made from.
+
+    Attributes:
+        metrics: the figures, ready for JSON: see `compute_metrics`.
+        detections: one record a picture, in the order of the data set.
+        curves: the precision-recall curve of each class name, at IoU 0.5.
+        judgements: one a picture, at `metrics["score_threshold"]`.
+    """
+
+    metrics: dict[str, Any]
+    detections: list[Detections]
+    curves: dict[str, PrecisionRecall]
+    judgements: list[PictureJudgement]
+
+
 def compute_metrics(dataset: Dataset, detections: Sequence[Detections]) -> dict[str, Any]:
     """Compute every figure of `metrics.json` from one set of detections.
 
@@ -69,57 +91,69 @@ def compute_metrics(dataset: Dataset, detections: Sequence[Detections]) -> dict[
             picture in which nothing was found.
 
     Returns:
-        Plain numbers, ready for JSON. Figures are fractions from 0 to 1, None where a class (or
-        the whole split) has no boxes to find:
-
-        - `split`, `num_pictures`;
-        - `num_boxes`, ground-truth boxes that are neither difficult nor crowd; `num_difficult`,
-          those that are one or the other: ignored by the VOC figures, while the COCO figures
-          count difficult boxes as ordinary ones;
-        - `voc_ap50_11pt`, `voc_ap50_area`, means over the classes that have boxes;
-        - `coco_ap`, `coco_ap50`, `coco_ap75`, `coco_ap_small`, `coco_ap_medium`,
-          `coco_ap_large`, `coco_ar_100`;
-        - `per_class`: for each name `voc_ap50_11pt`, `voc_ap50_area`, `coco_ap`, `coco_ap50`,
-          `num_boxes`, `num_difficult`.
+        Plain numbers, ready for JSON, under the keys of docs/metrics.md. Figures are fractions
+        from 0 to 1, None where a class (or the whole split) has no boxes to find.
 
     Raises:
         DataError: the detections do not belong to the data set.
     """
+    return evaluate(dataset, detections).metrics
+
+
+def evaluate(dataset: Dataset, detections: Sequence[Detections]) -> Evaluation:
+    """Compute all figures, and keep what a report shows beside them.
+
+    Args and errors are those of `compute_metrics`.
+    """
     aligned = align_detections(dataset, detections)
+    curves = {
+        name: precision_recall(dataset, aligned, class_id)
+        for class_id, name in enumerate(dataset.class_names, start=1)
+    }
+    overall = best_operating_point(list(curves.values()))
+    # Without a threshold there is nothing to find, or nothing was detected: keep what there is.
+    min_score = -np.inf if overall.score_threshold is None else overall.score_threshold
+    judgements = [
+        judge_picture(example, found, min_score)
+        for example, found in zip(dataset.examples, aligned, strict=True)
+    ]
     coco = coco_figures(dataset, aligned)
+    outcomes = count_outcomes(dataset, aligned, judgements)
     per_class = {
         name: {
-            **_voc_figures(dataset, aligned, class_id),
+            "voc_ap50_11pt": average_precision_11_point(curves[name]),
+            "voc_ap50_area": average_precision_area(curves[name]),
             **coco.per_class[name],
+            **asdict(best_operating_point([curves[name]])),
             **_count_boxes(dataset, class_id),
+            "outcomes": outcomes[name],
         }
         for class_id, name in enumerate(dataset.class_names, start=1)
     }
-    return {
+    metrics = {
         "split": dataset.split,
         "num_pictures": len(dataset.examples),
-        **{
-            name: sum(figures[name] for figures in per_class.values())
-            for name in ("num_boxes", "num_difficult")
-        },
+        **_sums(per_class.values(), ("num_boxes", "num_difficult")),
         **{
             name: mean_average_precision(figures[name] for figures in per_class.values())
             for name in ("voc_ap50_11pt", "voc_ap50_area")
         },
         **coco.overall,
+        **asdict(overall),
+        "outcomes": _sums(outcomes.values(), next(iter(outcomes.values()), {})),
         "per_class": per_class,
+        "confusion": {
+            "labels": [*dataset.class_names, "background"],
+            "counts": confusion_matrix(dataset, aligned, min_score).tolist(),
+        },
     }
+    return Evaluation(metrics, aligned, curves, judgements)
 
 
-def _voc_figures(
-    dataset: Dataset, detections: Sequence[Detections], class_id: int
-) -> dict[str, Any]:
-    """Compute both VOC figures of one class."""
-    curve = precision_recall(dataset, detections, class_id)
-    return {
-        "voc_ap50_11pt": average_precision_11_point(curve),
-        "voc_ap50_area": average_precision_area(curve),
-    }
+def _sums(rows: Iterable[Mapping[str, Any]], names: Iterable[str]) -> dict[str, int]:
+    """Add up counts over all classes."""
+    rows = list(rows)
+    return {name: sum(row[name] for row in rows) for name in names}
 
 
 def _count_boxes(dataset: Dataset, class_id: int) -> dict[str, Any]:

@@ -21,7 +21,7 @@ MIN_IOU = 0.5
 _RECALL_LEVELS = np.arange(11) * 0.1
 
 # What becomes of a detection.
-_FALSE_POSITIVE, _TRUE_POSITIVE, _IGNORED = 0, 1, 2
+FALSE_POSITIVE, TRUE_POSITIVE, IGNORED = 0, 1, 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +39,21 @@ class PrecisionRecall:
     precision: np.ndarray
     recall: np.ndarray
     num_boxes: int
+
+
+@dataclass(frozen=True, eq=False)
+class PictureMatch:
+    """How the detections of one class in one picture met its boxes.
+
+    Attributes:
+        order: [D'] indices of the detections of the class in the picture, by falling score.
+        outcomes: [D'] `TRUE_POSITIVE`, `FALSE_POSITIVE` or `IGNORED`, in that order.
+        found: [G] bool, which of the picture's boxes (of all classes) were found.
+    """
+
+    order: np.ndarray
+    outcomes: np.ndarray
+    found: np.ndarray
 
 
 def pairwise_iou(boxes_a: np.ndarray, boxes_b: np.ndarray) -> np.ndarray:
@@ -89,56 +104,63 @@ def precision_recall(
     num_boxes = 0
     scores, outcomes = [np.zeros(0)], [np.zeros(0, np.int64)]
     for example, found in zip(dataset.examples, align_detections(dataset, detections), strict=True):
-        num_boxes += int(np.sum((example.classes == class_id) & ~_ignored(example)))
-        picture_scores, picture_outcomes = _match_picture(example, found, class_id, min_iou)
-        scores.append(picture_scores)
-        outcomes.append(picture_outcomes)
+        num_boxes += int(np.sum((example.classes == class_id) & ~ignored_boxes(example)))
+        match = match_picture(example, found, class_id, min_iou)
+        scores.append(found.scores[match.order].astype(np.float64))
+        outcomes.append(match.outcomes)
     return _curve(np.concatenate(scores), np.concatenate(outcomes), num_boxes)
 
 
-def _ignored(example: Example) -> np.ndarray:
+def ignored_boxes(example: Example) -> np.ndarray:
     """Tell which boxes [G] of a picture count neither for nor against a detector."""
     return example.difficult | example.crowd
 
 
-def _match_picture(
-    example: Example, found: Detections, class_id: int, min_iou: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Let the detections of one picture claim its boxes, by falling score.
+def match_picture(
+    example: Example, found: Detections, class_id: int, min_iou: float = MIN_IOU
+) -> PictureMatch:
+    """Let the detections of one class in one picture claim its boxes, by falling score.
 
     Matching picture by picture is matching over all pictures: a detection competes only with
     those of its own picture, whose order is the same in both.
 
+    Args:
+        example: the picture with its ground truth.
+        found: what was detected in it.
+        class_id: the class, from 1.
+        min_iou: IoU at which a detection has found a box.
+
     Returns:
-        Scores [D'] float64 and outcomes [D'] of the detections of this class, by falling score.
+        What became of each detection of this class; ignored boxes are never found.
     """
     of_class = np.flatnonzero(found.classes == class_id)
     order = of_class[np.argsort(-found.scores[of_class], kind="stable")]
-    scores = found.scores[order].astype(np.float64)
-    outcomes = np.full(len(order), _FALSE_POSITIVE)
-    truth = example.classes == class_id
-    if not len(order) or not truth.any():
-        return scores, outcomes
-    ignored, claimed = _ignored(example)[truth], np.zeros(int(truth.sum()), bool)
+    outcomes = np.full(len(order), FALSE_POSITIVE)
+    claimed = np.zeros(len(example.boxes), bool)
+    truth = np.flatnonzero(example.classes == class_id)
+    if not len(order) or not len(truth):
+        return PictureMatch(order, outcomes, claimed)
+    ignored = ignored_boxes(example)
     iou = pairwise_iou(found.boxes[order], example.boxes[truth])  # [D', G']
     # The devkit knows one candidate, the box with the largest IoU. If that is taken, the detection
     # is a duplicate, even where another box would still be free.
-    for index, candidate in enumerate(iou.argmax(axis=1)):
-        if iou[index, candidate] < min_iou:
+    for index, best in enumerate(iou.argmax(axis=1)):
+        candidate = truth[best]
+        if iou[index, best] < min_iou:
             continue
         if ignored[candidate]:
-            outcomes[index] = _IGNORED
+            outcomes[index] = IGNORED
         elif not claimed[candidate]:
-            outcomes[index] = _TRUE_POSITIVE
+            outcomes[index] = TRUE_POSITIVE
             claimed[candidate] = True
-    return scores, outcomes
+    return PictureMatch(order, outcomes, claimed)
 
 
 def _curve(scores: np.ndarray, outcomes: np.ndarray, num_boxes: int) -> PrecisionRecall:
     """Count hits by falling score over all pictures and turn them into a curve."""
     order = np.argsort(-scores, kind="stable")
-    order = order[outcomes[order] != _IGNORED]
-    hits = np.cumsum(outcomes[order] == _TRUE_POSITIVE)
+    order = order[outcomes[order] != IGNORED]
+    hits = np.cumsum(outcomes[order] == TRUE_POSITIVE)
     return PrecisionRecall(
         scores=scores[order],
         precision=hits / np.arange(1, len(order) + 1),

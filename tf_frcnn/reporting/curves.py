@@ -1,4 +1,7 @@
-"""The curves of a training run, from its metrics.jsonl to one picture."""
+"""The curves of a training run, from its metrics.jsonl to one picture.
+
+Colours are of middling lightness: the report shows the same curves on light and dark ground.
+"""
 
 import json
 import logging
@@ -26,7 +29,7 @@ LOSS_TERMS = {
 VALIDATION_PREFIX = "val_"
 
 _TERM_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")  # Okabe and Ito: safe for colour-blind
-_LOSS_COLOR, _RATE_COLOR = "#1F3A5F", "#555555"
+_LOSS_COLOR, _RATE_COLOR = "#3B6FB6", "#808080"
 _VALIDATION_COLOR = "#D55E00"
 _SMOOTHING_SHARE = 1 / 60  # of the points: standard deviation of the smoothing kernel
 
@@ -98,6 +101,26 @@ def plot_curves(metrics_jsonl: Path, output: Path) -> None:
     Raises:
         DataError: the log cannot be read.
     """
+    figure = draw_curves(metrics_jsonl)
+    rate_axes.set_xlim(0, 1.02 * max(records, default=1))
+    rate_axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    partial = output.with_name(f".{output.stem}.partial{output.suffix}")
+    try:
+        figure.savefig(partial)
+        os.replace(partial, output)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def draw_curves(metrics_jsonl: Path) -> Figure:
+    """Draw loss, its four terms and the learning rate over the steps of a run.
+
+    Args:
+        metrics_jsonl: the log of the run; lines with `val_` names are its validation.
+
+    Raises:
+        DataError: the log cannot be read.
+    """
     records = read_metrics(metrics_jsonl)
     figure = Figure(figsize=(9.0, 8.5), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)  # no window, and no state shared with pyplot
@@ -108,14 +131,7 @@ def plot_curves(metrics_jsonl: Path, output: Path) -> None:
     _draw_terms(term_axes, records)
     _draw_learning_rate(rate_axes, records)
     rate_axes.set_xlabel("step")
-    rate_axes.set_xlim(0, 1.02 * max(records, default=1))
-    rate_axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    partial = output.with_name(f".{output.stem}.partial{output.suffix}")
-    try:
-        figure.savefig(partial)
-        os.replace(partial, output)
-    finally:
-        partial.unlink(missing_ok=True)
+    return figure
 
 
 def _draw_loss(axes: Axes, records: Steps) -> None:
@@ -223,7 +239,8 @@ def _style(axes: Axes, title: str, label: str) -> None:
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
     axes.set_ylabel(label)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#DDDDDD", linewidth=0.7)
+    axes.set_facecolor("none")
+    axes.grid(color="#80808040", linewidth=0.7)
     axes.set_axisbelow(True)
 
 

@@ -12,7 +12,9 @@ from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.image import read_image
 from tf_frcnn.drawing import detection_sheet, draw_detections
 from tf_frcnn.evaluation.detections import Detections
-from tf_frcnn.evaluation.evaluator import Detect, compute_metrics, detect_dataset
+from tf_frcnn.evaluation.evaluator import Detect, detect_dataset, evaluate
+from tf_frcnn.evaluation.results_file import write_results
+from tf_frcnn.reporting.report import write_report
 
 logger = logging.getLogger(__name__)
 
@@ -24,21 +26,54 @@ SHEET_CELL = 480
 SHEET_SCORE = 0.5
 
 
-def evaluate_detector(detect: Detect, dataset: Dataset, sheet: Path) -> dict[str, Any]:
-    """Run a detector over a split, compute all figures, and draw a sheet of detections.
+def evaluate_detector(
+    detect: Detect,
+    dataset: Dataset,
+    output: Path,
+    title: str,
+    metrics_log: Path | None = None,
+) -> dict[str, Any]:
+    """Run a detector over a split, and write and draw what `evaluate_detections` does.
 
     Args:
         detect: finds objects in one picture.
         dataset: the split.
-        sheet: the PNG file to write.
+        output: the folder to write into.
+        title: what is evaluated, for the report.
+        metrics_log: metrics.jsonl of its training, if it is to be in the report.
 
     Returns:
         The figures of `compute_metrics`.
     """
     logger.info("evaluating on %d pictures of split %s", len(dataset.examples), dataset.split)
     detections = detect_dataset(dataset, detect, read_image, _progress)
-    draw_sheet(dataset, detections, sheet)
-    return compute_metrics(dataset, detections)
+    write_results(output / "detections.json", dataset, detections)
+    return evaluate_detections(detections, dataset, output, title, metrics_log)
+
+
+def evaluate_detections(
+    detections: Sequence[Detections],
+    dataset: Dataset,
+    output: Path,
+    title: str,
+    metrics_log: Path | None = None,
+) -> dict[str, Any]:
+    """Compute all figures of detections; draw detections.png and report.html.
+
+    Args:
+        detections: at most one record a picture, whoever made them.
+        dataset: the split.
+        output: the folder to write into.
+        title: what is evaluated, for the report.
+        metrics_log: metrics.jsonl of the training, if it is to be in the report.
+
+    Returns:
+        The figures of `compute_metrics`.
+    """
+    evaluation = evaluate(dataset, detections)
+    draw_sheet(dataset, evaluation.detections, output / "detections.png")
+    write_report(output / "report.html", dataset, evaluation, title, metrics_log)
+    return evaluation.metrics
 
 
 def draw_sheet(dataset: Dataset, detections: Sequence[Detections], path: Path) -> None:

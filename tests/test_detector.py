@@ -1,0 +1,304 @@
+"""`Detector`: the same answers from a run, a checkpoint and an export; what it takes and refuses."""
+
+import dataclasses
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tf_frcnn
+from tf_frcnn.checkpoints import save_checkpoint
+from tf_frcnn.config import save_config
+from tf_frcnn.detector import Detector, Prediction
+from tf_frcnn.errors import ConfigError, WeightsError
+from tf_frcnn.export.saved_model import export_saved_model
+from tf_frcnn.inference import load_picture_detector
+from tf_frcnn.model import FasterRCNN
+from tf_frcnn.training.trainer import FasterRCNNTrainer
+
+
+class Models(NamedTuple):
+    """One untrained network in all the forms that can be loaded; tests only look at them."""
+
+    run: Path
+    old_checkpoint: Path
+    versions: Path
+
+
+def save_random_run(run, config, steps):
+    """Write a run whose checkpoints hold networks of different random weights."""
+    save_config(config, run / "config.json")
+    for step in steps:
+        tf.keras.utils.set_random_seed(step)
+        network = FasterRCNN(config.model, len(config.data.classes))
+        trainer = FasterRCNNTrainer(network, config.train)
+        save_checkpoint(run / "checkpoints", step, network, trainer.optimizer)
+
+
+@pytest.fixture(scope="module")
+def models(tiny_config, tmp_path_factory) -> Models:
+    folder = tmp_path_factory.mktemp("models")
+    run, versions = folder / "run", folder / "exported"
+    run.mkdir()
+    save_random_run(run, tiny_config, steps=(2, 4))
+    latest = load_picture_detector(tiny_config, run / "checkpoints")
+    export_saved_model(latest, tiny_config, versions)
+    return Models(run, run / "checkpoints" / "step-00000002.h5", versions)
+
+
+@pytest.fixture(scope="module")
+def run_detector(models):
+    return Detector.load(models.run)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Three pictures of noise; the first and the last have one size."""
+    noise = np.random.default_rng(3).integers(0, 256, (2, 50, 70, 3)).astype(np.uint8)
+    return [noise[0], noise[0][:33, :64], noise[1]]
+
+
+def assert_same(found: Prediction, expected: Prediction):
+    assert found.class_names == expected.class_names
+    np.testing.assert_array_equal(found.class_ids, expected.class_ids)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
+    np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-3)
+
+
+@pytest.fixture
+def part_detector(tiny_config):
+    """Find rows 10 % to 50 % and columns 20 % to 90 %, class 2 (dog), score R / 255 of a corner."""
+
+    def detect_batch(images):
+        calls.append(tuple(images.shape))
+        size = tf.cast(tf.shape(images)[1:3], tf.float32)
+        box = tf.concat([size * [0.1, 0.2], size * [0.5, 0.9]], axis=0)
+        batch = images.shape[0]
+        return {
+            "detection_boxes": tf.tile([[box, tf.zeros(4)]], [batch, 1, 1]),
+            "detection_scores": tf.cast(images[:, 0, :2, 0], tf.float32) / 255.0,
+            "detection_classes": tf.tile([[2, 0]], [batch, 1]),
+            "num_detections": tf.ones([batch], tf.int32),
+        }
+
+    calls: list[tuple[int, ...]] = []
+    detector = Detector(detect_batch, tiny_config)
+    return detector, calls
+
+
+# === What comes back ===
+
+
+def test_padding_is_cut_and_classes_are_named(part_detector):
+    detector, _ = part_detector
+    found = detector(np.full((40, 60, 3), 51, np.uint8))
+    # Rows 0.1 * 40 to 0.5 * 40, columns 0.2 * 60 to 0.9 * 60; 51 / 255 = 0.2.
+    np.testing.assert_allclose(found.boxes, [[4, 12, 20, 54]], rtol=1e-6)
+    np.testing.assert_allclose(found.scores, [0.2], rtol=1e-6)
+    assert found.class_ids.tolist() == [2] and found.class_names == ("dog",)
+    assert (found.boxes.dtype, found.scores.dtype) == (np.float32, np.float32)
+    assert found.class_ids.dtype == np.int32
+    assert len(found) == 1
+
+
+def test_pictures_of_one_size_go_together_and_come_back_in_order(part_detector):
+    detector, calls = part_detector
+    sizes = [(40, 60), (20, 30), (40, 60), (60, 40)]
+    images = [
+        np.full((*size, 3), 10 * number, np.uint8) for number, size in enumerate(sizes, start=1)
+    ]
+    found = detector(images)
+    assert sorted(calls) == [(1, 20, 30, 3), (1, 60, 40, 3), (2, 40, 60, 3)]
+    scores = [float(prediction.scores[0]) for prediction in found]
+    np.testing.assert_allclose(scores, np.array([10, 20, 30, 40]) / 255, rtol=1e-6)
+    np.testing.assert_allclose(found[3].boxes, [[6, 8, 30, 36]], rtol=1e-6)
+
+
+def test_an_array_of_pictures_is_a_batch(part_detector):
+    detector, calls = part_detector
+    images = np.zeros((2, 40, 60, 3), np.uint8)
+    assert [len(prediction) for prediction in detector(images)] == [1, 1]
+    assert [len(prediction) for prediction in detector(tuple(images))] == [1, 1]
+    assert calls == [(2, 40, 60, 3)] * 2
+    assert detector([]) == [] and detector(images[:0]) == []
+
+
+# === Where models lie ===
+
+
+def test_run_export_and_its_parent_agree(models, run_detector, pictures, tiny_config):
+    expected = run_detector(pictures)
+    assert all(len(prediction) > 0 for prediction in expected)
+    for path in (models.versions, str(models.versions / "1")):
+        exported = Detector.load(path)
+        assert exported.config == run_detector.config == tiny_config
+        assert exported.class_names == ("cat", "dog", "duck")
+        for found, wanted in zip(exported(pictures), expected, strict=True):
+            assert_same(found, wanted)
+
+
+def test_a_run_gives_what_single_pictures_give(run_detector, models, tiny_config, pictures):
+    single = load_picture_detector(tiny_config, models.run / "checkpoints")
+    for picture, found in zip(pictures, run_detector(pictures), strict=True):
+        boxes, scores, class_ids = single(picture)
+        names = tuple(tiny_config.data.classes[class_id - 1] for class_id in class_ids)
+        assert_same(found, Prediction(boxes, scores, class_ids, names))
+
+
+def test_a_checkpoint_is_taken_by_itself(models, run_detector, pictures, monkeypatch):
+    monkeypatch.chdir(models.old_checkpoint.parent)  # a name alone must find its run as well
+    old = Detector.load(models.old_checkpoint.name)(pictures[0])
+    latest = run_detector(pictures[0])
+    assert not np.array_equal(old.scores, latest.scores)
+    newest = Detector.load(models.old_checkpoint.with_name("step-00000004.h5"))
+    assert_same(newest(pictures[0]), latest)
+
+
+def test_the_newest_version_is_the_highest_number(models, tmp_path):
+    # 10 comes after 9, though "10" < "9"; a version that is not whole yet is none.
+    shutil.copytree(models.versions / "1", tmp_path / "9")
+    shutil.copytree(models.versions / "1", tmp_path / "10")
+    (tmp_path / "11").mkdir()
+    config = Detector.load(tmp_path).config
+    renamed = dataclasses.replace(config.data, classes=("a", "b", "c"))
+    save_config(dataclasses.replace(config, data=renamed), tmp_path / "10/assets/config.json")
+    assert Detector.load(tmp_path).class_names == ("a", "b", "c")
+
+
+# === What is no model ===
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "message"),
+    [
+        ([], "nowhere", r"nowhere: there is no such file or folder\. Expected the folder of a"),
+        (["empty/"], "empty", r"empty: holds nothing\. Expected the folder of a training run"),
+        (
+            ["full/c.txt", "full/b.txt", "full/a.txt", "full/d", "full/e", "full/f", "full/g"],
+            "full",
+            r"full: holds a\.txt, b\.txt, c\.txt, d, e and 2 more\. Expected",
+        ),
+        (["cat.jpg"], "cat.jpg", r"cat\.jpg: is a file, but no checkpoint in the folder of a run"),
+        (["c/step-1.h5"], "c/step-1.h5", r"step-1\.h5: is a file, .*config\.json must tell"),
+        (["other/saved_model.pb"], "other", r"other: is a SavedModel without assets/config\.json"),
+    ],
+)
+def test_a_path_that_is_no_model(names, given, message, tmp_path):
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).touch()
+    with pytest.raises(WeightsError, match=message):
+        Detector.load(tmp_path / given)
+
+
+def test_broken_models_are_named(models, tmp_path):
+    export, run = tmp_path / "export", tmp_path / "run"
+    shutil.copytree(models.versions / "1", export)
+    (export / "saved_model.pb").write_bytes(b"\xff\xffbroken")
+    with pytest.raises(WeightsError, match=r"export: the SavedModel cannot be read \("):
+        Detector.load(export)
+    shutil.copytree(models.run, run)
+    checkpoint = run / "checkpoints" / "step-00000004.h5"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(WeightsError, match=r"step-00000004\.h5: the checkpoint cannot be read \("):
+        Detector.load(checkpoint)
+    (run / "config.json").write_text('{"epochs": 3}')
+    with pytest.raises(ConfigError, match=r"run/config\.json: epochs: "):
+        Detector.load(run)
+
+
+def test_variables_that_are_missing_are_told(models, tmp_path):
+    shutil.copytree(models.versions / "1", tmp_path / "1")
+    shutil.rmtree(tmp_path / "1" / "variables")
+    with pytest.raises(WeightsError, match=r"1: the SavedModel cannot be read"):
+        Detector.load(tmp_path)
+
+
+def test_a_saved_model_with_other_signatures(tiny_config, tmp_path):
+    tf.saved_model.save(tf.Module(), str(tmp_path))
+    save_config(tiny_config, tmp_path / "assets" / "config.json")
+    with pytest.raises(WeightsError, match=r"has the signatures \[\], not 'serving_default'"):
+        Detector.load(tmp_path)
+
+
+# === What is no picture ===
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((4, 6, 3)), r"image has type float64: expected uint8 RGB.*np\.round\(255 \* im"),
+        (np.zeros((4, 6, 3), np.int64), r"image has type int64: .* from 0 to 255\.$"),
+        (np.zeros((4, 6), np.uint8), r"image has shape \(4, 6\): expected \[height, width, 3\]"),
+        (np.zeros((3, 4, 6), np.uint8), r"image has shape \(3, 4, 6\): expected"),
+        (np.zeros((4, 6, 4), np.uint8), r"image has shape \(4, 6, 4\): expected"),
+        (np.zeros((0, 6, 3), np.uint8), r"image has shape \(0, 6, 3\).* at least one pixel"),
+        (np.zeros((1, 1, 4, 6, 3), np.uint8), r"image has shape \(1, 1, 4, 6, 3\): expected"),
+        (np.zeros((2, 4, 6, 3), np.float32), r"images has type float32: expected uint8"),
+        (
+            [np.zeros((4, 6, 3), np.uint8), np.zeros((4, 6, 1), np.uint8)],
+            r"images\[1\] has shape \(4, 6, 1\): expected",
+        ),
+    ],
+)
+def test_arrays_that_are_no_picture(images, message, part_detector):
+    detector, calls = part_detector
+    with pytest.raises(ValueError, match=message):
+        detector(images)
+    assert not calls
+
+
+# === supervision ===
+
+TWO_FOUND = Prediction(
+    boxes=np.array([[1, 2, 11, 32], [5, 6, 7, 8]], np.float32),
+    scores=np.array([0.75, 0.5], np.float32),
+    class_ids=np.array([3, 1], np.int32),
+    class_names=("duck", "cat"),
+)
+
+
+def test_supervision_gets_x_first_and_classes_from_0():
+    pytest.importorskip("supervision", reason="supervision is not installed")
+    found = TWO_FOUND.to_supervision()
+    assert found.xyxy.tolist() == [[2, 1, 32, 11], [6, 5, 8, 7]]
+    assert found.confidence.tolist() == [0.75, 0.5]
+    assert found.class_id.tolist() == [2, 0]
+    assert found["class_name"].tolist() == ["duck", "cat"]
+    assert found.area.tolist() == [30 * 10, 2 * 2]
+
+
+def test_supervision_gets_nothing_where_nothing_was_found():
+    pytest.importorskip("supervision", reason="supervision is not installed")
+    nothing = np.zeros(0, np.float32)
+    empty = Prediction(np.zeros((0, 4), np.float32), nothing, nothing.astype(np.int32), ())
+    assert len(empty.to_supervision()) == 0
+
+
+def test_without_supervision_the_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(ImportError, match=r"needs the package supervision.*pip install superv"):
+        TWO_FOUND.to_supervision()
+
+
+# === The package's names ===
+
+
+def test_the_public_names_are_there():
+    assert tf_frcnn.Detector is Detector and tf_frcnn.FasterRCNN is FasterRCNN
+    assert all(hasattr(tf_frcnn, name) for name in tf_frcnn.__all__)
+    assert set(tf_frcnn.__all__) <= set(dir(tf_frcnn)) and len(tf_frcnn.__all__) <= 10
+    with pytest.raises(AttributeError, match="'tf_frcnn' has no attribute 'Detektor'"):
+        _ = tf_frcnn.Detektor
+
+
+def test_importing_the_package_does_not_import_tensorflow():
+    code = (
+        "import sys, tf_frcnn; from tf_frcnn import PRESETS; sys.exit('tensorflow' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

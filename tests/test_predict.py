@@ -1,0 +1,329 @@
+"""`tf-frcnn predict`: drawings, COCO results, and what is said of inputs that do not fit."""
+
+import json
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from tf_frcnn import cli
+from tf_frcnn.detector import Detector, Prediction
+from tf_frcnn.predict_inputs import find_pictures, read_orientation, read_picture, turn_upright
+
+ORIENTATION = 0x0112  # the EXIF tag
+
+
+class CornerDetector:
+    """Stands for a model: a dog of score R / 255, and a cat of 0.4, each with its own box."""
+
+    class_names = ("cat", "dog")
+
+    def __init__(self):
+        self.batches = []
+
+    def __call__(self, images):
+        self.batches.append([image.shape[:2] for image in images])
+        boxes = np.array([[1, 2, 11, 32], [4.5, 0, 6, 8]], np.float32)
+        return [
+            Prediction(
+                boxes,
+                np.array([image[0, 0, 0] / 255, 0.4], np.float32),
+                np.array([2, 1], np.int32),
+                ("dog", "cat"),
+            )
+            for image in images
+        ]
+
+
+@pytest.fixture
+def model(monkeypatch):
+    """Let every MODEL be the detector above."""
+    detector = CornerDetector()
+    monkeypatch.setattr(Detector, "load", lambda path: detector)
+    return detector
+
+
+def write_picture(path, red=204, size=(40, 60), orientation=None):
+    """Write a picture, (height, width) as stored, of one colour."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[ORIENTATION] = orientation
+    height, width = size
+    Image.new("RGB", (width, height), (red, 20, 90)).save(path, exif=exif)
+    return path
+
+
+def predict(*arguments):
+    """Run `tf-frcnn predict MODEL ARGUMENTS` in this process -> exit status."""
+    return cli.main(["predict", "model", *map(str, arguments)])
+
+
+def read_results(output):
+    return json.loads((output / "detections.json").read_text())
+
+
+def files_below(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
+
+
+# === What is written ===
+
+
+def test_results_are_coco_objects(model, tmp_path):
+    write_picture(tmp_path / "in" / "a.png")
+    assert predict(tmp_path / "in" / "a.png", "--output", tmp_path / "out") == 0
+    # yxyx [1, 2, 11, 32] begins at x 2, y 1, and is 30 wide, 10 high; 204 / 255 = 0.8.
+    # The cat's 0.4 is below the default of --score.
+    (found,) = read_results(tmp_path / "out")
+    assert found.pop("score") == pytest.approx(0.8)
+    assert found == {
+        "file_name": "a.png",
+        "category_name": "dog",
+        "category_id": 2,
+        "bbox": [2, 1, 30, 10],
+    }
+
+
+def test_score_and_classes_choose(model, tmp_path):
+    picture = write_picture(tmp_path / "in" / "a.png")
+    names = {}
+    for number, options in enumerate(
+        [("--score", "0.3"), ("--score", "0.3", "--classes", "cat"), ("--score", "1")]
+    ):
+        assert predict(picture, "--output", tmp_path / str(number), *options) == 0
+        names[number] = [found["category_name"] for found in read_results(tmp_path / str(number))]
+    assert names == {0: ["dog", "cat"], 1: ["cat"], 2: []}
+
+
+def test_drawings_keep_sub_paths_and_names_apart(model, tmp_path):
+    folder = tmp_path / "in"
+    for name in ("a.jpg", "a.png", "A.bmp", "a-2.jpg", "häuser/天.png", "deep/er/b [1].gif"):
+        write_picture(folder / name)
+    before = {path: path.read_bytes() for path in folder.rglob("*.*")}
+    assert predict(folder / "**" / "*.*", "--output", tmp_path / "out") == 0
+    assert {path: path.read_bytes() for path in folder.rglob("*.*")} == before
+    drawings = [name for name in files_below(tmp_path / "out") if name.endswith(".jpg")]
+    assert len({name.casefold() for name in drawings}) == 6
+    assert {"häuser/天.jpg", "deep/er/b [1].jpg"} < set(drawings)
+    assert {found["file_name"] for found in read_results(tmp_path / "out")} == {
+        path.relative_to(folder).as_posix() for path in before
+    }
+
+
+def test_a_drawing_shows_the_box_and_small_pictures_are_enlarged(model, tmp_path):
+    write_picture(tmp_path / "in" / "small.png", size=(40, 60))
+    write_picture(tmp_path / "in" / "large.png", size=(500, 700))
+    assert predict(tmp_path / "in", "--output", tmp_path / "out") == 0
+    with Image.open(tmp_path / "out" / "large.jpg") as large:
+        assert large.size == (700, 500)
+    with Image.open(tmp_path / "out" / "small.jpg") as small:
+        assert small.size == (480, 320)  # 8 times as large
+        pixels = np.asarray(small).astype(int)
+    plain = np.abs(pixels - [204, 20, 90]).max(axis=-1) < 30
+    # Box rows 8 to 88, columns 16 to 256: its right side is drawn, its inside is not.
+    assert not plain[40:60, 254].any()
+    assert plain[60, 100:200].all() and plain[200:].all()
+
+
+def test_nothing_that_is_there_is_overwritten(model, tmp_path, capsys):
+    picture = write_picture(tmp_path / "in" / "a.jpg")
+    output = tmp_path / "out"
+    assert predict(picture, "--output", output) == 0
+    (output / "a.jpg").write_text("mine")
+    assert predict(picture, "--output", output) == 2
+    assert "out: there is something already" in capsys.readouterr().err
+    assert (output / "a.jpg").read_text() == "mine"
+    assert predict(picture, "--output", output, "--overwrite") == 0
+    (backup,) = tmp_path.glob("out.bak-*")
+    assert (backup / "a.jpg").read_text() == "mine"
+    assert files_below(output) == ["a.jpg", "detections.json"]
+
+
+def test_pictures_are_taken_in_batches(model, tmp_path, capsys):
+    for number in range(5):
+        write_picture(tmp_path / "in" / f"{number}.png", size=(40, 60 + number))
+    assert predict(tmp_path / "in", "--output", tmp_path / "out", "--batch-size", "2") == 0
+    assert model.batches == [[(40, 60), (40, 61)], [(40, 62), (40, 63)], [(40, 64)]]
+    said = capsys.readouterr().err
+    assert "4.png: 1 dog -> " in said and "5 pictures in " in said and "5 detections in" in said
+
+
+# === Pictures that cannot be read ===
+
+
+def test_an_unreadable_picture_is_named_and_the_others_are_done(model, tmp_path, capsys):
+    folder = tmp_path / "in"
+    write_picture(folder / "c.png")
+    (folder / "b.jpg").write_text("no picture")
+    (folder / "a.png").write_bytes(write_picture(folder / "a.png").read_bytes()[:60])
+    assert predict(folder, tmp_path / "gone.png", "--output", tmp_path / "out") == 1
+    said = capsys.readouterr().err
+    assert f"skipped: {folder / 'b.jpg'}: the content is not that of a picture" in said
+    assert f"skipped: {folder / 'a.png'}: the picture cannot be decoded" in said
+    assert f"{tmp_path / 'gone.png'}: there is no such file or folder" in said
+    assert "2 of 3 pictures could not be read." in said
+    assert files_below(tmp_path / "out") == ["c.jpg", "detections.json"]
+
+
+def test_no_picture_at_all_is_a_usage_error(model, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "notes.txt").touch()
+    assert predict(tmp_path / "in", f"{tmp_path}/*.gif", "--output", tmp_path / "out") == 2
+    said = capsys.readouterr().err
+    assert "in: there is no picture directly in this folder. Expected files that end in" in said
+    assert "*.gif: there is no such file or folder, and no glob that matches one" in said
+    assert not (tmp_path / "out").exists() and not model.batches
+
+
+def test_a_disk_that_takes_no_more_is_told(model, tmp_path, capsys, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    picture = write_picture(tmp_path / "in" / "a.jpg")
+    monkeypatch.setattr(Image.Image, "save", fail)
+    assert predict(picture, "--output", tmp_path / "out") == 2
+    assert "a.jpg: cannot be written ([Errno 28] No space" in capsys.readouterr().err
+
+
+# === Options that cannot be used ===
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--score", "1.5"), "--score 1.5: expected a number from 0 to 1"),
+        (("--score", "nan"), "--score nan: expected a number from 0 to 1"),
+        (("--batch-size", "0"), "--batch-size 0: expected 1 or more"),
+        (
+            ("--classes", "cat", "hund", "Dog"),
+            "--classes: the model knows no 'hund', 'Dog'. Expected some of cat, dog.",
+        ),
+    ],
+)
+def test_options_out_of_range(options, message, model, tmp_path, capsys):
+    picture = write_picture(tmp_path / "in" / "a.png")
+    assert predict(picture, "--output", tmp_path / "out", *options) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_input_is_told(model, tmp_path, capsys):
+    assert predict("--output", tmp_path / "out") == 2
+    assert "no INPUT was given" in capsys.readouterr().err
+
+
+def test_inputs_are_never_moved_out_of_the_way(model, tmp_path, capsys):
+    picture = write_picture(tmp_path / "in" / "sub" / "a.png")
+    assert predict(picture, "--output", tmp_path / "in", "--overwrite") == 2
+    assert f"in: holds {picture}, which is an input" in capsys.readouterr().err
+    assert picture.is_file()
+
+
+def test_a_model_that_is_not_there(tmp_path, capsys):
+    picture = write_picture(tmp_path / "in" / "a.png")
+    output = str(tmp_path / "out")
+    assert cli.main(["predict", str(tmp_path / "no"), str(picture), "--output", output]) == 2
+    assert "no: there is no such file or folder. Expected the folder" in capsys.readouterr().err
+    assert not Path(output).exists()
+
+
+# === Which pictures ===
+
+
+def test_inputs_stand_for_pictures_once_and_in_order(tmp_path, monkeypatch):
+    for name in ("b.PNG", "a.jpeg", ".hidden.jpg", "._a.jpeg", "notes.txt", "sub/c.gif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "[x].dat").touch()  # as a glob it would match a file named x.dat
+    (tmp_path / "folder.jpg").mkdir()
+    monkeypatch.chdir(tmp_path)
+    inputs = ["sub", "[x].dat", ".", "b.PNG", str(tmp_path / "a.jpeg"), "**/*.gif"]
+    pictures, problems = find_pictures(inputs)
+    assert [path.as_posix() for path in pictures] == ["sub/c.gif", "[x].dat", "a.jpeg", "b.PNG"]
+    assert problems == []
+
+
+def test_a_link_to_nowhere_is_a_picture_that_cannot_be_read(tmp_path):
+    os.symlink(tmp_path / "gone.jpg", tmp_path / "a*.jpg")
+    assert find_pictures([str(tmp_path / "a*.jpg")]) == ([tmp_path / "a*.jpg"], [])
+
+
+# === EXIF ===
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("extension", ["png", "webp"])
+def test_turning_is_what_pillow_does(orientation, extension, tmp_path):
+    pixels = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3) * 10
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    path = tmp_path / f"a.{extension}"
+    Image.fromarray(pixels).save(path, exif=exif, lossless=True)
+    with Image.open(path) as picture:
+        expected = np.asarray(ImageOps.exif_transpose(picture))
+    image, found = read_picture(path, apply_exif=True)
+    assert found == orientation
+    np.testing.assert_array_equal(image, expected)
+    np.testing.assert_array_equal(read_picture(path, apply_exif=False)[0], pixels)
+
+
+def test_orientation_6_by_hand():
+    # Stored rows [1 2 3], [4 5 6]; turned a quarter clockwise the left column is read upwards.
+    stored = np.repeat(np.array([[1, 2, 3], [4, 5, 6]], np.uint8)[..., None], 3, axis=-1)
+    assert turn_upright(stored, 6)[..., 0].tolist() == [[4, 1], [5, 2], [6, 3]]
+
+
+@pytest.mark.parametrize("value", [0, 9, "6", 65535])
+def test_an_orientation_without_sense_counts_as_none(value, tmp_path):
+    assert read_orientation(write_picture(tmp_path / "a.jpg", orientation=value)) == 1
+
+
+def test_orientation_is_ignored_with_one_warning(model, tmp_path, capsys):
+    for number, orientation in enumerate((6, 1, 3, None)):
+        write_picture(tmp_path / "in" / f"{number}.jpg", orientation=orientation)
+    assert predict(tmp_path / "in", "--output", tmp_path / "out") == 0
+    assert model.batches == [[(40, 60)]] * 4
+    said = capsys.readouterr().err
+    assert said.count("2 pictures have an EXIF orientation, which was ignored") == 1
+
+
+def test_orientation_is_applied_and_told(model, tmp_path, capsys):
+    for number, orientation in enumerate((6, 1, None)):
+        write_picture(tmp_path / "in" / f"{number}.jpg", orientation=orientation)
+    assert predict(tmp_path / "in", "--output", tmp_path / "out", "--exif", "apply") == 0
+    assert model.batches == [[(60, 40)], [(40, 60)], [(40, 60)]]
+    with Image.open(tmp_path / "out" / "0.jpg") as drawing:
+        assert drawing.size == (320, 480)
+        assert ORIENTATION not in drawing.getexif()  # else a viewer would turn it once more
+    said = capsys.readouterr().err
+    assert "0.jpg (turned: EXIF orientation 6): 1 dog" in said
+    assert "1 pictures were turned upright" in said and "1.jpg: 1 dog" in said
+
+
+# === With a real network ===
+
+
+def test_a_run_of_the_project_predicts(tiny_config, tmp_path, caplog):
+    from tests.test_detector import save_random_run
+
+    run, output = tmp_path / "run", tmp_path / "out"
+    run.mkdir()
+    save_random_run(run, tiny_config, steps=(2,))
+    for name, size in (("wide.png", (1, 90)), ("dot.png", (1, 1)), ("high.jpg", (80, 31))):
+        write_picture(tmp_path / "in" / name, size=size)
+    options = ["--output", str(output), "--score", "0", "--batch-size", "3"]
+    caplog.set_level(logging.INFO)
+    assert cli.main(["predict", str(run), str(tmp_path / "in"), *options]) == 0
+    assert files_below(output) == ["detections.json", "dot.jpg", "high.jpg", "wide.jpg"]
+    found = [result for result in read_results(output) if result["file_name"] == "high.jpg"]
+    assert found
+    for result in found:
+        assert result["category_name"] == ("cat", "dog", "duck")[result["category_id"] - 1]
+        x, y, width, height = result["bbox"]
+        assert 0 <= x and 0 <= y and width > 0 and height > 0
+        assert x + width <= 31 + 1e-3 and y + height <= 80 + 1e-3
+        assert 0.05 <= result["score"] <= 1

@@ -1,0 +1,270 @@
+"""Detect objects in pictures with a trained model, wherever it lies.
+
+detector = Detector.load("runs/quickstart")
+prediction = detector(image)                     # uint8 [H, W, 3] RGB
+for box, name in zip(prediction.boxes, prediction.class_names): ...
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+import tensorflow as tf
+
+from tf_frcnn.checkpoints import load_checkpoint
+from tf_frcnn.config import Config, load_config
+from tf_frcnn.errors import WeightsError
+from tf_frcnn.inference import PictureDetector, load_picture_detector
+from tf_frcnn.model import FasterRCNN
+from tf_frcnn.runs import RunFolder
+
+if TYPE_CHECKING:
+    import supervision
+
+MODEL_TEXT = (
+    "Expected the folder of a training run (config.json and checkpoints/), a checkpoint in it "
+    "(RUN/checkpoints/step-XXXXXXXX.h5), a SavedModel (a folder with saved_model.pb), or the "
+    "folder of its versions (saved_models/quickstart after `python train.py`)."
+)
+
+_SAVED_MODEL_FILE = "saved_model.pb"
+_SIGNATURE = "serving_default"
+_LISTED_NAMES = 5
+
+DetectBatch = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
+"""Takes [B, H, W, 3] uint8 RGB and answers what `PictureDetector.detect` does."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What was found in one picture, best first.
+
+    Attributes:
+        boxes: [D, 4] float32 yxyx boxes in pixels of the picture, half-open.
+        scores: [D] float32 from 0 to 1.
+        class_ids: [D] int32 from 1.
+        class_names: [D] the names that go with `class_ids`.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    class_ids: np.ndarray
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def to_supervision(self) -> "supervision.Detections":
+        """Convert to the `Detections` of the package supervision.
+
+        Returns:
+            `xyxy` [D, 4] float32 pixels, `confidence` [D], `class_id` [D] from 0, as supervision
+            counts (an index into `Detector.class_names`), and `data["class_name"]` [D].
+
+        Raises:
+            ImportError: supervision is not installed.
+        """
+        try:
+            from supervision import Detections
+        except ImportError as error:
+            raise ImportError(
+                f"to_supervision() needs the package supervision, which cannot be imported "
+                f"({error}). Install it: python -m pip install supervision"
+            ) from error
+        return Detections(
+            xyxy=self.boxes[:, [1, 0, 3, 2]],
+            confidence=self.scores,
+            class_id=self.class_ids - 1,
+            data={"class_name": np.array(self.class_names, dtype=np.str_)},
+        )
+
+
+class Detector:
+    """A trained model that takes pictures of any size; `Detector.load` makes one.
+
+    Args of `__init__`: `detect_batch` runs the network; `config` of the run that trained it.
+
+    Attributes:
+        class_names: of classes 1..N, so that class 1 is `class_names[0]`.
+        config: of the run.
+    """
+
+    def __init__(self, detect_batch: DetectBatch, config: Config) -> None:
+        self._detect_batch = detect_batch
+        self.config = config
+        self.class_names = config.data.classes
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Detector":
+        """Load a model.
+
+        Args:
+            path: folder of a run, of which the latest checkpoint is taken; a checkpoint of a run;
+                a SavedModel's version folder; or its parent, of which the highest number is taken.
+
+        Raises:
+            WeightsError: there is no model, or it cannot be read.
+            ConfigError: its config.json cannot be read.
+        """
+        path = Path(path)
+        if path.is_file():
+            return cls(*_load_checkpoint(path))
+        if not path.is_dir():
+            raise WeightsError(f"{path}: there is no such file or folder. {MODEL_TEXT}")
+        if (path / _SAVED_MODEL_FILE).is_file():
+            return cls(*_load_saved_model(path))
+        run = RunFolder(path)
+        if run.config_file.is_file():
+            config = run.load_config()
+            return cls(_compiled(load_picture_detector(config, run.checkpoints)), config)
+        versions = _versions(path)
+        if not versions:
+            raise WeightsError(f"{path}: holds {_listing(path)}. {MODEL_TEXT}")
+        return cls(*_load_saved_model(versions[-1]))
+
+    @overload
+    def __call__(self, images: Sequence[np.ndarray]) -> list[Prediction]: ...
+
+    @overload
+    def __call__(self, images: np.ndarray) -> Any: ...  # what it is hangs on the rank
+
+    def __call__(self, images: np.ndarray | Sequence[np.ndarray]) -> Prediction | list[Prediction]:
+        """Detect in one picture or in several.
+
+        Args:
+            images: [H, W, 3] uint8 RGB; or a list or tuple of such pictures, sizes may differ; or
+                [B, H, W, 3] uint8 RGB. Pictures of one size go through the network together.
+
+        Returns:
+            A prediction; of several pictures a list of them, in their order.
+
+        Raises:
+            ValueError: the pictures are of another type or shape.
+        """
+        if isinstance(images, list | tuple):
+            pictures = [_checked_picture(image, f"images[{i}]") for i, image in enumerate(images)]
+            return self._detect_all(pictures)
+        array = np.asarray(images)
+        if array.ndim == 4:
+            return self._detect_all([_checked_picture(image, "images") for image in array])
+        return self._detect_all([_checked_picture(array, "image")])[0]
+
+    def _detect_all(self, pictures: Sequence[np.ndarray]) -> list[Prediction]:
+        positions_by_size: dict[tuple[int, ...], list[int]] = {}
+        for position, picture in enumerate(pictures):
+            positions_by_size.setdefault(picture.shape, []).append(position)
+        predictions: dict[int, Prediction] = {}
+        for positions in positions_by_size.values():
+            batch = tf.constant(np.stack([pictures[position] for position in positions]))
+            found = {name: value.numpy() for name, value in self._detect_batch(batch).items()}
+            for row, position in enumerate(positions):
+                predictions[position] = self._prediction(found, row)
+        return [predictions[position] for position in range(len(pictures))]
+
+    def _prediction(self, found: Mapping[str, np.ndarray], row: int) -> Prediction:
+        count = int(found["num_detections"][row])  # what follows is padding
+        class_ids = found["detection_classes"][row, :count]
+        return Prediction(
+            boxes=found["detection_boxes"][row, :count],
+            scores=found["detection_scores"][row, :count],
+            class_ids=class_ids,
+            class_names=tuple(self.class_names[class_id - 1] for class_id in class_ids),
+        )
+
+
+def _checked_picture(image: Any, name: str) -> np.ndarray:
+    """Make sure that a picture is uint8 [H, W, 3] with at least one pixel."""
+    picture = np.asarray(image)
+    if picture.dtype != np.uint8:
+        remedy = ""
+        if np.issubdtype(picture.dtype, np.floating):
+            remedy = (
+                " Numbers from 0 to 1 are turned back by np.round(255 * image).astype(np.uint8), "
+                "those from 0 to 255 by image.astype(np.uint8)."
+            )
+        raise ValueError(
+            f"{name} has type {picture.dtype}: expected uint8 RGB, numbers from 0 to 255.{remedy}"
+        )
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
+        raise ValueError(
+            f"{name} has shape {picture.shape}: expected [height, width, 3], RGB, with at least "
+            "one pixel; of several pictures a list, or [pictures, height, width, 3]."
+        )
+    return picture
+
+
+def _compiled(detector: PictureDetector) -> DetectBatch:
+    """Turn detection into one graph for batches of every size."""
+    pictures = tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")
+    return tf.function(detector.detect, input_signature=[pictures])
+
+
+def _load_checkpoint(path: Path) -> tuple[DetectBatch, Config]:
+    run = RunFolder(path.absolute().parent.parent)
+    if path.suffix != ".h5" or not run.config_file.is_file():
+        raise WeightsError(
+            f"{path}: is a file, but no checkpoint in the folder of a run ({run.config_file} must "
+            f"tell of which network it is). {MODEL_TEXT}"
+        )
+    config = run.load_config()
+    data = config.data
+    detector = FasterRCNN(config.model, len(data.classes))
+    try:
+        load_checkpoint(path, detector)
+    except OSError as error:
+        raise WeightsError(
+            f"{path}: the checkpoint cannot be read ({error}). Expected a file that training "
+            "wrote; give another one of the run, or the run's folder for the latest that can be "
+            "read."
+        ) from None
+    picture_detector = PictureDetector(detector, data.classes, data.short_side, data.long_side)
+    return _compiled(picture_detector), config
+
+
+def _load_saved_model(folder: Path) -> tuple[DetectBatch, Config]:
+    config_file = folder / "assets" / "config.json"
+    if not config_file.is_file():
+        raise WeightsError(
+            f"{folder}: is a SavedModel without assets/config.json, not one of this project. "
+            f"{MODEL_TEXT}"
+        )
+    config = load_config(config_file)
+    try:
+        module = tf.saved_model.load(str(folder))
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        raise WeightsError(
+            f"{folder}: the SavedModel cannot be read ({error}). Expected all files of the export; "
+            "copy the whole folder again, or export anew."
+        ) from None
+    if _SIGNATURE not in module.signatures:
+        raise WeightsError(
+            f"{folder}: the SavedModel has the signatures {sorted(module.signatures)}, not "
+            f"{_SIGNATURE!r}. {MODEL_TEXT}"
+        )
+
+    def detect_batch(images: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        # Reached through the module: its variables live only as long as it does.
+        return module.signatures[_SIGNATURE](images=images)
+
+    return detect_batch, config
+
+
+def _versions(folder: Path) -> list[Path]:
+    """List the version folders of a SavedModel, lowest number first."""
+    versions = [
+        path
+        for path in folder.iterdir()
+        if path.name.isdecimal() and (path / _SAVED_MODEL_FILE).is_file()
+    ]
+    return sorted(versions, key=lambda path: int(path.name))
+
+
+def _listing(folder: Path) -> str:
+    """Name the first few things in a folder."""
+    names = sorted(path.name for path in folder.iterdir())
+    if not names:
+        return "nothing"
+    more = f" and {len(names) - _LISTED_NAMES} more" if len(names) > _LISTED_NAMES else ""
+    return ", ".join(names[:_LISTED_NAMES]) + more

@@ -1,0 +1,89 @@
+"""The confusion matrix: which class is taken for which, and for background.
+
+Matching differs from that of AP, where a detection never meets a box of another class. In each
+picture the detections from the score threshold on claim boxes by falling score, each box once:
+
+1. each takes the free box of its own class with the largest IoU, if that is 0.5 or more;
+2. each that has none yet takes the free box of any other class with the largest IoU, likewise: a
+   confusion;
+3. what has none now is a detection of background, unless it lies on an ignored box (difficult or
+   crowd, IoU 0.5 or more, of its own class): then it is left out;
+4. boxes that nobody took are missed: taken for background. Ignored boxes are never missed.
+
+So a detection of the right class is never shadowed by a more confident one of a wrong class.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tf_frcnn.data.example import Dataset, Example
+from tf_frcnn.evaluation.detections import Detections, align_detections
+from tf_frcnn.evaluation.voc import MIN_IOU, ignored_boxes, pairwise_iou
+
+_BACKGROUND = 0  # among class ids
+
+
+def confusion_matrix(
+    dataset: Dataset, detections: Sequence[Detections], min_score: float
+) -> np.ndarray:
+    """Count how boxes of each class were detected.
+
+    Args:
+        dataset: the pictures with their ground truth.
+        detections: at most one record a picture, in any order.
+        min_score: detections with lower scores are not looked at.
+
+    Returns:
+        [N + 1, N + 1] int64; row = true class, column = detected class, both in the order of the
+        class ids with background *last*. The corner background, background is 0.
+
+    Raises:
+        DataError: the detections do not belong to the data set.
+    """
+    size = len(dataset.class_names) + 1
+    counts = np.zeros((size, size), np.int64)  # by class id: background first
+    for example, found in zip(dataset.examples, align_detections(dataset, detections), strict=True):
+        truth, detected = _pair_picture(example, found, min_score)
+        np.add.at(counts, (truth, detected), 1)
+    return np.roll(counts, -1, axis=(0, 1))
+
+
+def _pair_picture(
+    example: Example, found: Detections, min_score: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """List the true and the detected class ids [P] of all pairs in one picture."""
+    kept = np.flatnonzero(found.scores >= min_score)
+    kept = kept[np.argsort(-found.scores[kept], kind="stable")]
+    ignored = ignored_boxes(example)
+    iou = pairwise_iou(found.boxes[kept], example.boxes)  # [K, G]
+    detected, truth = found.classes[kept], example.classes
+    same_class = detected[:, None] == truth[None, :]  # [K, G]
+    free = ~ignored
+    partner = np.full(len(kept), -1)
+    for allowed in (same_class, ~same_class):
+        _claim(np.where(allowed, iou, 0.0), free, partner)
+    lonely = partner < 0
+    excused = (same_class & ignored & (iou >= MIN_IOU)).any(axis=1)
+    background = np.flatnonzero(lonely & ~excused)
+    matched = np.flatnonzero(~lonely)
+    rows = [truth[partner[matched]], np.full(len(background), _BACKGROUND), truth[free]]
+    columns = [detected[matched], detected[background], np.full(int(free.sum()), _BACKGROUND)]
+    return np.concatenate(rows), np.concatenate(columns)
+
+
+def _claim(iou: np.ndarray, free: np.ndarray, partner: np.ndarray) -> None:
+    """Give each detection without partner the free box with the largest IoU; both are updated.
+
+    Args:
+        iou: [K, G] with detections by falling score; 0 where a pair is not allowed.
+        free: [G] bool, boxes that nobody has.
+        partner: [K] index of a detection's box, -1 for none.
+    """
+    if not iou.shape[1]:
+        return
+    for index in np.flatnonzero(partner < 0):
+        overlap = np.where(free, iou[index], 0.0)
+        best = int(overlap.argmax())
+        if overlap[best] >= MIN_IOU:
+            partner[index], free[best] = best, False

@@ -1,0 +1,291 @@
+"""Detections as a file, in the format of COCO's results, so that any system's can be judged.
+
+https://cocodataset.org/#format-results: a JSON list with one object a detection:
+
+- `bbox`: [x, y, width, height] in pixels of the stored picture, 0-based and half-open, so that a
+  box of VOC is [xmin - 1, ymin - 1, xmax - xmin + 1, ymax - ymin + 1];
+- `score`: a finite number, the higher the surer;
+- the picture by `image_id` or `file_name`;
+- the class by `category_id` or `category_name`.
+
+For data in COCO form the ids are those of its annotation file. For data without ids `image_id` is
+the picture's name as in the list of its split (mostly the file's name without extension) and
+`category_id` counts the classes from 1 in their order. A `file_name` may have folders before it,
+which must then be those of the picture. Where an entry has both forms, they must agree. All
+other keys are left alone.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from reprlib import repr as shorten  # a wrong value may be of any length
+from typing import Any
+
+import numpy as np
+
+from tf_frcnn.data.coco_json import parse_coco
+from tf_frcnn.data.example import Dataset, Example
+from tf_frcnn.data.folders import normalise_name
+from tf_frcnn.errors import DataError
+from tf_frcnn.evaluation.detections import Detections, align_detections
+
+Key = int | str  # ids are whole numbers; those of data without ids are names
+
+
+@dataclass(frozen=True, eq=False)
+class _Keys:
+    """The names that a results file may use.
+
+    Attributes:
+        image_ids: for each picture's `Example.image_id` the id to write.
+        pictures: pictures by the last part of their files' names.
+        category_ids: the id of each class name.
+    """
+
+    image_ids: dict[str, Key]
+    pictures: dict[str, list[Example]]
+    category_ids: dict[str, int]
+
+
+def write_results(path: Path, dataset: Dataset, detections: Sequence[Detections]) -> None:
+    """Write detections, one a line, pictures in the order of the data set.
+
+    Read back they are the same to the last digit. The file has its name only when it is whole.
+
+    Args:
+        path: the file.
+        dataset: the pictures in which they were found.
+        detections: at most one record a picture.
+
+    Raises:
+        DataError: the detections do not belong to the data set.
+    """
+    keys = _collect_keys(dataset)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        separator = "[\n"
+        for found in align_detections(dataset, detections):
+            for entry in _entries(found, dataset, keys):
+                file.write(separator + json.dumps(entry))
+                separator = ",\n"
+        file.write("[]\n" if separator == "[\n" else "\n]\n")
+    partial.replace(path)
+
+
+def _entries(found: Detections, dataset: Dataset, keys: _Keys) -> list[dict[str, Any]]:
+    """List the detections of one picture as objects of the file."""
+    entries = []
+    for box, score, class_id in zip(found.boxes, found.scores, found.classes, strict=True):
+        # As Python's floats, whose difference of two float32 is exact: x + width gives xmax back.
+        ymin, xmin, ymax, xmax = (float(corner) for corner in box)
+        name = dataset.class_names[class_id - 1]
+        entries.append(
+            {
+                "image_id": keys.image_ids[found.image_id],
+                "category_id": keys.category_ids[name],
+                "category_name": name,
+                "bbox": [xmin, ymin, max(xmax - xmin, 0.0), max(ymax - ymin, 0.0)],
+                "score": float(score),
+            }
+        )
+    return entries
+
+
+def read_results(path: Path, dataset: Dataset) -> list[Detections]:
+    """Read detections, whoever made them.
+
+    Args:
+        path: the file; entries in any order.
+        dataset: the pictures that they are to be judged on.
+
+    Returns:
+        One record a picture in the order of the data set, empty where the file names none; the
+        detections of a picture in the order of the file.
+
+    Raises:
+        DataError: the file cannot be read or is no list; or the first entry that lacks a key, or
+            names no picture or class of the data set, or has a wrong box or score.
+    """
+    reader = _EntryReader(dataset)
+    by_picture: dict[str, list[tuple[list[float], float, int]]] = {}
+    for index, entry in enumerate(_parse(path)):
+        image_id, detection = reader.read(entry, f"{path}: entry {index}")
+        by_picture.setdefault(image_id, []).append(detection)
+    records = []
+    for image_id, found in by_picture.items():
+        boxes, scores, classes = zip(*found, strict=True)
+        records.append(
+            Detections(
+                image_id,
+                np.array(boxes, np.float32),
+                np.array(scores, np.float32),
+                np.array(classes, np.int32),
+            )
+        )
+    return align_detections(dataset, records)
+
+
+def _parse(path: Path) -> list[Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}). Expected a file of detections."
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{path}: cannot be read as JSON ({error}). Expected detections in the format of "
+            "COCO's results."
+        ) from None
+    if not isinstance(content, list):
+        raise DataError(
+            f"{path}: the top level is a {type(content).__name__}. Expected a list with one object "
+            "a detection, as in COCO's results."
+        )
+    return content
+
+
+class _EntryReader:
+    """Reads entries of a results file and says what is wrong with one.
+
+    Args of `__init__`: `dataset` whose pictures and classes the entries may name.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        keys = _collect_keys(dataset)
+        self._split = dataset.split
+        self._pictures = keys.pictures
+        self._image_ids = {str(key): image_id for image_id, key in keys.image_ids.items()}
+        self._class_ids = {name: number for number, name in enumerate(dataset.class_names, start=1)}
+        self._categories = {
+            key: self._class_ids[name]
+            for name, key in keys.category_ids.items()
+            if name in self._class_ids
+        }
+        self._class_list = ", ".join(
+            f"{keys.category_ids[name]} {name}" for name in dataset.class_names
+        )
+
+    def read(self, entry: Any, place: str) -> tuple[str, tuple[list[float], float, int]]:
+        """Read one entry -> (image_id of its `Example`, (yxyx box, score, class id))."""
+        if not isinstance(entry, dict):
+            raise DataError(f"{place} = {shorten(entry)}. Expected an object with bbox and score.")
+        image_id = _resolve(entry, place, {"image_id": self._find_id, "file_name": self._find_file})
+        class_id = _resolve(
+            entry, place, {"category_id": self._find_category, "category_name": self._find_class}
+        )
+        return image_id, (_read_box(entry, place), _read_score(entry, place), class_id)
+
+    def _find_id(self, value: Any, place: str) -> str:
+        if isinstance(value, Key) and not isinstance(value, bool) and str(value) in self._image_ids:
+            return self._image_ids[str(value)]
+        example = next(iter(self._image_ids), "none")
+        raise DataError(
+            f"{place}: the split {self._split!r} has no such picture. Expected an id such as "
+            f"{example!r}. Judge detections on the split that they were made from."
+        )
+
+    def _find_file(self, value: Any, place: str) -> str:
+        name = PurePosixPath(normalise_name(value)) if isinstance(value, str) else PurePosixPath()
+        found = [
+            example
+            for example in self._pictures.get(name.name, [])
+            if _path_of(example).parts[-len(name.parts) :] == name.parts
+        ]
+        if len(found) == 1:
+            return found[0].image_id
+        if found:
+            paths = ", ".join(str(example.image_path) for example in found[:2])
+            raise DataError(
+                f"{place}: several pictures have this name ({paths}). Expected the folders before "
+                "it too, or image_id."
+            )
+        example = next(iter(self._pictures), "none")
+        raise DataError(
+            f"{place}: the split {self._split!r} has no such picture. Expected a file such as "
+            f"{example!r}. Judge detections on the split that they were made from."
+        )
+
+    def _find_category(self, value: Any, place: str) -> int:
+        if isinstance(value, int) and not isinstance(value, bool) and value in self._categories:
+            return self._categories[value]
+        raise DataError(f"{place}: no such class. Expected one of {self._class_list}.")
+
+    def _find_class(self, value: Any, place: str) -> int:
+        if isinstance(value, str) and value in self._class_ids:
+            return self._class_ids[value]
+        raise DataError(
+            f"{place}: no such class. Expected one of {', '.join(self._class_ids)}; name them by "
+            "--data.classes where the pictures of this split do not show all."
+        )
+
+
+def _resolve(entry: Mapping[str, Any], place: str, finders: dict[str, Callable[..., Any]]) -> Any:
+    """Find what an entry names in one or two ways."""
+    found = {
+        field: find(entry[field], f"{place}, {field} = {shorten(entry[field])}")
+        for field, find in finders.items()
+        if field in entry
+    }
+    if not found:
+        raise DataError(f"{place}: there is no {' and no '.join(finders)}. Expected one of them.")
+    if len(set(found.values())) > 1:
+        there = " and ".join(f"{field} = {shorten(entry[field])}" for field in found)
+        raise DataError(f"{place}, {there}: they disagree. Expected the same of both, or only one.")
+    return next(iter(found.values()))
+
+
+def _read_box(entry: Mapping[str, Any], place: str) -> list[float]:
+    """Read `bbox` as [ymin, xmin, ymax, xmax]."""
+    value = entry.get("bbox")
+    if not isinstance(value, list) or len(value) != 4 or not all(map(_is_finite, value)):
+        there = f"bbox = {shorten(value)}" if "bbox" in entry else "there is no bbox"
+        raise DataError(f"{place}, {there}. Expected [x, y, width, height], finite, in pixels.")
+    x, y, width, height = map(float, value)
+    if width < 0 or height < 0:
+        raise DataError(
+            f"{place}, bbox = {shorten(value)}: the box is inverted. Expected [x, y, width, "
+            "height], not two corners, with neither size below 0."
+        )
+    return [y, x, y + height, x + width]
+
+
+def _read_score(entry: Mapping[str, Any], place: str) -> float:
+    if not _is_finite(entry.get("score")):
+        there = f"score = {shorten(entry['score'])}" if "score" in entry else "there is no score"
+        raise DataError(f"{place}, {there}. Expected a finite number.")
+    return float(entry["score"])
+
+
+def _is_finite(value: Any) -> bool:
+    """Tell whether a value is a number that float32 can hold."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return math.isfinite(value) and abs(value) <= float(np.finfo(np.float32).max)
+
+
+def _collect_keys(dataset: Dataset) -> _Keys:
+    """Collect the ids of pictures and classes: the annotation file's own where it is COCO's."""
+    image_ids: dict[str, Key] = {example.image_id: example.image_id for example in dataset.examples}
+    category_ids = {name: number for number, name in enumerate(dataset.class_names, start=1)}
+    for source in {_coco_source(example) for example in dataset.examples} - {None}:
+        content = parse_coco(Path(str(source)))
+        category_ids |= {name: key for key, name in content.class_names.items()}
+        keys = [entry.get("id") for entry in content.images if isinstance(entry, dict)]
+        image_ids |= {str(key): key for key in keys if str(key) in image_ids}
+    pictures: dict[str, list[Example]] = {}
+    for example in dataset.examples:
+        pictures.setdefault(_path_of(example).name, []).append(example)
+    return _Keys(image_ids, pictures, category_ids)
+
+
+def _coco_source(example: Example) -> str | None:
+    """Name the COCO annotation file that an example came from; None where it is of another form."""
+    path, images, _ = example.source.rpartition(": images[")
+    return path if images else None
+
+
+def _path_of(example: Example) -> PurePosixPath:
+    return PurePosixPath(normalise_name(example.image_path.as_posix()))

@@ -1,0 +1,104 @@
+"""What `tf-frcnn predict` leaves behind: a drawing of each picture, and COCO results."""
+
+import itertools
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tf_frcnn.drawing import draw_detections
+from tf_frcnn.errors import UserError
+from tf_frcnn.runs import write_json
+
+if TYPE_CHECKING:
+    from tf_frcnn.detector import Prediction
+
+_MIN_LONG_SIDE = 480  # smaller pictures are enlarged before drawing: else no label is readable
+_MAX_LONG_SIDE = 65_500  # the JPEG library writes no larger ones
+_JPEG_QUALITY = 95
+
+
+def coco_results(file_name: str, prediction: "Prediction") -> list[dict[str, Any]]:
+    """Write detections as objects of the COCO results format.
+
+    Args:
+        file_name: what the picture is called in them.
+        prediction: of the picture.
+
+    Returns:
+        An object each: `file_name`, `category_name`, `category_id` from 1, `bbox` [x, y, width,
+        height] in pixels, 0-based and half-open, `score`.
+    """
+    corners, sizes = prediction.boxes[:, :2], prediction.boxes[:, 2:] - prediction.boxes[:, :2]
+    return [
+        {
+            "file_name": file_name,
+            "category_name": prediction.class_names[index],
+            "category_id": int(prediction.class_ids[index]),
+            "bbox": [*corners[index, ::-1].tolist(), *sizes[index, ::-1].tolist()],
+            "score": float(prediction.scores[index]),
+        }
+        for index in range(len(prediction))
+    ]
+
+
+def drawing_paths(file_names: Iterable[str]) -> dict[str, str]:
+    """Choose a path for each drawing; of a.jpg and a.png they are a.jpg and a-2.jpg.
+
+    Args:
+        file_names: of the pictures, below a folder, with slashes.
+
+    Returns:
+        File name -> the drawing's, below the output folder; all differ, whatever the file system.
+    """
+    drawings: dict[str, str] = {}
+    taken: set[str] = set()
+    for file_name in file_names:
+        stem = Path(file_name).with_suffix("").as_posix()
+        names = itertools.chain([f"{stem}.jpg"], (f"{stem}-{n}.jpg" for n in itertools.count(2)))
+        # Some file systems do not tell A.jpg from a.jpg.
+        drawings[file_name] = next(name for name in names if name.casefold() not in taken)
+        taken.add(drawings[file_name].casefold())
+    return drawings
+
+
+def write_drawing(path: Path, image: np.ndarray, found: "Prediction") -> None:
+    """Draw detections on a picture and write that as JPEG.
+
+    Args:
+        path: a file that does not exist; its folder is made.
+        image: [H, W, 3] uint8 RGB; a small one is enlarged, for its labels to be readable.
+        found: the detections.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    side = min(max(*image.shape[:2], _MIN_LONG_SIDE), _MAX_LONG_SIDE)
+    drawing = draw_detections(
+        image, found.boxes, found.class_names, found.scores, found.class_ids, fit_size=(side, side)
+    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        drawing.save(path, quality=_JPEG_QUALITY)
+    except OSError as error:
+        raise _not_written(path, error) from None
+
+
+def write_results(path: Path, results: list[dict[str, Any]]) -> None:
+    """Write `detections.json`.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        write_json(path, results)
+    except OSError as error:
+        raise _not_written(path, error) from None
+
+
+def _not_written(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"{path}: cannot be written ({error}). Free some space, mend the permissions, or give "
+        "another --output."
+    )
