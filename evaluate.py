@@ -1,4 +1,8 @@
-"""Evaluate a training run: `python evaluate.py RUN [--data.FIELD VALUE ...] [--output DIR]`."""
+"""Evaluate a training run, or a file of detections.
+
+python evaluate.py RUN [--data.FIELD VALUE ...] [--output DIR]
+python evaluate.py --detections FILE --data.root DIR [--data.FIELD VALUE ...] [--output DIR]
+"""
 
 import sys
 from collections.abc import Sequence
@@ -6,34 +10,41 @@ from collections.abc import Sequence
 from tf_frcnn.command_line import parse_evaluate_arguments
 from tf_frcnn.environment import load_tensorflow, set_up_logging
 from tf_frcnn.errors import EXIT_OK, run_command
-from tf_frcnn.runs import RunFolder, prepare_output, write_json
+from tf_frcnn.runs import prepare_output, write_json
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the evaluation and return its exit status."""
     arguments = parse_evaluate_arguments(argv)
     set_up_logging()
-    folder = RunFolder(arguments.run)
-    config = arguments.apply_to(folder.load_config())
-    output = arguments.output or folder.path / "evaluation"
+    config = arguments.load_config()
+    output = arguments.output_folder
     prepare_output(output, arguments.overwrite)
-    # Imported late: options and help need not wait for TensorFlow.
-    load_tensorflow()
+    # Imported late: options and help need not wait for TensorFlow, detections need none.
+    if arguments.detections is None:
+        load_tensorflow()
     from tf_frcnn.data import read_dataset
-    from tf_frcnn.environment import set_up_tensorflow
-    from tf_frcnn.inference import load_picture_detector
-    from tf_frcnn.reporting.evaluation import evaluate_detector
+    from tf_frcnn.evaluation.results_file import read_results
+    from tf_frcnn.reporting.evaluation import evaluate_detections, evaluate_detector
     from tf_frcnn.reporting.summary import print_figures, training_figures
 
-    set_up_tensorflow(config.train.seed)
-    dataset = read_dataset(
-        config.data, config.data.test_split, config.data.classes, config.train.seed
-    )
-    detector = load_picture_detector(config, folder.checkpoints)
-    metrics = training_figures(config, folder.metrics_log)
-    metrics |= evaluate_detector(detector, dataset, output / "detections.png")
+    data, seed = config.data, config.train.seed
+    dataset = read_dataset(data, data.test_split, data.classes, seed)
+    title = f"{arguments.detections or arguments.run} on split {dataset.split} of {data.root}"
+    if arguments.detections is not None:
+        detections = read_results(arguments.detections, dataset)
+        metrics = evaluate_detections(detections, dataset, output, title)
+    else:
+        from tf_frcnn.environment import set_up_tensorflow
+        from tf_frcnn.inference import load_picture_detector
+
+        set_up_tensorflow(seed)
+        folder = arguments.run_folder
+        detector = load_picture_detector(config, folder.checkpoints)
+        metrics = training_figures(config, folder.metrics_log)
+        metrics |= evaluate_detector(detector, dataset, output, title, folder.metrics_log)
     write_json(output / "metrics.json", metrics)
-    print_figures(metrics, f"{folder.path} on split {dataset.split} of {config.data.root}")
+    print_figures(metrics, title)
     return EXIT_OK
 
 

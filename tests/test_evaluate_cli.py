@@ -29,7 +29,8 @@ def evaluated(finished_run, tmp_path_factory):
 
 
 def test_the_figures_are_those_that_training_wrote(finished_run, evaluated):
-    assert {path.name for path in evaluated.iterdir()} == {"metrics.json", "detections.png"}
+    names = {"metrics.json", "detections.json", "detections.png", "report.html"}
+    assert {path.name for path in evaluated.iterdir()} == names
     assert read_json(evaluated / "metrics.json") == read_json(finished_run.output / "metrics.json")
 
 

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from tf_frcnn import cli
 from tf_frcnn.detector import Detector, Prediction
 from tf_frcnn.predict_inputs import find_pictures, read_orientation, read_picture, turn_upright
+from tf_frcnn.predict_outputs import drawing_paths
 
 ORIENTATION = 0x0112  # the EXIF tag
 
@@ -112,6 +113,11 @@ def test_drawings_keep_sub_paths_and_names_apart(model, tmp_path):
     assert {found["file_name"] for found in read_results(tmp_path / "out")} == {
         path.relative_to(folder).as_posix() for path in before
     }
+
+
+def test_drawings_differ_where_case_does_not_count():
+    names = drawing_paths(["a.jpg", "a-2.gif", "A.png", "b/a.png", "v1.5.bmp"])
+    assert list(names.values()) == ["a.jpg", "a-2.jpg", "A-3.jpg", "b/a.jpg", "v1.5.jpg"]
 
 
 def test_a_drawing_shows_the_box_and_small_pictures_are_enlarged(model, tmp_path):
@@ -277,7 +283,7 @@ def test_orientation_6_by_hand():
     assert turn_upright(stored, 6)[..., 0].tolist() == [[4, 1], [5, 2], [6, 3]]
 
 
-@pytest.mark.parametrize("value", [0, 9, "6", 65535])
+@pytest.mark.parametrize("value", [0, 9, 65535])
 def test_an_orientation_without_sense_counts_as_none(value, tmp_path):
     assert read_orientation(write_picture(tmp_path / "a.jpg", orientation=value)) == 1
 
@@ -302,6 +308,14 @@ def test_orientation_is_applied_and_told(model, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "0.jpg (turned: EXIF orientation 6): 1 dog" in said
     assert "1 pictures were turned upright" in said and "1.jpg: 1 dog" in said
+
+
+def test_broken_metadata_count_as_none(tmp_path):
+    path = write_picture(tmp_path / "a.jpg", orientation=6)
+    content = path.read_bytes()
+    assert content.count(b"MM\x00*") == 1  # where the EXIF block begins
+    path.write_bytes(content.replace(b"MM\x00*", b"MM\xff\xff"))
+    assert read_picture(path, apply_exif=True)[1] == 1
 
 
 # === With a real network ===

@@ -13,6 +13,7 @@ from tf_frcnn.config import NONE_SPLIT, Config
 from tf_frcnn.data import DATASETS
 from tf_frcnn.errors import ConfigError
 from tf_frcnn.presets import PRESETS
+from tf_frcnn.runs import RunFolder
 
 DEFAULT_PRESET = "quickstart"
 
@@ -33,7 +34,7 @@ class TrainArguments(Config):
 
 @dataclass(frozen=True)
 class EvaluateData:
-    """The data to evaluate on; what is not given is the run's own."""
+    """The data to evaluate on; with a RUN, what is not given is the run's own."""
 
     format: str | None = None
     """Layout of the data set; see `train.py --help`."""
@@ -41,25 +42,71 @@ class EvaluateData:
     """Folder of the data set."""
     test_split: str | None = None
     """Split to evaluate on."""
+    classes: tuple[str, ...] | None = None
+    """Class names in the order of their ids, from 1, for `--detections`; when not given, those of
+    the split. A run has its own."""
 
 
 @dataclass(frozen=True)
 class EvaluateArguments:
     """Everything `evaluate.py` takes."""
 
-    run: Annotated[Path, tyro.conf.Positional]
-    """Folder of a training run."""
+    run: Annotated[Path | None, tyro.conf.Positional] = None
+    """Folder of a training run; not with --detections."""
+    detections: Path | None = None
+    """Judge the detections in this file, whoever made them, instead of a run: JSON in the format
+    of COCO's results (docs/metrics.md). Needs --data.root."""
     data: EvaluateData = field(default_factory=EvaluateData)
     output: Path | None = None
-    """Folder for the figures; RUN/evaluation when not given."""
+    """Folder for the figures; when not given RUN/evaluation, or FILE-evaluation beside FILE."""
     overwrite: bool = False
     """Move an evaluation that is in the output folder to NAME.bak-TIME first."""
 
-    def apply_to(self, config: Config) -> Config:
-        """Replace the data of a run's configuration by those that were asked for.
+    def check(self) -> None:
+        """Check that there is one thing to evaluate, and that the options fit it.
 
         Raises:
-            ConfigError: neither the run nor the options name a split.
+            ConfigError: there is none, or there are two; or classes are given for a run.
+        """
+        if (self.run is None) == (self.detections is None):
+            there = "neither is given" if self.run is None else f"both are given ({self.run})"
+            raise ConfigError(
+                f"RUN and --detections: {there}. Expected the folder of a training run, or "
+                "--detections FILE --data.root DIR."
+            )
+        if self.run is not None and self.data.classes is not None:
+            raise ConfigError(
+                f"--data.classes {' '.join(self.data.classes)}: {self.run} was trained for classes "
+                "of its own. Leave the option out; it is for --detections."
+            )
+
+    @property
+    def output_folder(self) -> Path:
+        """Folder for the figures, given or not."""
+        if self.output is not None:
+            return self.output
+        if self.detections is not None:
+            return self.detections.with_name(f"{self.detections.stem}-evaluation")
+        return Path(self.run or "") / "evaluation"
+
+    @property
+    def run_folder(self) -> RunFolder:
+        """The training run to evaluate; of no use with detections."""
+        return RunFolder(self.run or "")
+
+    def load_config(self) -> Config:
+        """Make the configuration: that of the run, or the defaults, with the data asked for.
+
+        Raises:
+            ConfigError: the run has none, or no split is named.
+        """
+        return self.apply_to(Config() if self.run is None else self.run_folder.load_config())
+
+    def apply_to(self, config: Config) -> Config:
+        """Replace the data of a configuration by those that were asked for.
+
+        Raises:
+            ConfigError: neither the configuration nor the options name a split.
         """
         given = {name: value for name, value in vars(self.data).items() if value is not None}
         if given.get("format", "auto") not in ("auto", *DATASETS):
@@ -120,12 +167,20 @@ def parse_evaluate_arguments(argv: Sequence[str] | None = None) -> EvaluateArgum
     Args:
         argv: arguments without the program's name; the process's own when None.
     """
-    return tyro.cli(
+    arguments = tyro.cli(
         EvaluateArguments,
         prog="evaluate.py",
-        description="Evaluate a training run on its own test split, another split, or other data.",
+        description=(
+            "Evaluate a training run on its own test split, another split, or other data; or "
+            "judge a file of detections: evaluate.py --detections FILE --data.root DIR."
+        ),
         args=argv,
     )
+    try:
+        arguments.check()
+    except ConfigError as error:
+        _usage_error(str(error))
+    return arguments
 
 
 def _usage_error(message: str) -> None:

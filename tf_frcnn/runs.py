@@ -7,7 +7,9 @@
 | `events/`          | the same for TensorBoard                                  |
 | `checkpoints/`     | the last few                                              |
 | `curves.png`       | losses over steps                                         |
-| `detections.png`   | pictures of the evaluated split with what was found       |
+| `detections.json`  | what was found in the evaluated split, as COCO's results  |
+| `detections.png`   | pictures of that split with what was found                |
+| `report.html`      | all figures, plots and galleries on one page              |
 | `metrics.json`     | the figures; written last: a run that has it is finished  |
 """
 
@@ -39,7 +41,6 @@ class RunFolder:
         self.events = self.path / "events"
         self.checkpoints = self.path / "checkpoints"
         self.curves = self.path / "curves.png"
-        self.detections = self.path / "detections.png"
 
     @property
     def is_finished(self) -> bool:

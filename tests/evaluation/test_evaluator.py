@@ -11,6 +11,7 @@ from tf_frcnn.evaluation.evaluator import compute_metrics, detect_dataset
 
 A, B, C = [10, 20, 30, 80], [40, 20, 140, 180], [100, 5, 115, 45]
 FIGURES = ("voc_ap50_11pt", "voc_ap50_area", "coco_ap", "coco_ap50")
+BEST_F1 = ("score_threshold", "precision", "recall", "f1")
 
 
 @pytest.fixture
@@ -48,10 +49,19 @@ def test_metrics_have_their_documented_names_and_counts(dataset):
         "coco_ap_medium",
         "coco_ap_large",
         "coco_ar_100",
+        *BEST_F1,
+        "outcomes",
         "per_class",
+        "confusion",
     ]
     assert (metrics["split"], metrics["num_pictures"], metrics["num_boxes"]) == ("test", 3, 5)
-    assert list(metrics["per_class"]["cat"]) == [*FIGURES, "num_boxes", "num_difficult"]
+    assert list(metrics["per_class"]["cat"]) == [
+        *FIGURES,
+        *BEST_F1,
+        "num_boxes",
+        "num_difficult",
+        "outcomes",
+    ]
     assert [metrics["per_class"][name]["num_boxes"] for name in ("cat", "dog")] == [3, 2]
 
 
@@ -63,12 +73,38 @@ def test_metrics_are_plain_json(dataset):
 def test_class_without_boxes_is_null_and_left_out_of_the_mean():
     dataset = make_dataset(picture("a", [A], [1]), class_names=("cat", "dog"))
     metrics = compute_metrics(dataset, [found("a", [A, B], [0.9, 0.8], [1, 2])])
-    assert metrics["per_class"]["dog"] == {
-        **dict.fromkeys(FIGURES),
-        "num_boxes": 0,
-        "num_difficult": 0,
-    }
+    figures = metrics["per_class"]["dog"]
+    assert figures["outcomes"].pop("background") == 1  # B, a dog where there is nothing
+    assert set(figures.pop("outcomes").values()) == {0}
+    assert figures == {**dict.fromkeys((*FIGURES, *BEST_F1)), "num_boxes": 0, "num_difficult": 0}
     assert [metrics[name] for name in FIGURES] == pytest.approx([1.0] * 4)
+
+
+def test_outcomes_and_confusion_are_those_at_the_common_threshold():
+    # Two cats and a dog. By score: cat found, dog taken for a cat, cat of nothing, dog found where
+    # it was confused before. F1 = 2 hits / (kept + 3): 2/4, 2/5, 2/6, 4/7: all four are kept.
+    dataset = make_dataset(picture("a", [A, B, C], [1, 2, 1]))
+    scores = [0.9, 0.8, 0.7, 0.6]
+    detections = [found("a", [A, B, [200, 0, 210, 90], B], scores, [1, 1, 1, 2])]
+    metrics = compute_metrics(dataset, detections)
+    assert metrics["score_threshold"] == pytest.approx(0.6)
+    assert metrics["f1"] == pytest.approx(4 / 7)
+    assert metrics["confusion"] == {
+        "labels": ["cat", "dog", "background"],
+        "counts": [[1, 0, 1], [0, 1, 0], [2, 0, 0]],
+    }
+    nothing = dict.fromkeys(metrics["outcomes"], 0)
+    cat = {**nothing, "correct": 1, "classification": 1, "background": 1, "missed": 1}
+    assert metrics["per_class"]["cat"]["outcomes"] == cat
+    assert metrics["per_class"]["dog"]["outcomes"] == {**nothing, "correct": 1}
+    assert metrics["outcomes"] == {**cat, "correct": 2}
+
+
+def test_every_key_is_documented(dataset):
+    text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+    metrics = compute_metrics(dataset, perfect(dataset))
+    keys = {*metrics, *metrics["per_class"]["cat"], *metrics["outcomes"], *metrics["confusion"]}
+    assert [key for key in sorted(keys) if f"`{key}`" not in text and f"`{key}[" not in text] == []
 
 
 def test_difficult_boxes_count_for_coco_only():

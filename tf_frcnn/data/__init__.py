@@ -12,6 +12,7 @@ from pathlib import Path
 from tf_frcnn.config import NONE_SPLIT, DataConfig
 from tf_frcnn.data import coco, coco_layout, voc
 from tf_frcnn.data.example import Dataset
+from tf_frcnn.data.faults import FaultHandler, raise_faults
 from tf_frcnn.data.folders import describe_folder, is_folder, list_folder
 from tf_frcnn.errors import ConfigError, DataError
 
@@ -28,15 +29,15 @@ class DatasetFormat:
             one that may not be read is a DataError.
         explain_missing_split: (root, split) -> what is there instead, or "" where the split is
             there.
-        read: (root, splits, class_names, seed) -> one `Dataset` a split, all with the same
-            classes; where no class names are given, those found in the splits (by name in VOC,
+        read: (root, splits, class_names, seed, on_faults) -> one `Dataset` a split, all with the
+            same classes; where no class names are given, those found in the splits (by name in VOC,
             by category id in COCO).
     """
 
     layout: str
     detect: Callable[[Path], bool]
     explain_missing_split: Callable[[Path, str], str]
-    read: Callable[[Path, tuple[str, ...], tuple[str, ...], int], dict[str, Dataset]]
+    read: Callable[[Path, tuple[str, ...], tuple[str, ...], int, FaultHandler], dict[str, Dataset]]
 
 
 DATASETS = {
@@ -50,12 +51,15 @@ DATASETS = {
 }
 
 
-def read_datasets(config: DataConfig, seed: int) -> dict[str, Dataset]:
+def read_datasets(
+    config: DataConfig, seed: int, on_faults: FaultHandler = raise_faults
+) -> dict[str, Dataset]:
     """Read the splits that a configuration names.
 
     Args:
         config: root, format, splits and classes; what is not given is detected and logged.
         seed: divides the pictures where the data set has no splits of its own.
+        on_faults: is told all faults of annotations and pictures at once.
 
     Returns:
         {"train": ..., "val": ..., "test": ...}, without the keys of splits that are "none". All
@@ -68,9 +72,10 @@ def read_datasets(config: DataConfig, seed: int) -> dict[str, Dataset]:
         ConfigError: no root was given, or it cannot be a folder's name.
         DataError: the folder, a split, an annotation, a picture or a class is missing or wrong.
     """
-    root, dataset_format = _find_format(config)
+    root, name = find_format(config)
+    dataset_format = DATASETS[name]
     splits = _find_splits(config, root, dataset_format)
-    datasets = dataset_format.read(root, tuple(splits.values()), config.classes, seed)
+    datasets = dataset_format.read(root, tuple(splits.values()), config.classes, seed, on_faults)
     if not config.classes:
         names = datasets[config.train_split].class_names
         logger.info("%s: %d classes found: %s", root, len(names), ", ".join(names))
@@ -95,15 +100,19 @@ def read_dataset(
         ConfigError: no root was given.
         DataError: the folder, the split, an annotation, a picture or a class is missing or wrong.
     """
-    root, dataset_format = _find_format(config)
+    root, name = find_format(config)
+    dataset_format = DATASETS[name]
     split = _split_to_evaluate(split, config.val_split, root, dataset_format)
-    dataset = dataset_format.read(root, (split,), class_names, seed)[split]
+    dataset = dataset_format.read(root, (split,), class_names, seed, raise_faults)[split]
     _log_counts(split, dataset)
     return dataset
 
 
-def _find_format(config: DataConfig) -> tuple[Path, DatasetFormat]:
-    """Find the data set's folder and its format, by its name or by looking at the folder.
+def find_format(config: DataConfig) -> tuple[Path, str]:
+    """Find the data set's folder and its format, as given or by looking at the folder.
+
+    Returns:
+        The folder, and a key of `DATASETS`.
 
     Raises:
         ConfigError: there is no root.
@@ -116,7 +125,7 @@ def _find_format(config: DataConfig) -> tuple[Path, DatasetFormat]:
     except RuntimeError as error:  # ~name of a user who is not there
         raise ConfigError(f"data.root = {config.root!r}: {error} Expected a folder.") from None
     if config.format != "auto":
-        return root, DATASETS[config.format]
+        return root, config.format
     found = [name for name, dataset_format in DATASETS.items() if dataset_format.detect(root)]
     if len(found) > 1:
         options = " or ".join(f"`--data.format {name}`" for name in found)
@@ -126,7 +135,7 @@ def _find_format(config: DataConfig) -> tuple[Path, DatasetFormat]:
         )
     if found:
         logger.info("%s: format %s detected", root, found[0])
-        return root, DATASETS[found[0]]
+        return root, found[0]
     layouts = "; ".join(dataset_format.layout for dataset_format in DATASETS.values())
     raise DataError(
         f"{root}: no data set found: {describe_folder(root)}. Expected {layouts}. "

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tf_frcnn.data.example import Dataset, Example
-from tf_frcnn.data.faults import raise_faults
+from tf_frcnn.data.faults import FaultHandler, raise_faults
 from tf_frcnn.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -88,6 +88,7 @@ def assemble_datasets(
     class_names: tuple[str, ...],
     faults: Sequence[str] = (),
     clipping_hint: str = "",
+    on_faults: FaultHandler = raise_faults,
 ) -> dict[str, Dataset]:
     """Check the classes, tell all faults, and build the data sets.
 
@@ -97,28 +98,33 @@ def assemble_datasets(
         class_names: names of classes 1..N; when empty, those of these objects, sorted.
         faults: what the reader found; those of the classes are added to them.
         clipping_hint: what may be the reason, where boxes had to be clipped.
+        on_faults: is told all faults at once.
 
     Returns:
-        One `Dataset` a split, all with the same class names.
+        One `Dataset` a split, all with the same class names; where `on_faults` does not raise,
+        without the objects of classes that can't be used.
 
     Raises:
         DataError: there is a fault, or neither a class name nor an object to take it from.
     """
     pictures = list(dict.fromkeys(picture for split in splits.values() for picture in split))
     objects = [item for picture in pictures for item in picture.objects]
-    raise_faults(str(root), [*faults, *_class_faults(objects, class_names)])
-    if not objects and not class_names:
+    class_faults = _class_faults(objects, class_names)
+    on_faults(str(root), [*faults, *class_faults.values()])
+    if not (objects or class_names or faults):
         raise DataError(
             f"{root}: no object in any of the {len(pictures)} annotations of "
             f"{', '.join(splits)}. Expected at least one, or the classes by `--data.classes`."
         )
     _log_oddities(pictures, clipping_hint)
-    class_names = class_names or tuple(sorted({item.name for item in objects}))
+    class_names = class_names or tuple(sorted({item.name for item in objects} - set(class_faults)))
     return {name: _build_dataset(name, split, class_names) for name, split in splits.items()}
 
 
-def _class_faults(objects: Iterable[LabelledObject], class_names: tuple[str, ...]) -> list[str]:
-    """Describe each class that can't be used once, at its first object."""
+def _class_faults(
+    objects: Iterable[LabelledObject], class_names: tuple[str, ...]
+) -> dict[str, str]:
+    """Describe each class that can't be used, by its name, at its first object."""
     objects = list(objects)
     counts = Counter(item.name for item in objects)
     faults: dict[str, str] = {}
@@ -130,7 +136,7 @@ def _class_faults(objects: Iterable[LabelledObject], class_names: tuple[str, ...
                 f"{item.place}, name = {item.name!r} (objects of that name: {counts[item.name]}). "
                 f"{problem}"
             )
-    return list(faults.values())
+    return faults
 
 
 def _explain_class(name: str, class_names: tuple[str, ...]) -> str:
@@ -175,18 +181,21 @@ def _build_dataset(
     split: str, pictures: Sequence[LabelledPicture], class_names: tuple[str, ...]
 ) -> Dataset:
     ids = {name: number for number, name in enumerate(class_names, start=1)}
-    examples = tuple(
-        Example(
-            image_id=picture.image_id,
-            image_path=picture.image_path,
-            image_size=picture.image_size,
-            boxes=np.array([item.box for item in picture.objects], np.float32).reshape(-1, 4),
-            classes=np.array([ids[item.name] for item in picture.objects], np.int32),
-            difficult=np.array([item.difficult for item in picture.objects], bool),
-            crowd=np.array([item.crowd for item in picture.objects], bool),
-            source=picture.source,
-        )
-        for picture in pictures
-    )
+    examples = tuple(_build_example(picture, ids) for picture in pictures)
     num_clipped = sum(item.clipped for picture in pictures for item in picture.objects)
     return Dataset(split, class_names, examples, num_clipped)
+
+
+def _build_example(picture: LabelledPicture, ids: Mapping[str, int]) -> Example:
+    """Stack the objects of known classes; the others have been told as faults."""
+    objects = [item for item in picture.objects if item.name in ids]
+    return Example(
+        image_id=picture.image_id,
+        image_path=picture.image_path,
+        image_size=picture.image_size,
+        boxes=np.array([item.box for item in objects], np.float32).reshape(-1, 4),
+        classes=np.array([ids[item.name] for item in objects], np.int32),
+        difficult=np.array([item.difficult for item in objects], bool),
+        crowd=np.array([item.crowd for item in objects], bool),
+        source=picture.source,
+    )

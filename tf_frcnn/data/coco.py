@@ -23,7 +23,7 @@ from tf_frcnn.data.coco_layout import (
     picture_folders,
 )
 from tf_frcnn.data.example import Dataset
-from tf_frcnn.data.faults import enumerate_names
+from tf_frcnn.data.faults import FaultHandler, enumerate_names, raise_faults
 from tf_frcnn.data.image import read_image_size
 from tf_frcnn.data.splits import make_splits
 from tf_frcnn.errors import DataError
@@ -32,7 +32,11 @@ logger = logging.getLogger(__name__)
 
 
 def read_coco(
-    root: Path, splits: Iterable[str], class_names: tuple[str, ...], seed: int
+    root: Path,
+    splits: Iterable[str],
+    class_names: tuple[str, ...],
+    seed: int,
+    on_faults: FaultHandler = raise_faults,
 ) -> dict[str, Dataset]:
     """Read splits of a COCO data set.
 
@@ -44,6 +48,7 @@ def read_coco(
             the background is left out). Categories of the same name are one class, whatever
             their ids in different files.
         seed: decides which picture goes to which split where there is one file without splits.
+        on_faults: is told all faults at once.
 
     Returns:
         One `Dataset` a split, all with the same class names, in the order of the file's `images`.
@@ -69,9 +74,10 @@ def read_coco(
         class_names or _order_classes(contents, pictures.values()),
         faults,
         clipping_hint="are the boxes x, y, width, height in pixels?",
+        on_faults=on_faults,
     )
     for split, dataset in datasets.items():
-        if not dataset.examples:  # only a made split can be: a file without images is a fault
+        if not dataset.examples and not faults:  # only a made split can be: else it is a fault
             raise DataError(
                 f"{paths[split]}: too few pictures, the split {split!r} is empty. Expected at "
                 f"least 3 pictures, or `--data.{split}-split none`."

@@ -1,10 +1,14 @@
 """Faults in a data set: found one by one, told all at once."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from tf_frcnn.errors import DataError
 
 MAX_LISTED = 20  # faults or names that one message spells out
+
+FaultHandler = Callable[[str, Sequence[str]], None]
+"""Is given what the faults were found in, and one message each; there may be none. Where it raises
+nothing, the reader goes on without the objects and pictures that have faults."""
 
 
 def enumerate_names(names: Iterable[str]) -> str:

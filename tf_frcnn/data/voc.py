@@ -18,7 +18,7 @@ from xml.etree.ElementTree import Element
 
 from tf_frcnn.data.assembly import LabelledPicture, assemble_datasets
 from tf_frcnn.data.example import Dataset
-from tf_frcnn.data.faults import enumerate_names
+from tf_frcnn.data.faults import FaultHandler, enumerate_names, raise_faults
 from tf_frcnn.data.folders import (
     Index,
     describe_folder,
@@ -94,7 +94,11 @@ def explain_missing_voc_split(root: Path, split: str) -> str:
 
 
 def read_voc(
-    root: Path, splits: Iterable[str], class_names: tuple[str, ...], seed: int
+    root: Path,
+    splits: Iterable[str],
+    class_names: tuple[str, ...],
+    seed: int,
+    on_faults: FaultHandler = raise_faults,
 ) -> dict[str, Dataset]:
     """Read splits of a VOC data set.
 
@@ -103,6 +107,7 @@ def read_voc(
         splits: names of lists in ImageSets/Main; train, val or test where there are no lists.
         class_names: names of classes 1..N; when empty, those found in these splits, sorted.
         seed: decides which picture goes to which split where there are no lists.
+        on_faults: is told all faults at once.
 
     Returns:
         One `Dataset` a split, all with the same class names. Boxes that were partly outside of
@@ -129,6 +134,7 @@ def read_voc(
         class_names,
         faults,
         clipping_hint="do the coordinates start at 0 instead of 1?",
+        on_faults=on_faults,
     )
 
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_frcnn.data.coco_json import parse_coco
+from tf_frcnn.data.coco_json import list_images, parse_coco
 from tf_frcnn.data.example import Dataset, Example
 from tf_frcnn.data.folders import normalise_name
 from tf_frcnn.errors import DataError
@@ -273,7 +273,7 @@ def _collect_keys(dataset: Dataset) -> _Keys:
     for source in {_coco_source(example) for example in dataset.examples} - {None}:
         content = parse_coco(Path(str(source)))
         category_ids |= {name: key for key, name in content.class_names.items()}
-        keys = [entry.get("id") for entry in content.images if isinstance(entry, dict)]
+        keys = [image.key for image in list_images(content)[0]]
         image_ids |= {str(key): key for key in keys if str(key) in image_ids}
     pictures: dict[str, list[Example]] = {}
     for example in dataset.examples:

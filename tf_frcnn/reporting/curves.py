@@ -102,8 +102,6 @@ def plot_curves(metrics_jsonl: Path, output: Path) -> None:
         DataError: the log cannot be read.
     """
     figure = draw_curves(metrics_jsonl)
-    rate_axes.set_xlim(0, 1.02 * max(records, default=1))
-    rate_axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     partial = output.with_name(f".{output.stem}.partial{output.suffix}")
     try:
         figure.savefig(partial)
@@ -131,6 +129,8 @@ def draw_curves(metrics_jsonl: Path) -> Figure:
     _draw_terms(term_axes, records)
     _draw_learning_rate(rate_axes, records)
     rate_axes.set_xlabel("step")
+    rate_axes.set_xlim(0, 1.02 * max(records, default=1))
+    rate_axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -73,9 +72,7 @@ def outcomes_svg(outcomes: Mapping[str, Mapping[str, int]]) -> str:
     axes.grid(visible=False, axis="y")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("detections and missed boxes")
-    figure.legend(
-        loc="outside upper center", frameon=False, ncols=4, fontsize=9, handlelength=1.0
-    )
+    figure.legend(loc="outside upper center", frameon=False, ncols=4, fontsize=9, handlelength=1.0)
     return figure_svg(figure)
 
 
@@ -96,8 +93,7 @@ def figure_svg(figure: Figure) -> str:
     file = io.StringIO()
     # Neither a date nor random ids: the same figures give the same page.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "tf_frcnn"}):
-        canvas = FigureCanvasSVG(figure)
-        canvas.print_svg(file, metadata={"Date": None}, facecolor="none")
+        figure.savefig(file, format="svg", facecolor="none", metadata={"Date": None})
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :]  # without the XML declaration, which HTML does not have
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)

@@ -1,0 +1,137 @@
+"""How well anchors fit the boxes of a data set, and which would fit them better.
+
+The RPN starts from anchors, the same shapes at every cell of the feature map (Faster R-CNN, section
+3.1.1). A box that no anchor overlaps well is hard to find. Counted here is the best IoU that any
+anchor of the whole grid reaches with each box, in pixels of the network's input. Anchors across the
+picture's border count too.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tf_frcnn.data.example import Example
+
+STRIDE = 16  # pixels of the network's input a cell, in every backbone there is
+_ITERATIONS = 50  # of k-means in one dimension, which settles in far fewer
+
+
+@dataclass(frozen=True, eq=False)
+class ResizedBoxes:
+    """Boxes as the network sees them.
+
+    Attributes:
+        boxes: [N, 4] float64 yxyx boxes in pixels of the network's input.
+        cells: [N, 2] int64 (rows, columns) of the feature map of each box's picture.
+        classes: [N] int64 class ids.
+    """
+
+    boxes: np.ndarray
+    cells: np.ndarray
+    classes: np.ndarray
+
+    @property
+    def sides(self) -> np.ndarray:
+        """[N, 2] float64 (height, width), in pixels of the network's input."""
+        return self.boxes[:, 2:] - self.boxes[:, :2]
+
+
+def resize_boxes(examples: Iterable[Example], short_side: int, long_side: int) -> ResizedBoxes:
+    """Bring the boxes that are trained on to the size at which pictures enter the network.
+
+    Args:
+        examples: difficult and crowd boxes are left out, as in training.
+        short_side: the shorter side of each picture becomes this many pixels ...
+        long_side: ... unless the longer one would exceed this many.
+    """
+    boxes, cells, classes = [np.zeros((0, 4))], [np.zeros((0, 2), int)], [np.zeros(0, int)]
+    for example in examples:
+        size = np.array(example.image_size, np.float64)
+        scale = min(short_side / size.min(), long_side / size.max())
+        resized = np.maximum(np.round(size * scale), 1)
+        kept = ~(example.difficult | example.crowd)
+        boxes.append(example.boxes[kept] * np.tile(resized / size, 2))
+        # Pictures are padded to whole cells.
+        cells.append(np.tile(np.ceil(resized / STRIDE).astype(int), (int(kept.sum()), 1)))
+        classes.append(example.classes[kept].astype(int))
+    return ResizedBoxes(np.concatenate(boxes), np.concatenate(cells), np.concatenate(classes))
+
+
+def best_ious(
+    resized: ResizedBoxes, sizes: Sequence[float], aspect_ratios: Sequence[float]
+) -> np.ndarray:
+    """Compute the best IoU that any anchor of the grid has with each box.
+
+    For one shape the intersection shrinks in y and in x with the distance of the centres, so the
+    cell whose centre is nearest in both is the best one and no other needs to be looked at.
+
+    Args:
+        resized: the boxes.
+        sizes: square roots of the anchors' areas, in pixels of the network's input.
+        aspect_ratios: height / width of the anchors.
+
+    Returns:
+        [N] float64 in [0, 1].
+    """
+    centers = 0.5 * (resized.boxes[:, :2] + resized.boxes[:, 2:])  # [N, 2]
+    nearest = np.clip(np.floor(centers / STRIDE), 0, resized.cells - 1)
+    anchor_centers = (nearest + 0.5) * STRIDE
+    areas = np.prod(resized.sides, axis=-1)
+    best = np.zeros(len(areas))
+    for size in sizes:
+        for ratio in aspect_ratios:
+            half = 0.5 * size * np.array([np.sqrt(ratio), 1 / np.sqrt(ratio)])
+            low = np.maximum(resized.boxes[:, :2], anchor_centers - half)
+            high = np.minimum(resized.boxes[:, 2:], anchor_centers + half)
+            intersection = np.prod(np.maximum(high - low, 0), axis=-1)
+            union = areas + size * size - intersection
+            best = np.maximum(best, intersection / union)
+    return best
+
+
+def suggest_anchors(
+    resized: ResizedBoxes, sizes: Sequence[float], aspect_ratios: Sequence[float]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Suggest as many sizes and ratios as were chosen, so that the cost stays the same.
+
+    Sizes are the centres of k-means over the boxes' sizes with the distance 1 - IoU of squares, and
+    ratios likewise. For two squares of sides a < b that IoU is (a / b) ** 2, which orders distances
+    as |log a - log b| does, so the clusters are those of the logarithms. What was chosen stays
+    where the clusters would reach fewer boxes.
+
+    Args:
+        resized: the boxes, at least one.
+        sizes: the chosen sizes.
+        aspect_ratios: the chosen ratios.
+
+    Returns:
+        Sizes in whole pixels and ratios with two decimals, both rising.
+    """
+    height, width = np.maximum(resized.sides, 1e-3).T
+    clustered_sizes = _cluster(np.sqrt(height * width), len(sizes), decimals=0, least=1.0)
+    clustered_ratios = _cluster(height / width, len(aspect_ratios), decimals=2, least=0.01)
+    candidates = [
+        (tuple(some_sizes), tuple(some_ratios))
+        for some_sizes in (sizes, clustered_sizes)
+        for some_ratios in (aspect_ratios, clustered_ratios)
+    ]
+    return max(candidates, key=lambda anchors: _reached(best_ious(resized, *anchors)))
+
+
+def _reached(ious: np.ndarray) -> float:
+    return float((ious >= 0.5).mean() + (ious >= 0.7).mean())
+
+
+def _cluster(values: np.ndarray, count: int, decimals: int, least: float) -> tuple[float, ...]:
+    """Find at most `count` centres of positive numbers by k-means over their logarithms."""
+    logs = np.log(values)
+    centers = np.unique(np.quantile(logs, (np.arange(count) + 0.5) / count))
+    for _ in range(_ITERATIONS):
+        nearest = np.abs(logs[:, None] - centers).argmin(axis=1)
+        moved = np.array([logs[nearest == index].mean() for index in np.unique(nearest)])
+        if len(moved) == len(centers) and np.allclose(moved, centers):
+            break
+        centers = moved
+    rounded = np.maximum(np.round(np.exp(centers), decimals), least)
+    return tuple(float(value) for value in np.unique(rounded))
