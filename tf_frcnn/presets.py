@@ -30,11 +30,11 @@ def quickstart() -> Config:
             max_detections=20,
         ),
         train=TrainConfig(
-            steps=400,
+            steps=360,
             batch_size=8,
             learning_rate=0.01,
             warmup_steps=20,
-            decay_steps=(300,),
+            decay_steps=(270,),
             clip_norm=10.0,
             frozen_layers=(),
             rpn_batch_size=128,
@@ -42,8 +42,8 @@ def quickstart() -> Config:
             rpn_pre_nms_top_k=1000,
             rpn_post_nms_top_k=200,
             roi_batch_size=32,
-            validate_every=100,
-            checkpoint_every=100,
+            validate_every=120,
+            checkpoint_every=120,
         ),
     )
 

@@ -72,7 +72,7 @@ def test_metrics_are_plain_json(dataset):
 
 def test_class_without_boxes_is_null_and_left_out_of_the_mean():
     dataset = make_dataset(picture("a", [A], [1]), class_names=("cat", "dog"))
-    metrics = compute_metrics(dataset, [found("a", [A, B], [0.9, 0.8], [1, 2])])
+    metrics = compute_metrics(dataset, [found("a", [A, B], [0.9, 0.95], [1, 2])])
     figures = metrics["per_class"]["dog"]
     assert figures["outcomes"].pop("background") == 1  # B, a dog where there is nothing
     assert set(figures.pop("outcomes").values()) == {0}

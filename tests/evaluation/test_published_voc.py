@@ -15,7 +15,10 @@ FIXTURE = Path(__file__).parents[1] / "fixtures" / "voc_podm.json"
 def test_voc_figures_are_those_of_a_published_package():
     content = json.loads(FIXTURE.read_text())
     dataset = make_dataset(
-        *(picture(item["image_id"], item["boxes"], item["classes"]) for item in content["pictures"]),
+        *(
+            picture(item["image_id"], item["boxes"], item["classes"])
+            for item in content["pictures"]
+        ),
         class_names=tuple(content["class_names"]),
     )
     detections = [

@@ -16,7 +16,6 @@ other keys are left alone.
 """
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -31,6 +30,7 @@ from tf_frcnn.data.folders import normalise_name
 from tf_frcnn.errors import DataError
 from tf_frcnn.evaluation.detections import Detections, align_detections
 
+_LARGEST = float(np.finfo(np.float32).max)
 Key = int | str  # ids are whole numbers; those of data without ids are names
 
 
@@ -263,7 +263,7 @@ def _is_finite(value: Any) -> bool:
     """Tell whether a value is a number that float32 can hold."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False
-    return math.isfinite(value) and abs(value) <= float(np.finfo(np.float32).max)
+    return abs(value) <= _LARGEST  # false for NaN
 
 
 def _collect_keys(dataset: Dataset) -> _Keys:
