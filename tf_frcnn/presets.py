@@ -30,11 +30,11 @@ def quickstart() -> Config:
             max_detections=20,
         ),
         train=TrainConfig(
-            steps=360,
+            steps=300,
             batch_size=8,
-            learning_rate=0.01,
-            warmup_steps=20,
-            decay_steps=(270,),
+            learning_rate=0.02,
+            warmup_steps=30,
+            decay_steps=(220,),
             clip_norm=10.0,
             frozen_layers=(),
             rpn_batch_size=128,
@@ -42,8 +42,9 @@ def quickstart() -> Config:
             rpn_pre_nms_top_k=1000,
             rpn_post_nms_top_k=200,
             roi_batch_size=32,
-            validate_every=120,
-            checkpoint_every=120,
+            roi_positive_fraction=0.5,
+            validate_every=150,
+            checkpoint_every=100,
         ),
     )
 

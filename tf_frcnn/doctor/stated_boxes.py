@@ -29,9 +29,7 @@ class StatedBoxes:
     picture_sizes: np.ndarray
 
 
-def read_stated_boxes(
-    data_format: str, root: Path, datasets: Mapping[str, Dataset]
-) -> StatedBoxes:
+def read_stated_boxes(data_format: str, root: Path, datasets: Mapping[str, Dataset]) -> StatedBoxes:
     """Read the numbers of all boxes of the pictures in some splits.
 
     Args:

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from difflib import SequenceMatcher
 from itertools import combinations
 
-import numpy as np
-
 from tf_frcnn.doctor.stated_boxes import StatedBoxes
 
 _LEAST_LIKENESS = 0.85  # of names: "cat" and "cats" have 6 / 7, "cat" and "car" 4 / 6

@@ -60,7 +60,7 @@ def print_next_steps(config: Config, saved_model: Path | None = None) -> None:
     """Print where things are and which command to type next."""
     console = _console()
     run = config.output
-    lines = [f"figures and pictures   {run}/metrics.json, curves.png, detections.png"]
+    lines = [f"figures and pictures   {run}/metrics.json, report.html, curves.png"]
     if saved_model is not None:
         lines.append(f"SavedModel             {saved_model}")
     lines += [

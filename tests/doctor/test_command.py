@@ -1,0 +1,147 @@
+"""`tf-frcnn check-data` on folders with planted problems."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.conftest import voc_xml
+from tf_frcnn.cli import main
+from tf_frcnn.doctor.remarks import list_remarks
+
+KEYS = {
+    *("data", "would_stop_training", "faults", "roles", "class_names", "splits", "pictures"),
+    *("duplicates", "suspicions", "anchors"),
+}
+SMALL = ("--data.short-side", "72", "--data.long-side", "96", "--model.anchor-sizes", "16", "32")
+
+
+def check(root, output, *options):
+    status = main(["check-data", "--data.root", str(root), "--output", str(output), *options])
+    report = json.loads((output / "check_data.json").read_text())
+    return status, report, (output / "check_data.html").read_text(encoding="utf-8")
+
+
+def annotate(root, name, *objects):
+    (root / "Annotations" / f"{name}.xml").write_text(voc_xml((72, 96), objects))
+
+
+def make_distinct(root):
+    """Turn the pictures of val and test: the fixtures draw those of the splits alike."""
+    for split, way in (("val", Image.Transpose.ROTATE_180), ("test", Image.Transpose.TRANSPOSE)):
+        for path in root.glob(f"*/{split}_*.jpg"):
+            turned = Image.open(path).transpose(way).resize((96, 72))
+            turned.save(path, quality=95)
+
+
+@pytest.mark.parametrize("fixture", ["voc_folder", "coco_folder"])
+def test_clean_folder(fixture, request, tmp_path, capsys):
+    root = request.getfixturevalue(fixture)
+    make_distinct(root)
+    status, report, page = check(root, tmp_path / "out", *SMALL)
+    assert status == 0 and report.keys() == KEYS
+    assert report["faults"] == {"count": 0, "first": []}
+    assert report["suspicions"] == {"class_names": [], "box_format": []}
+    assert report["duplicates"]["exact"]["count"] == 0
+    assert report["class_names"] == ["cat", "dog", "duck"]
+    # Six pictures; 1, 3 and 5 have a second box: 6 + 3 = 9 boxes, three of each class.
+    train = report["splits"]["train"]
+    assert (train["num_pictures"], train["num_boxes"]) == (6, 9)
+    assert train["boxes_a_picture"] == {"1": 3, "2": 3}
+    assert [counts["num_boxes"] for counts in train["per_class"].values()] == [3, 3, 3]
+    assert report["anchors"]["num_boxes"] == 9
+    assert "Nothing would stop training" in page and "<svg" in page
+    assert "src=" not in page and 'href="http' not in page  # opens without a network
+    assert "Nothing would stop training" in capsys.readouterr().out
+
+
+def test_planted_faults_are_all_counted_and_the_rest_is_reported(voc_folder, tmp_path, capsys):
+    annotate(voc_folder, "train_0", ("cat", 50, 10, 20, 40), ("dog", 3, 4, 30, 40))  # inverted
+    (voc_folder / "Annotations" / "train_1.xml").write_text("<annotation><obj")
+    whole = (voc_folder / "JPEGImages" / "train_2.jpg").read_bytes()
+    (voc_folder / "JPEGImages" / "train_2.jpg").write_bytes(whole[: len(whole) // 2])
+    annotate(voc_folder, "val_0", *[("cat", 300, 10, 400, 40)] * 25)  # wholly outside
+    status, report, page = check(voc_folder, tmp_path / "out", *SMALL)
+    assert status == 1 and report["would_stop_training"]
+    assert report["faults"]["count"] == 1 + 1 + 1 + 25
+    assert len(report["faults"]["first"]) == 20
+    assert report["pictures"]["num_unreadable"] == 1
+    # train_1 is gone with its two boxes, and of train_0 one box stays: 9 - 2.
+    assert report["splits"]["train"]["num_pictures"] == 5
+    assert report["splits"]["train"]["num_boxes"] == 7
+    assert report["splits"]["val"]["num_empty_pictures"] == 1
+    assert "28 faults would stop training" in page and "And 8 more" in page
+    printed = capsys.readouterr().out
+    assert "28 faults would stop training" in printed and "and 8 more" in printed
+
+
+def test_planted_oddities_stop_nothing(voc_folder, tmp_path):
+    pictures = voc_folder / "JPEGImages"
+    make_distinct(voc_folder)
+    (pictures / "test_1.jpg").write_bytes((pictures / "train_0.jpg").read_bytes())
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    Image.open(pictures / "train_3.jpg").save(pictures / "train_3.jpg", exif=exif, quality=95)
+    annotate(voc_folder, "train_4")
+    annotate(voc_folder, "train_5", ("cat", 5, 6, 5, 60), ("Cats", 10, 20, 99, 70))
+    status, report, page = check(voc_folder, tmp_path / "out", *SMALL)
+    assert status == 0 and report["faults"]["count"] == 0
+    train = report["splits"]["train"]
+    assert (train["num_empty_pictures"], train["num_one_pixel"], train["num_clipped"]) == (1, 1, 1)
+    assert report["pictures"]["exif_orientations"] == {"8": 1}
+    exact = report["duplicates"]["exact"]
+    assert (exact["count"], exact["between_splits"]) == (1, 1)
+    assert exact["first"] == [["train: train_0.jpg", "test: test_1.jpg"]]
+    assert report["suspicions"]["class_names"] == [["Cats", "cat"]]
+    remarks = " ".join(list_remarks(report))
+    for words in ("'Cats' and 'cat'", "more than once: 1, between", "one pixel", "EXIF", "clipped"):
+        assert words in remarks
+    assert "train: train_0.jpg = test: test_1.jpg" in page
+
+
+def test_no_box_can_be_read(voc_folder, tmp_path):
+    for source in (voc_folder / "Annotations").glob("*.xml"):
+        annotate(voc_folder, source.stem, ("cat", 50, 30, 20, 20))
+    status, report, _ = check(voc_folder, tmp_path / "out", *SMALL)
+    assert status == 1 and report["faults"]["count"] == 10
+    assert report["anchors"]["suggested"] is None and report["class_names"] == []
+    assert "10 of 10" in report["suspicions"]["box_format"][0]  # 50 + 20 < 96, 30 + 20 < 72
+    assert "xywh" in report["suspicions"]["box_format"][0]
+
+
+def test_a_class_that_was_not_given_is_a_fault(coco_folder, tmp_path):
+    status, report, _ = check(coco_folder, tmp_path / "out", "--data.classes", "cat", "dog", *SMALL)
+    assert status == 1 and "'duck'" in report["faults"]["first"][0]
+    assert report["splits"]["train"]["num_boxes"] == 6  # nine without three ducks
+
+
+def test_usage_errors(voc_folder, tmp_path, capsys):
+    assert main(["check-data", "--data.root", str(tmp_path / "gone")]) == 2
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("keep")
+    options = ["check-data", "--data.root", str(voc_folder), "--output", str(tmp_path / "full")]
+    assert main(options) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert main([*options, *SMALL, "--overwrite"]) == 0
+    assert len(list(tmp_path.glob("full.bak-*/mine.txt"))) == 1
+    with pytest.raises(SystemExit) as stopped:
+        main(["check-data", "--data.rot", "x"])
+    assert stopped.value.code == 2
+
+
+def test_tensorflow_is_not_imported(voc_folder, tmp_path):
+    program = (
+        "import sys; from tf_frcnn.doctor.command import main; status = main(sys.argv[1:]); "
+        "sys.exit(status or 'tensorflow' in sys.modules)"
+    )
+    options = ["--data.root", str(voc_folder), *SMALL]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", program, *options], cwd=tmp_path, env=environment, check=False
+    )
+    assert done.returncode == 0
+    assert (tmp_path / "check-data" / "voc" / "check_data.html").is_file()

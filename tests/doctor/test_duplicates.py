@@ -1,0 +1,79 @@
+"""The fingerprint of pictures, and what is found with it."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tf_frcnn.doctor.duplicates import find_exact, find_near
+from tf_frcnn.doctor.pictures import GRID, difference_hash, examine_pictures
+
+
+def scene(seed, size=(120, 160)):
+    """Draw a picture of soft random patches, [H, W, 3] uint8."""
+    patches = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+    picture = Image.fromarray(patches).resize((size[1], size[0]), Image.Resampling.BICUBIC)
+    return np.array(picture)
+
+
+def test_difference_hash_tells_right_from_down():
+    # Lighter to the right, the same downwards; 17 columns of 10 grey levels each.
+    row = np.repeat(np.arange(GRID + 1, dtype=np.uint8) * 10, 4)
+    image = np.repeat(np.tile(row, (40, 1))[..., None], 3, axis=-1)
+    steps = difference_hash(image).reshape(2, GRID, GRID)
+    assert (steps[0] == 1).all() and (steps[1] == 0).all()
+    turned = difference_hash(image.swapaxes(0, 1)[::-1].copy()).reshape(2, GRID, GRID)
+    assert (turned[0] == 0).all() and (turned[1] == -1).all()
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Write a scene, its copy, the same again smaller and as JPEG, others, and plain pictures."""
+    image = Image.fromarray(scene(0))
+    image.save(tmp_path / "a.png")
+    (tmp_path / "copy.png").write_bytes((tmp_path / "a.png").read_bytes())
+    image.resize((120, 90)).save(tmp_path / "small.jpg", quality=70)
+    Image.fromarray(scene(1)).save(tmp_path / "other.png")
+    Image.fromarray(scene(0)[:, ::-1].copy()).save(tmp_path / "mirrored.png")
+    for level in (40, 41):
+        Image.new("RGB", (50, 50), (level,) * 3).save(tmp_path / f"plain{level}.png")
+    return tmp_path
+
+
+def found(finder, folder, **splits):
+    paths = {split: [folder / name for name in names] for split, names in splits.items()}
+    facts = examine_pictures(path for split in paths.values() for path in split)
+    return finder(paths, facts)
+
+
+def test_exact_duplicates(pictures):
+    groups = found(find_exact, pictures, train=["a.png", "other.png"], val=["copy.png"])
+    assert [group.pictures for group in groups] == [(("train", "a.png"), ("val", "copy.png"))]
+    assert groups[0].between_splits
+    (within,) = found(find_exact, pictures, train=["a.png", "copy.png"], val=["small.jpg"])
+    assert not within.between_splits
+    (same_file,) = found(find_exact, pictures, train=["a.png"], val=["a.png"])
+    assert same_file.between_splits
+
+
+def test_near_duplicates(pictures):
+    names = ["a.png", "copy.png", "other.png", "mirrored.png", "plain40.png", "plain41.png"]
+    (pair,) = found(find_near, pictures, train=names, val=["small.jpg"])
+    assert pair.pictures == (("train", "a.png"), ("val", "small.jpg"))
+
+
+def test_unreadable_and_turned_files(tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = io.BytesIO()
+    Image.fromarray(scene(2)).save(content, "JPEG", exif=exif)
+    (tmp_path / "turned.jpg").write_bytes(content.getvalue())
+    facts = examine_pictures([tmp_path / n for n in ("broken.jpg", "turned.jpg", "gone.jpg")])
+    broken, turned, gone = facts.values()
+    assert "broken.jpg" in broken.fault and broken.steps is None
+    assert (turned.fault, turned.orientation) == ("", 6)
+    assert "gone.jpg: cannot be read" in gone.fault
+    assert [Path(path).name for path in facts] == ["broken.jpg", "turned.jpg", "gone.jpg"]

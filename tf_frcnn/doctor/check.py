@@ -1,0 +1,146 @@
+"""A data set looked at from all sides: everything that check-data tells, as numbers."""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tf_frcnn.config import DataConfig, ModelConfig
+from tf_frcnn.data import find_format, read_datasets
+from tf_frcnn.data.example import Dataset
+from tf_frcnn.data.faults import MAX_LISTED
+from tf_frcnn.doctor.anchors import ResizedBoxes, best_ious, resize_boxes, suggest_anchors
+from tf_frcnn.doctor.counts import count_split
+from tf_frcnn.doctor.duplicates import Duplicates, find_exact, find_near
+from tf_frcnn.doctor.pictures import UPRIGHT, PictureFacts, examine_pictures
+from tf_frcnn.doctor.stated_boxes import read_stated_boxes
+from tf_frcnn.doctor.suspicions import box_format_signs, similar_names
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class DataCheck:
+    """What was found, and what the plots are drawn from.
+
+    Attributes:
+        report: the content of check_data.json.
+        datasets: by the names of their splits, without what has faults.
+        best_ious: for the anchors "chosen" and "suggested" the best IoU with each box that is
+            trained on, [N] each; without "suggested" where there is no box.
+    """
+
+    report: dict[str, Any]
+    datasets: dict[str, Dataset]
+    best_ious: dict[str, np.ndarray]
+
+
+def check_data(config: DataConfig, model: ModelConfig, seed: int) -> DataCheck:
+    """Read a data set as training would, go on past all faults, and look for what seems wrong.
+
+    Args:
+        config: folder, format, splits, classes and sizes.
+        model: its anchors are judged.
+        seed: divides the pictures where the data set has no splits of its own.
+
+    Raises:
+        ConfigError: no root was given.
+        DataError: there is no data set to read, or none of the splits asked for.
+    """
+    root, data_format = find_format(config)
+    faults: list[str] = []
+    by_role = read_datasets(config, seed, lambda _, found: faults.extend(found))
+    datasets = {dataset.split: dataset for dataset in by_role.values()}
+    paths = {
+        split: [example.image_path for example in dataset.examples]
+        for split, dataset in datasets.items()
+    }
+    facts = examine_pictures(path for split in paths.values() for path in split)
+    faults += [fact.fault for fact in facts.values() if fact.fault]
+    resized = resize_boxes(by_role["train"].examples, config.short_side, config.long_side)
+    anchors, ious = _judge_anchors(resized, model, by_role["train"].class_names)
+    stated = read_stated_boxes(data_format, root, datasets)
+    report = {
+        "data": {
+            "root": str(root),
+            "format": data_format,
+            "short_side": config.short_side,
+            "long_side": config.long_side,
+        },
+        "would_stop_training": bool(faults),
+        "faults": {"count": len(faults), "first": faults[:MAX_LISTED]},
+        "roles": {role: dataset.split for role, dataset in by_role.items()},
+        "class_names": list(by_role["train"].class_names),
+        "splits": {split: count_split(dataset) for split, dataset in datasets.items()},
+        "pictures": _describe_pictures(facts),
+        "duplicates": {
+            "exact": _describe_duplicates(find_exact(paths, facts)),
+            "near": _describe_duplicates(find_near(paths, facts)),
+        },
+        "suspicions": {
+            "class_names": [list(pair) for pair in similar_names(by_role["train"].class_names)],
+            "box_format": box_format_signs(data_format, stated),
+        },
+        "anchors": anchors,
+    }
+    return DataCheck(report, datasets, ious)
+
+
+def _describe_pictures(facts: Mapping[Path, PictureFacts]) -> dict[str, Any]:
+    turned = Counter(fact.orientation for fact in facts.values() if fact.orientation != UPRIGHT)
+    return {
+        "num_files": len(facts),
+        "num_unreadable": sum(bool(fact.fault) for fact in facts.values()),
+        "exif_orientations": {str(number): count for number, count in sorted(turned.items())},
+    }
+
+
+def _describe_duplicates(groups: Sequence[Duplicates]) -> dict[str, Any]:
+    """Count groups of duplicates; those between splits are listed first."""
+    ordered = sorted(groups, key=lambda group: not group.between_splits)
+    return {
+        "count": len(groups),
+        "between_splits": sum(group.between_splits for group in groups),
+        "first": [
+            [f"{split}: {name}" for split, name in group.pictures[:MAX_LISTED]]
+            for group in ordered[:MAX_LISTED]
+        ],
+    }
+
+
+def _judge_anchors(
+    resized: ResizedBoxes, model: ModelConfig, class_names: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Describe the chosen and the suggested anchors -> (for JSON, best IoUs by box)."""
+    anchors = {"chosen": (model.anchor_sizes, model.aspect_ratios)}
+    if len(resized.boxes):
+        anchors["suggested"] = suggest_anchors(resized, *anchors["chosen"])
+    ious = {name: best_ious(resized, *shapes) for name, shapes in anchors.items()}
+    described = {
+        name: {
+            "sizes": list(sizes),
+            "aspect_ratios": list(ratios),
+            **_shares(ious[name]),
+            "per_class": {
+                class_name: _shares(ious[name][resized.classes == number])
+                for number, class_name in enumerate(class_names, start=1)
+            },
+        }
+        for name, (sizes, ratios) in anchors.items()
+    }
+    return {"num_boxes": len(resized.boxes), "suggested": None, **described}, ious
+
+
+def _shares(ious: np.ndarray) -> dict[str, float | None]:
+    """Compute the shares of boxes that are reached; None where there is no box."""
+    if not len(ious):
+        return {"share_at_50": None, "share_at_70": None, "mean_best_iou": None}
+    return {
+        "share_at_50": round(float((ious >= 0.5).mean()), 4),
+        "share_at_70": round(float((ious >= 0.7).mean()), 4),
+        "mean_best_iou": round(float(ious.mean()), 4),
+    }

@@ -1,0 +1,144 @@
+"""Plots of check-data as SVG that stands inside of its page."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator
+
+from tf_frcnn.data.example import Dataset
+from tf_frcnn.doctor.counts import box_sides
+from tf_frcnn.reporting.plots import figure_svg
+
+_COLORS = ("#2E86D1", "#E69F00", "#2A9D5C", "#CC79A7")  # of splits, and of anchors
+_GRID_COLOR = "#80808040"  # mostly transparent, for light and dark pages alike
+_MAX_POINTS = 4000  # of a scatter plot: more make a page of many megabytes and no better picture
+_MAX_CLASSES = 40  # bars of classes that can be read beside each other
+
+
+def classes_svg(datasets: Mapping[str, Dataset]) -> str:
+    """Draw the boxes of each class as bars, one colour a split; the commonest classes only."""
+    totals: dict[str, list[int]] = {}
+    for index, dataset in enumerate(datasets.values()):
+        counts = Counter(number for item in dataset.examples for number in item.classes.tolist())
+        for number, name in enumerate(dataset.class_names, start=1):
+            totals.setdefault(name, [0] * len(datasets))[index] = counts[number]
+    names = sorted(totals, key=lambda name: -sum(totals[name]))[:_MAX_CLASSES]
+    figure, axes = _axes((7.0, 1.2 + 0.34 * len(names)), "boxes", "")
+    left = np.zeros(len(names))
+    for index, split in enumerate(datasets):
+        lengths = np.array([totals[name][index] for name in names], float)
+        axes.barh(names, lengths, left=left, height=0.66, color=_color(index), label=split)
+        left = left + lengths
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return _with_legend(figure)
+
+
+def boxes_a_picture_svg(datasets: Mapping[str, Dataset]) -> str:
+    """Draw how many pictures have how many boxes, as shares of each split."""
+    figure, axes = _axes((4.6, 3.0), "boxes a picture", "share of pictures")
+    counts = {
+        split: np.array([len(example.boxes) for example in dataset.examples])
+        for split, dataset in datasets.items()
+        if dataset.examples
+    }
+    most = max((int(number.max()) for number in counts.values()), default=0)
+    step = max(1, -(-(most + 1) // 40))  # whole numbers, at most 40 bars
+    edges = np.arange(0, most + step + 1, step) - 0.5
+    _draw_shares(axes, counts, edges, list(datasets))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return _with_legend(figure)
+
+
+def sizes_svg(datasets: Mapping[str, Dataset]) -> str:
+    """Draw the boxes' widths and heights in stored pixels, on logarithmic axes."""
+    figure, axes = _axes((4.6, 3.0), "width, pixels", "height, pixels")
+    axes.set(xscale="log", yscale="log")
+    for index, (split, dataset) in enumerate(datasets.items()):
+        sides = box_sides(dataset)
+        shown = sides[:: max(1, -(-len(sides) * len(datasets) // _MAX_POINTS))]
+        axes.scatter(
+            shown[:, 1], shown[:, 0], s=7, alpha=0.5, linewidths=0, color=_color(index), label=split
+        )
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(base=10, subs=(1, 3)))
+        axis.set_major_formatter(FormatStrFormatter("%g"))
+        axis.set_minor_locator(LogLocator(base=10, subs=()))
+    return _with_legend(figure)
+
+
+def aspect_ratios_svg(datasets: Mapping[str, Dataset]) -> str:
+    """Draw the boxes' height / width as shares of each split, on a logarithmic axis."""
+    figure, axes = _axes((4.6, 3.0), "height / width", "share of boxes")
+    logs = {}
+    for split, dataset in datasets.items():
+        height, width = box_sides(dataset).T
+        if len(height):
+            logs[split] = np.clip(np.log2(height / width), -4, 4)
+    _draw_shares(axes, logs, np.linspace(-4, 4, 41), list(datasets))
+    marks = {-4: "≤1/16", -3: "1/8", -2: "1/4", -1: "1/2", 0: "1", 1: "2", 2: "4", 3: "8", 4: "≥16"}
+    axes.set_xticks(list(marks), list(marks.values()))
+    return _with_legend(figure)
+
+
+def coverage_svg(best_ious: Mapping[str, np.ndarray]) -> str:
+    """Draw the share of boxes that anchors reach, over the IoU that is asked for.
+
+    Args:
+        best_ious: by the name of the anchors, [N] each, as `best_ious` computes them.
+    """
+    figure, axes = _axes((6.4, 3.6), "IoU at least", "share of boxes")
+    asked = np.linspace(0, 1, 101)
+    for index, (name, ious) in enumerate(best_ious.items()):
+        if len(ious):
+            shares = (ious[:, None] >= asked).mean(axis=0)
+            axes.plot(asked, shares, color=_color(index), linewidth=1.8, label=name)
+    for threshold in (0.5, 0.7):
+        axes.axvline(threshold, color="#8A8F98", linewidth=1, linestyle=":")
+    axes.set(xlim=(0, 1), ylim=(0, 1.03))
+    return _with_legend(figure)
+
+
+def _axes(size: tuple[float, float], x: str, y: str) -> tuple[Figure, Axes]:
+    """Make a figure with one quiet pair of axes."""
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    axes.set_facecolor("none")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color=_GRID_COLOR, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.set(xlabel=x, ylabel=y)
+    return figure, axes
+
+
+def _draw_shares(
+    axes: Axes, values: Mapping[str, np.ndarray], edges: np.ndarray, order: list[str]
+) -> None:
+    """Draw a histogram a split as an outline, so that none hides another."""
+    for split, numbers in values.items():
+        shares = np.histogram(numbers, edges)[0] / len(numbers)
+        color = _color(order.index(split))
+        axes.stairs(shares, edges, color=color, linewidth=1.6, label=split)
+        axes.stairs(shares, edges, color=color, alpha=0.15, fill=True)
+
+
+def _color(index: int) -> str:
+    return _COLORS[index % len(_COLORS)]
+
+
+def _with_legend(figure: Figure) -> str:
+    handles, _ = figure.axes[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(
+            loc="outside upper center",
+            frameon=False,
+            ncols=4,
+            fontsize=9,
+            handlelength=1,
+            markerscale=2.5,
+        )
+    return figure_svg(figure)

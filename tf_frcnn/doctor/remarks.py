@@ -1,0 +1,84 @@
+"""What of a check deserves to be read: one sentence a finding, the gravest first."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_ANCHOR_GAIN = 0.02  # share of boxes that other anchors must reach in addition to be worth a word
+
+
+def list_remarks(report: Mapping[str, Any]) -> list[str]:
+    """Put what deserves attention, and does not stop training, into words.
+
+    Args:
+        report: the content of check_data.json.
+
+    Returns:
+        Sentences; empty for a data set without anything odd.
+    """
+    remarks = [
+        *report["suspicions"]["box_format"],
+        *(
+            f"Class names that look like one: {first!r} and {second!r}."
+            for first, second in report["suspicions"]["class_names"]
+        ),
+        *_duplicate_remarks(report["duplicates"]),
+        *_split_remarks(report["splits"], report["class_names"]),
+    ]
+    if turned := sum(report["pictures"]["exif_orientations"].values()):
+        remarks.append(
+            f"Pictures with an EXIF orientation: {turned}. It is ignored: boxes must be in stored "
+            "pixels, not as a viewer shows them."
+        )
+    return remarks + _anchor_remarks(report["anchors"])
+
+
+def _duplicate_remarks(duplicates: Mapping[str, Any]) -> list[str]:
+    remarks = []
+    for kind, what in (("exact", "The same picture more than once"), ("near", "Near duplicates")):
+        found = duplicates[kind]
+        if found["count"]:
+            between = found["between_splits"]
+            harm = " Those make the figures better than the detector is." if between else ""
+            remarks.append(f"{what}: {found['count']}, between splits: {between}.{harm}")
+    return remarks
+
+
+def _split_remarks(splits: Mapping[str, Any], class_names: Sequence[str]) -> list[str]:
+    remarks = []
+    for split, counts in splits.items():
+        if counts["num_clipped"]:
+            remarks.append(
+                f"Boxes partly outside of their picture in {split}: {counts['num_clipped']}; they "
+                "are clipped."
+            )
+        if counts["num_one_pixel"]:
+            remarks.append(
+                f"Boxes with a side of one pixel or less in {split}: {counts['num_one_pixel']}; "
+                "valid, but seldom meant."
+            )
+        without = [name for name in class_names if not counts["per_class"][name]["num_boxes"]]
+        if without:
+            remarks.append(f"Classes without a box in {split}: {', '.join(without)}.")
+    return remarks
+
+
+def _anchor_remarks(anchors: Mapping[str, Any]) -> list[str]:
+    chosen, suggested = anchors["chosen"], anchors["suggested"]
+    if suggested is None:
+        return []
+    gains = [suggested[key] - chosen[key] for key in ("share_at_50", "share_at_70")]
+    if max(gains) < _ANCHOR_GAIN:
+        return []
+    options = " ".join(
+        (
+            "--model.anchor-sizes",
+            *(f"{size:g}" for size in suggested["sizes"]),
+            "--model.aspect-ratios",
+            *(f"{ratio:g}" for ratio in suggested["aspect_ratios"]),
+        )
+    )
+    return [
+        f"Other anchors reach {suggested['share_at_50']:.1%} of the boxes at IoU 0.5 and "
+        f"{suggested['share_at_70']:.1%} at 0.7, those chosen {chosen['share_at_50']:.1%} and "
+        f"{chosen['share_at_70']:.1%}: {options}"
+    ]
