@@ -126,7 +126,15 @@ def find_format(config: DataConfig) -> tuple[Path, str]:
         raise ConfigError(f"data.root = {config.root!r}: {error} Expected a folder.") from None
     if config.format != "auto":
         return root, config.format
-    found = [name for name, dataset_format in DATASETS.items() if dataset_format.detect(root)]
+    found, unreadable = [], []
+    for name, dataset_format in DATASETS.items():
+        try:
+            if dataset_format.detect(root):
+                found.append(name)
+        except DataError as error:  # what one format must list, another need not
+            unreadable.append(error)
+    if unreadable and not found:
+        raise unreadable[0]
     if len(found) > 1:
         options = " or ".join(f"`--data.format {name}`" for name in found)
         raise DataError(
