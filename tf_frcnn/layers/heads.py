@@ -47,9 +47,11 @@ class RPNHead(keras.layers.Layer):
         self.deltas.build(hidden_shape)
         super().build(input_shape)
 
-    def call(self, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def call(
+        self, features: tf.Tensor, training: bool | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """See the class."""
-        hidden = self.conv(features)
+        hidden = self.conv(features, training=training)
         objectness_logits = tf.cast(self.objectness(hidden), tf.float32)  # [B, h, w, 2a]
         anchor_deltas = tf.cast(self.deltas(hidden), tf.float32)  # [B, h, w, 4a]
         batch = tf.shape(features)[0]

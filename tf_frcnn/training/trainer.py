@@ -9,7 +9,7 @@ from tf_frcnn.config import TrainConfig
 from tf_frcnn.layers.proposals import ProposalLayer
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.training.losses import box_loss, classification_loss
-from tf_frcnn.training.schedule import StepSchedule
+from tf_frcnn.training.optimizer import build_optimizer
 from tf_frcnn.training.targets import assign_anchor_targets, sample_rois
 
 # Pictures of a batch, as the input pipeline makes them (letters as in tf_frcnn.model).
@@ -17,14 +17,6 @@ BATCH_KEYS = ("images", "image_sizes", "gt_boxes", "gt_classes", "seeds")
 
 Batch = dict[str, tf.Tensor]
 Losses = dict[str, tf.Tensor]
-
-
-def build_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
-    """Build SGD with momentum and the configured schedule; weight decay is the trainer's."""
-    schedule = StepSchedule(
-        config.learning_rate, config.warmup_steps, config.decay_steps, config.decay_factor
-    )
-    return keras.optimizers.SGD(schedule, momentum=config.momentum)
 
 
 class FasterRCNNTrainer(keras.Model):
@@ -74,7 +66,7 @@ class FasterRCNNTrainer(keras.Model):
         centered = detector.preprocessing((batch["images"], image_sizes))
         features = detector.backbone(centered, training=training)
         anchors = detector.anchor_generator(features)
-        objectness_logits, anchor_deltas = detector.rpn_head(features)
+        objectness_logits, anchor_deltas = detector.rpn_head(features, training=training)
         proposals = self.training_proposals(
             (objectness_logits, anchor_deltas, anchors, image_sizes)
         )
