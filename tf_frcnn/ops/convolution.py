@@ -98,7 +98,7 @@ def _input_gradient(inputs: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -
 
 
 def _kernel_gradient(inputs: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
-    """Compute dK[i, j] = X[i : i + H, j : j + W]^T dY, X being padded, for each of the nine taps."""
+    """Compute dK[i, j] = X[i : i + H, j : j + W]^T dY for each of the nine taps, X being padded."""
     height, width = tf.shape(inputs)[1], tf.shape(inputs)[2]
     in_channels, out_channels = inputs.shape[-1], upstream.shape[-1]
     padded = tf.pad(inputs, [[0, 0], [1, 1], [1, 1], [0, 0]])
