@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     load_tensorflow()
     from tf_frcnn.data import read_datasets
     from tf_frcnn.data.drawings import ensure_drawings
+    from tf_frcnn.data.faults import FAULT_HANDLERS
     from tf_frcnn.data.verification import verify_pictures
     from tf_frcnn.environment import set_up_tensorflow
     from tf_frcnn.export.saved_model import export_saved_model
@@ -39,10 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     set_up_tensorflow(config.train.seed)
     if config.data.draw_seed is not None:
         ensure_drawings(Path(config.data.root), config.data.draw_seed)
-    datasets = read_datasets(config.data, config.train.seed)
-    verify_pictures(datasets)
+    datasets = read_datasets(config.data, config.train.seed, folder.load_division())
+    datasets = verify_pictures(datasets, on_faults=FAULT_HANDLERS[config.data.on_error])
     config = with_classes(config, datasets["train"].class_names)
-    start_run(folder, config)
+    start_run(folder, config, datasets["train"].division)
 
     detector = train_detector(config, datasets, folder)
     plot_curves(folder.metrics_log, folder.curves)

@@ -58,6 +58,9 @@ class DataConfig:
     """... unless their longer side would then exceed this many."""
     horizontal_flip: float = 0.5
     """Probability with which a training picture is mirrored left to right."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """What to do about faults in the data: stop and list them, or go on without the boxes and
+    pictures that have them."""
     draw_seed: int | None = None
     """Draw the quickstart's data set with this seed into `root` first (reused when it is there)."""
 

@@ -3,6 +3,7 @@
 | file               | what it holds                                             |
 |--------------------|-----------------------------------------------------------|
 | `config.json`      | the configuration, classes filled in                      |
+| `splits.json`      | which picture is in which split, where they were made     |
 | `metrics.jsonl`    | a line every few steps: losses, rate, seconds a step      |
 | `events/`          | the same for TensorBoard                                  |
 | `checkpoints/`     | the last few                                              |
@@ -18,8 +19,11 @@ import itertools
 import json
 import logging
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import pydantic
 
 from tf_frcnn.config import Config, flatten, load_config, save_config
 from tf_frcnn.errors import ConfigError, UserError
@@ -36,6 +40,7 @@ class RunFolder:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.config_file = self.path / "config.json"
+        self.splits_file = self.path / "splits.json"
         self.metrics_log = self.path / "metrics.jsonl"
         self.metrics_file = self.path / "metrics.json"
         self.events = self.path / "events"
@@ -65,6 +70,29 @@ class RunFolder:
                 "train.py makes (runs/quickstart after `python train.py`)."
             )
         return load_config(self.config_file)
+
+    def load_division(self) -> dict[str, list[str]] | None:
+        """Read which picture is in which split; None where the data set has splits of its own.
+
+        Raises:
+            UserError: splits.json is there and is not what a run writes.
+        """
+        if not self.splits_file.is_file():
+            return None
+        try:
+            text = self.splits_file.read_text(encoding="utf-8")
+            return pydantic.TypeAdapter(dict[str, list[str]]).validate_json(text)
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"]) or "the file"
+            problem = f"{field}: {first['msg']}"
+        except (OSError, UnicodeDecodeError) as error:
+            problem = str(error)
+        raise UserError(
+            f"{self.splits_file}: {problem}. Expected the names of each split's pictures, as "
+            "training wrote them: restore the file from a backup, or give --overwrite to start "
+            "anew."
+        )
 
     def load_metrics(self) -> dict[str, Any]:
         """Read the figures of a finished run.
@@ -107,6 +135,7 @@ class RunFolder:
         elif self._holds_only_configuration():  # it failed before its first step
             self.load_config()  # a config.json of something else is refused
             self.config_file.unlink()
+            self.splits_file.unlink(missing_ok=True)
         elif self.path.is_dir() and any(self.path.iterdir()):
             raise UserError(
                 f"{self.path}: holds other files and no config.json of a run. Give another "
@@ -116,7 +145,8 @@ class RunFolder:
         return config
 
     def _holds_only_configuration(self) -> bool:
-        return self.path.is_dir() and list(self.path.iterdir()) == [self.config_file]
+        names = set(self.path.iterdir()) if self.path.is_dir() else set()
+        return self.config_file in names and names <= {self.config_file, self.splits_file}
 
     def _check_same(self, config: Config) -> None:
         old, new = flatten(self.load_config()), flatten(config)
@@ -196,7 +226,17 @@ def with_classes(config: Config, class_names: tuple[str, ...]) -> Config:
     return dataclasses.replace(config, data=dataclasses.replace(config.data, classes=class_names))
 
 
-def start_run(folder: RunFolder, config: Config) -> None:
-    """Write the configuration, unless the run has one already."""
+def start_run(
+    folder: RunFolder, config: Config, division: Mapping[str, Sequence[str]] | None = None
+) -> None:
+    """Write the configuration and the splits that were made, unless the run has them already.
+
+    Args:
+        folder: of the run.
+        config: classes filled in.
+        division: the names of each split's pictures; None where the data set has its own splits.
+    """
     if not folder.config_file.is_file():
+        if division is not None:
+            write_json(folder.splits_file, {name: list(ids) for name, ids in division.items()})
         save_config(config, folder.config_file)

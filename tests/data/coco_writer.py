@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from tf_frcnn.data.coco import read_coco
+from tf_frcnn.data.splits import Divider
 from tf_frcnn.errors import DataError
 
 SIZE = (100, 200)  # (height, width) of the pictures drawn below
@@ -57,12 +58,12 @@ def write_coco(root, value, split="train", count=3):
 
 
 def read_train(root, class_names=()):
-    return read_coco(root, ("train",), class_names, 0)["train"]
+    return read_coco(root, ("train",), class_names, Divider(0))["train"]
 
 
 def message_of(root, class_names=(), splits=("train",)):
     with pytest.raises(DataError) as caught:
-        read_coco(root, splits, class_names, 0)
+        read_coco(root, splits, class_names, Divider(0))
     return str(caught.value)
 
 

@@ -27,6 +27,7 @@ from tests.evaluation.pictures import found
 from tf_frcnn.config import DataConfig
 from tf_frcnn.data import read_dataset, read_datasets
 from tf_frcnn.data.coco import read_coco
+from tf_frcnn.data.splits import Divider
 from tf_frcnn.data.voc import read_voc
 from tf_frcnn.errors import DataError
 from tf_frcnn.evaluation.evaluator import compute_metrics
@@ -80,7 +81,7 @@ def test_files_agree_on_classes_by_name(tmp_path):
     write_coco(tmp_path, content([picture(0)], [annotation(1, 0, BOX, 3)]))
     other = content([picture(1)], [annotation(1, 1, BOX, 3)], {1: "cow", 3: "dog", 9: "cat"})
     write_coco(tmp_path, other, split="val")
-    datasets = read_coco(tmp_path, ("train", "val"), (), 0)
+    datasets = read_coco(tmp_path, ("train", "val"), (), Divider(0))
     # The lowest ids: cow 1, cat 3, dog 3; cat before dog by name.
     assert datasets["train"].class_names == datasets["val"].class_names == ("cow", "cat", "dog")
     assert datasets["train"].examples[0].classes.tolist() == [2]
@@ -188,7 +189,7 @@ def test_any_valid_boxes_are_the_same_in_both_forms(tmp_path_factory, corners):
     voc_root = write_voc(folder / "voc", {"a": voc_xml(SIZE, objects)})
     coco_root = voc_to_coco(voc_root, folder / "coco", ["cat"], ["train"])
     try:
-        voc = read_voc(voc_root, ("train",), ("cat",), 0)["train"]
+        voc = read_voc(voc_root, ("train",), ("cat",), Divider(0))["train"]
     except DataError as error:  # wholly outside: of both forms, and the same number
         count = re.search(r": \d+ faults? in", str(error)).group()
         assert count in message_of(coco_root, ("cat",))
@@ -201,8 +202,8 @@ def test_bccd_is_the_same_in_both_forms(tmp_path):
     class_names = ("RBC", "WBC", "Platelets")
     coco_root = voc_to_coco(BCCD, tmp_path / "coco", class_names, ("train", "val", "test"))
     splits = ("train", "val", "test")
-    voc = read_voc(BCCD, splits, class_names, 0)
-    coco = read_coco(coco_root, splits, (), 0)
+    voc = read_voc(BCCD, splits, class_names, Divider(0))
+    coco = read_coco(coco_root, splits, (), Divider(0))
     for split in splits:
         assert_same(voc[split], coco[split])
     assert sum(len(example.boxes) for example in coco["test"].examples) == 945

@@ -20,6 +20,7 @@ from tf_frcnn.config import DataConfig
 from tf_frcnn.data import read_dataset, read_datasets
 from tf_frcnn.data.coco import read_coco
 from tf_frcnn.data.coco_layout import detect_coco, explain_missing_coco_split
+from tf_frcnn.data.splits import Divider
 from tf_frcnn.errors import DataError
 
 BOX = [1, 2, 3, 4]
@@ -48,7 +49,7 @@ def test_a_split_is_found_by_its_name_and_by_its_path(tmp_path, path):
     write_pictures(tmp_path / "images", "p0.png")
     assert detect_coco(tmp_path)
     for split in ("train2017", path, str(source)):
-        dataset = read_coco(tmp_path, (split,), (), 0)[split]
+        dataset = read_coco(tmp_path, (split,), (), Divider(0))[split]
         assert dataset.split == split and len(dataset.examples) == 1
         assert dataset.examples[0].source.startswith(f"{source}: ")
 
@@ -73,7 +74,7 @@ def test_a_json_outside_of_the_root_names_pictures_inside_of_it(tmp_path):
     source = write_json(tmp_path / "elsewhere" / "mine.json", ONE)
     write_pictures(tmp_path / "root" / "images", "p0.png")
     split = str(source)
-    (example,) = read_coco(tmp_path / "root", (split,), (), 0)[split].examples
+    (example,) = read_coco(tmp_path / "root", (split,), (), Divider(0))[split].examples
     assert example.image_path == tmp_path / "root" / "images" / "p0.png"
     shutil.move(tmp_path / "root" / "images" / "p0.png", source.with_name("p0.png"))
     assert "there is no such picture in" in message_of(tmp_path / "root", splits=(split,))
@@ -202,7 +203,8 @@ def test_what_cannot_be_made_is_an_error(tmp_path):
     message = message_of(tmp_path, splits=("trainval",))
     assert "split 'trainval' cannot be made: all.json is the only COCO JSON file" in message
     assert "divided into train, val, test. Expected one of these, or the path" in message
-    assert len(read_coco(tmp_path, ("all",), (), 0)["all"].examples) == 2  # the whole, if named
+    whole = read_coco(tmp_path, ("all",), (), Divider(0))["all"]  # if named
+    assert len(whole.examples) == 2
 
 
 @pytest.mark.parametrize("whole", ["all", "all.json"])

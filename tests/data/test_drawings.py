@@ -13,6 +13,7 @@ from PIL import Image
 from tf_frcnn.data import drawings
 from tf_frcnn.data.drawings import CLASS_NAMES, SPLITS, draw_picture, ensure_drawings
 from tf_frcnn.data.drawn import picture
+from tf_frcnn.data.splits import Divider
 from tf_frcnn.data.voc import read_voc
 from tf_frcnn.errors import DataError
 
@@ -51,7 +52,7 @@ def test_annotations_are_one_based_and_inclusive():
 def test_the_reader_reads_what_was_drawn(tmp_path):
     root = tmp_path / "new" / "drawings"
     assert ensure_drawings(root, 3, COUNTS)
-    datasets = read_voc(root, SPLITS, CLASS_NAMES, 0)
+    datasets = read_voc(root, SPLITS, CLASS_NAMES, Divider(0))
     names = []
     for split in SPLITS:
         assert len(datasets[split].examples) == COUNTS[split]

@@ -21,6 +21,7 @@ from tests.data.voc_writer import (
 from tf_frcnn.config import DataConfig
 from tf_frcnn.data import read_datasets
 from tf_frcnn.data.image import read_image
+from tf_frcnn.data.splits import Divider
 from tf_frcnn.data.voc import read_voc
 
 BCCD = Path(__file__).parents[3] / "shared" / "data" / "bccd"
@@ -203,7 +204,7 @@ def test_made_splits_depend_on_the_seed_alone(tmp_path):
     write_without_lists(tmp_path / "b", tmp_path / "b")
 
     def ids(folder, seed):
-        dataset = read_voc(tmp_path / folder, ("test", "val"), (), seed)
+        dataset = read_voc(tmp_path / folder, ("test", "val"), (), Divider(seed))
         return [[e.image_id for e in dataset[split].examples] for split in ("val", "test")]
 
     assert ids("a", 1) == ids("b", 1)
@@ -213,7 +214,7 @@ def test_made_splits_depend_on_the_seed_alone(tmp_path):
 @pytest.mark.parametrize(("count", "sizes"), [(3, (1, 1, 1)), (14, (12, 1, 1)), (15, (11, 2, 2))])
 def test_made_splits_of_few_pictures(tmp_path, count, sizes):
     write_without_lists(tmp_path, tmp_path, count)
-    datasets = read_voc(tmp_path, ("train", "val", "test"), (), 0)
+    datasets = read_voc(tmp_path, ("train", "val", "test"), (), Divider(0))
     assert tuple(len(dataset.examples) for dataset in datasets.values()) == sizes
 
 
@@ -257,7 +258,7 @@ def test_other_splits_than_the_made_ones_are_an_error(tmp_path):
 @pytest.mark.skipif(not BCCD.is_dir(), reason="the BCCD data set is not beside the repository")
 def test_bccd_is_read_as_its_readme_counts_it():
     splits = ("train", "val", "trainval", "test")
-    datasets = read_voc(BCCD, splits, ("RBC", "WBC", "Platelets"), 0)
+    datasets = read_voc(BCCD, splits, ("RBC", "WBC", "Platelets"), Divider(0))
     expected = {  # pictures, then boxes of RBC, WBC and Platelets
         "train": (205, [2382, 214, 209]),
         "val": (87, [968, 87, 83]),

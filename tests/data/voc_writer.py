@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import voc_xml
+from tf_frcnn.data.splits import Divider
 from tf_frcnn.data.voc import read_voc
 from tf_frcnn.errors import DataError
 
@@ -28,12 +29,12 @@ def write_one(root, *objects, **options):
 
 
 def read_train(root, class_names=()):
-    return read_voc(root, ("train",), class_names, 0)["train"]
+    return read_voc(root, ("train",), class_names, Divider(0))["train"]
 
 
 def message_of(root, class_names=(), splits=("train",)):
     with pytest.raises(DataError) as caught:
-        read_voc(root, splits, class_names, 0)
+        read_voc(root, splits, class_names, Divider(0))
     return str(caught.value)
 
 

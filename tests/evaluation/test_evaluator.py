@@ -38,6 +38,8 @@ def test_metrics_have_their_documented_names_and_counts(dataset):
     assert list(metrics) == [
         "split",
         "num_pictures",
+        "num_pictures_left_out",
+        "num_boxes_left_out",
         "num_boxes",
         "num_difficult",
         "voc_ap50_11pt",

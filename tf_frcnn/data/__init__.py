@@ -5,15 +5,17 @@ A format is a reader (a file or a few) and an entry in `DATASETS` (and its name 
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tf_frcnn.config import NONE_SPLIT, DataConfig
 from tf_frcnn.data import coco, coco_layout, voc
+from tf_frcnn.data.assembly import refuse_empty
 from tf_frcnn.data.example import Dataset
-from tf_frcnn.data.faults import FaultHandler, raise_faults
+from tf_frcnn.data.faults import FAULT_HANDLERS, FaultHandler
 from tf_frcnn.data.folders import describe_folder, is_folder, list_folder
+from tf_frcnn.data.splits import Divider
 from tf_frcnn.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
@@ -29,7 +31,7 @@ class DatasetFormat:
             one that may not be read is a DataError.
         explain_missing_split: (root, split) -> what is there instead, or "" where the split is
             there.
-        read: (root, splits, class_names, seed, on_faults) -> one `Dataset` a split, all with the
+        read: (root, splits, class_names, divider, on_faults) -> one `Dataset` a split, all with the
             same classes; where no class names are given, those found in the splits (by name in VOC,
             by category id in COCO).
     """
@@ -37,7 +39,9 @@ class DatasetFormat:
     layout: str
     detect: Callable[[Path], bool]
     explain_missing_split: Callable[[Path, str], str]
-    read: Callable[[Path, tuple[str, ...], tuple[str, ...], int, FaultHandler], dict[str, Dataset]]
+    read: Callable[
+        [Path, tuple[str, ...], tuple[str, ...], Divider, FaultHandler], dict[str, Dataset]
+    ]
 
 
 DATASETS = {
@@ -51,15 +55,24 @@ DATASETS = {
 }
 
 
+Division = Mapping[str, Sequence[str]]
+"""The image ids of each split, as `Dataset.division` has them."""
+
+
 def read_datasets(
-    config: DataConfig, seed: int, on_faults: FaultHandler = raise_faults
+    config: DataConfig,
+    seed: int,
+    division: Division | None = None,
+    on_faults: FaultHandler | None = None,
 ) -> dict[str, Dataset]:
     """Read the splits that a configuration names.
 
     Args:
         config: root, format, splits and classes; what is not given is detected and logged.
         seed: divides the pictures where the data set has no splits of its own.
-        on_faults: is told all faults of annotations and pictures at once.
+        division: how they were divided when the run was started, to divide them so again.
+        on_faults: is told all faults of annotations and pictures at once; when None, they stop the
+            reading or are skipped, as `config.on_error` says.
 
     Returns:
         {"train": ..., "val": ..., "test": ...}, without the keys of splits that are "none". All
@@ -75,7 +88,15 @@ def read_datasets(
     root, name = find_format(config)
     dataset_format = DATASETS[name]
     splits = _find_splits(config, root, dataset_format)
-    datasets = dataset_format.read(root, tuple(splits.values()), config.classes, seed, on_faults)
+    datasets = dataset_format.read(
+        root,
+        tuple(splits.values()),
+        config.classes,
+        Divider(seed, division),
+        on_faults or FAULT_HANDLERS[config.on_error],
+    )
+    if on_faults is None:
+        refuse_empty(datasets.values())
     if not config.classes:
         names = datasets[config.train_split].class_names
         logger.info("%s: %d classes found: %s", root, len(names), ", ".join(names))
@@ -85,7 +106,11 @@ def read_datasets(
 
 
 def read_dataset(
-    config: DataConfig, split: str, class_names: tuple[str, ...], seed: int
+    config: DataConfig,
+    split: str,
+    class_names: tuple[str, ...],
+    seed: int,
+    division: Division | None = None,
 ) -> Dataset:
     """Read one split with the classes of a trained model.
 
@@ -95,6 +120,7 @@ def read_dataset(
         split: name of the split.
         class_names: names of classes 1..N; a box of another class is a fault.
         seed: as in training, where the data set has no splits of its own.
+        division: as in `read_datasets`.
 
     Raises:
         ConfigError: no root was given.
@@ -103,7 +129,10 @@ def read_dataset(
     root, name = find_format(config)
     dataset_format = DATASETS[name]
     split = _split_to_evaluate(split, config.val_split, root, dataset_format)
-    dataset = dataset_format.read(root, (split,), class_names, seed, raise_faults)[split]
+    on_faults = FAULT_HANDLERS[config.on_error]
+    divider = Divider(seed, division)
+    dataset = dataset_format.read(root, (split,), class_names, divider, on_faults)[split]
+    refuse_empty([dataset])
     _log_counts(split, dataset)
     return dataset
 
@@ -209,9 +238,13 @@ def _split_to_evaluate(
 
 def _log_counts(role: str, dataset: Dataset) -> None:
     logger.info(
-        "%s: %d pictures, %d boxes (split %s)",
+        "%s: %d pictures, %d boxes (split %s)%s",
         role,
         len(dataset.examples),
         sum(len(example.boxes) for example in dataset.examples),
         dataset.split,
+        f"; left out for their faults: {dataset.num_pictures_left_out} pictures, "
+        f"{dataset.num_boxes_left_out} boxes"
+        if dataset.num_pictures_left_out or dataset.num_boxes_left_out
+        else "",
     )

@@ -54,6 +54,7 @@ class LabelledPicture:
         objects: in the order of the annotation.
         source: the annotation file.
         size_differs: the annotation states another size than the picture's.
+        num_left_out: objects of the annotation that are not valid.
     """
 
     image_id: str
@@ -62,6 +63,7 @@ class LabelledPicture:
     objects: tuple[LabelledObject, ...]
     source: str
     size_differs: bool = False
+    num_left_out: int = 0
 
 
 def clip_box(box: Sequence[float], image_size: tuple[int, int]) -> tuple[np.ndarray | None, bool]:
@@ -89,6 +91,8 @@ def assemble_datasets(
     faults: Sequence[str] = (),
     clipping_hint: str = "",
     on_faults: FaultHandler = raise_faults,
+    num_left_out: Mapping[str, int] | None = None,
+    division: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Dataset]:
     """Check the classes, tell all faults, and build the data sets.
 
@@ -99,6 +103,8 @@ def assemble_datasets(
         faults: what the reader found; those of the classes are added to them.
         clipping_hint: what may be the reason, where boxes had to be clipped.
         on_faults: is told all faults at once.
+        num_left_out: pictures with faults, of each split that has some.
+        division: see `Dataset`.
 
     Returns:
         One `Dataset` a split, all with the same class names; where `on_faults` does not raise,
@@ -118,7 +124,26 @@ def assemble_datasets(
         )
     _log_oddities(pictures, clipping_hint)
     class_names = class_names or tuple(sorted({item.name for item in objects} - set(class_faults)))
-    return {name: _build_dataset(name, split, class_names) for name, split in splits.items()}
+    missing = num_left_out or {}
+    return {
+        name: _build_dataset(name, split, class_names, missing.get(name, 0), division)
+        for name, split in splits.items()
+    }
+
+
+def refuse_empty(datasets: Iterable[Dataset]) -> None:
+    """Refuse a split of which no picture is left, now that those with faults were skipped.
+
+    Raises:
+        DataError: names the split.
+    """
+    for dataset in datasets:
+        if not dataset.examples:
+            raise DataError(
+                f"split {dataset.split}: no picture is left, all {dataset.num_pictures_left_out} "
+                "were skipped for their faults. Expected at least one; mend the files, or leave "
+                "the split out."
+            )
 
 
 def _class_faults(
@@ -178,12 +203,24 @@ def _log_oddities(pictures: Iterable[LabelledPicture], clipping_hint: str) -> No
 
 
 def _build_dataset(
-    split: str, pictures: Sequence[LabelledPicture], class_names: tuple[str, ...]
+    split: str,
+    pictures: Sequence[LabelledPicture],
+    class_names: tuple[str, ...],
+    num_pictures_left_out: int,
+    division: Mapping[str, Sequence[str]] | None,
 ) -> Dataset:
     ids = {name: number for number, name in enumerate(class_names, start=1)}
-    examples = tuple(_build_example(picture, ids) for picture in pictures)
-    num_clipped = sum(item.clipped for picture in pictures for item in picture.objects)
-    return Dataset(split, class_names, examples, num_clipped)
+    objects = [item for picture in pictures for item in picture.objects]
+    return Dataset(
+        split,
+        class_names,
+        examples=tuple(_build_example(picture, ids) for picture in pictures),
+        num_clipped=sum(item.clipped for item in objects),
+        num_pictures_left_out=num_pictures_left_out,
+        num_boxes_left_out=sum(picture.num_left_out for picture in pictures)
+        + sum(item.name not in ids for item in objects),
+        division=division,
+    )
 
 
 def _build_example(picture: LabelledPicture, ids: Mapping[str, int]) -> Example:

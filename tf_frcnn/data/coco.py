@@ -5,7 +5,8 @@ Which file a split is and where its pictures are is in `coco_layout`, what is in
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tf_frcnn.data.assembly import BACKGROUND_NAMES, LabelledPicture, assemble_datasets
@@ -25,7 +26,7 @@ from tf_frcnn.data.coco_layout import (
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import FaultHandler, enumerate_names, raise_faults
 from tf_frcnn.data.image import read_image_size
-from tf_frcnn.data.splits import make_splits
+from tf_frcnn.data.splits import Divider
 from tf_frcnn.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ def read_coco(
     root: Path,
     splits: Iterable[str],
     class_names: tuple[str, ...],
-    seed: int,
+    divider: Divider,
     on_faults: FaultHandler = raise_faults,
 ) -> dict[str, Dataset]:
     """Read splits of a COCO data set.
@@ -47,7 +48,7 @@ def read_coco(
             files, with or without boxes, by rising category id (gaps are closed; a category of
             the background is left out). Categories of the same name are one class, whatever
             their ids in different files.
-        seed: decides which picture goes to which split where there is one file without splits.
+        divider: decides which picture goes to which split where there is one file without splits.
         on_faults: is told all faults at once.
 
     Returns:
@@ -64,17 +65,21 @@ def read_coco(
         if problem := explain_missing_coco_split(root, split):
             raise DataError(problem)
     paths, are_made = find_files(root, splits)
-    contents, pictures, faults = _read_files(root, dict.fromkeys(paths.values()))
-    pictures_of_splits = {split: pictures.get(path, []) for split, path in paths.items()}
+    files, faults = _read_files(root, dict.fromkeys(paths.values()))
+    division = None
     if are_made:
-        pictures_of_splits = _divide(root, pictures_of_splits, seed)
+        ids = [picture_id for file in files.values() for picture_id in file.image_ids]
+        division = divider.divide(ids, f"{root}: one JSON file")
+    pictures, num_left_out = _pictures_of_splits(paths, files, division)
     datasets = assemble_datasets(
         root,
-        pictures_of_splits,
-        class_names or _order_classes(contents, pictures.values()),
+        pictures,
+        class_names or _order_classes(files.values()),
         faults,
         clipping_hint="are the boxes x, y, width, height in pixels?",
         on_faults=on_faults,
+        num_left_out=num_left_out,
+        division=division,
     )
     for split, dataset in datasets.items():
         if not dataset.examples and not faults:  # only a made split can be: else it is a fault
@@ -85,31 +90,56 @@ def read_coco(
     return datasets
 
 
-def _divide(
-    root: Path, pictures: Mapping[str, list[LabelledPicture]], seed: int
-) -> dict[str, list[LabelledPicture]]:
-    """Give each split its part of the pictures, which are all those of one file."""
-    whole = next(iter(pictures.values()))
-    made = make_splits([picture.image_id for picture in whole], seed)
-    sizes = ", ".join(f"{split} {len(ids)}" for split, ids in made.items())
-    logger.info("%s: one JSON file; pictures divided with seed %d: %s", root, seed, sizes)
-    members = {split: set(made[split]) for split in pictures}
-    return {
-        split: [picture for picture in whole if picture.image_id in ids]
-        for split, ids in members.items()
-    }
+@dataclass(frozen=True, eq=False)
+class _ReadFile:
+    """A JSON file that was read.
+
+    Attributes:
+        content: of the file.
+        image_ids: of its valid images, whether or not their pictures could be read.
+        pictures: those that could be.
+    """
+
+    content: CocoFile
+    image_ids: list[str]
+    pictures: list[LabelledPicture]
 
 
-def _order_classes(
-    contents: Iterable[CocoFile], pictures: Iterable[list[LabelledPicture]]
-) -> tuple[str, ...]:
+def _pictures_of_splits(
+    paths: Mapping[str, Path],
+    files: Mapping[Path, _ReadFile],
+    division: Mapping[str, Sequence[str]] | None,
+) -> tuple[dict[str, list[LabelledPicture]], dict[str, int]]:
+    """Find each split's pictures, and count those that it should have and that have faults.
+
+    Args:
+        paths: the file of each split.
+        files: those of the files that could be read.
+        division: the ids of each split, where all are made of one file.
+    """
+    pictures: dict[str, list[LabelledPicture]] = {}
+    num_left_out: dict[str, int] = {}
+    for split, path in paths.items():
+        file = files.get(path)
+        pictures[split] = [] if file is None else file.pictures
+        num_entries = 0 if file is None else len(file.content.images)
+        if division is not None:
+            ids, num_entries = set(division[split]), len(division[split])
+            pictures[split] = [picture for picture in pictures[split] if picture.image_id in ids]
+        num_left_out[split] = num_entries - len(pictures[split])
+    return pictures, num_left_out
+
+
+def _order_classes(files: Collection[_ReadFile]) -> tuple[str, ...]:
     """List the classes by rising category id; none where there is no box of any class."""
     lowest: dict[str, int] = {}
-    for content in contents:
-        for key, name in content.class_names.items():
+    for file in files:
+        for key, name in file.content.class_names.items():
             lowest[name] = min(key, lowest.get(name, key))
     names = sorted(lowest.keys() - set(BACKGROUND_NAMES), key=lambda name: (lowest[name], name))
-    with_boxes = {item.name for file in pictures for picture in file for item in picture.objects}
+    with_boxes = {
+        item.name for file in files for picture in file.pictures for item in picture.objects
+    }
     if not with_boxes:
         return ()
     if empty := [name for name in names if name not in with_boxes]:
@@ -125,12 +155,9 @@ def _order_classes(
 # === Pictures ===
 
 
-def _read_files(
-    root: Path, paths: Iterable[Path]
-) -> tuple[list[CocoFile], dict[Path, list[LabelledPicture]], list[str]]:
-    """Read JSON files and the headers of their pictures -> (contents, pictures by file, faults)."""
-    contents: list[CocoFile] = []
-    pictures: dict[Path, list[LabelledPicture]] = {}
+def _read_files(root: Path, paths: Iterable[Path]) -> tuple[dict[Path, _ReadFile], list[str]]:
+    """Read JSON files and the headers of their pictures -> (files by path, faults)."""
+    files: dict[Path, _ReadFile] = {}
     faults: list[str] = []
     for path in paths:
         try:
@@ -138,14 +165,11 @@ def _read_files(
         except DataError as error:
             faults.append(str(error))
             continue
-        contents.append(content)
-        pictures[path] = _read_pictures(content, PictureFinder(picture_folders(root, path)), faults)
-    return contents, pictures, faults
+        files[path] = _read_pictures(content, PictureFinder(picture_folders(root, path)), faults)
+    return files, faults
 
 
-def _read_pictures(
-    content: CocoFile, finder: PictureFinder, faults: list[str]
-) -> list[LabelledPicture]:
+def _read_pictures(content: CocoFile, finder: PictureFinder, faults: list[str]) -> _ReadFile:
     """Read all pictures of a file with their objects; what is wrong is added to the faults."""
     images, image_faults = list_images(content)
     groups, group_faults = group_annotations(content)
@@ -169,6 +193,7 @@ def _read_pictures(
                 objects,
                 image.place,
                 size_differs=image.states_another_size(image_size),
+                num_left_out=len(object_faults),
             )
         )
-    return pictures
+    return _ReadFile(content, [str(image.key) for image in images], pictures)

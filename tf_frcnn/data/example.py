@@ -1,5 +1,6 @@
 """The contract between data-set readers and everything that uses pictures with boxes."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,9 +41,16 @@ class Dataset:
         class_names: names of classes 1..N, in the order of their ids.
         examples: the pictures, in the order of the split's list.
         num_clipped: boxes that were partly outside of their picture and were clipped.
+        num_pictures_left_out: pictures of the split that have faults and were skipped.
+        num_boxes_left_out: boxes with faults that were skipped, in pictures that were kept.
+        division: the image ids of all splits, where they were made by a seed; None where the data
+            set has splits of its own.
     """
 
     split: str
     class_names: tuple[str, ...]
     examples: tuple[Example, ...]
     num_clipped: int = 0
+    num_pictures_left_out: int = 0
+    num_boxes_left_out: int = 0
+    division: Mapping[str, Sequence[str]] | None = None

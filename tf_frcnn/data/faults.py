@@ -1,8 +1,11 @@
 """Faults in a data set: found one by one, told all at once."""
 
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from tf_frcnn.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 MAX_LISTED = 20  # faults or names that one message spells out
 
@@ -28,12 +31,31 @@ def raise_faults(subject: str, faults: Sequence[str]) -> None:
     Raises:
         DataError: there is at least one fault.
     """
-    if not faults:
-        return
+    if faults:
+        raise DataError(
+            f"{_describe(subject, faults)}\n"
+            "Mend these files, take them out of the data set, or go on without what is wrong: "
+            "`--data.on-error skip`."
+        )
+
+
+def log_faults(subject: str, faults: Sequence[str]) -> None:
+    """Warn once of all faults, if there are any, and go on without what they are in.
+
+    Args:
+        subject: what they were found in; begins the message.
+        faults: one message each; the first `MAX_LISTED` are spelled out, all are counted.
+    """
+    if faults:
+        logger.warning("%s\nGoing on without these boxes and pictures.", _describe(subject, faults))
+
+
+FAULT_HANDLERS: Mapping[str, FaultHandler] = {"stop": raise_faults, "skip": log_faults}
+"""What to do about faults, by the names of `DataConfig.on_error`."""
+
+
+def _describe(subject: str, faults: Sequence[str]) -> str:
     count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
     first = f"; the first {MAX_LISTED}" if len(faults) > MAX_LISTED else ""
     listed = "".join(f"\n  {fault}" for fault in faults[:MAX_LISTED])
-    raise DataError(
-        f"{subject}: {count} in the annotations and pictures{first}:{listed}\n"
-        "Mend these files, or take them out of the data set."
-    )
+    return f"{subject}: {count} in the annotations and pictures{first}:{listed}"

@@ -1,7 +1,13 @@
-"""Splits of a data set that comes without any: 80/10/10, by a seed."""
+"""Splits of a data set that comes without any: 80/10/10, by a seed, and kept from then on."""
 
 import hashlib
-from collections.abc import Iterable
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tf_frcnn.data.faults import enumerate_names
+
+logger = logging.getLogger(__name__)
 
 MADE_SPLITS = ("train", "val", "test")
 
@@ -27,3 +33,46 @@ def make_splits(names: Iterable[str], seed: int) -> dict[str, list[str]]:
     num_held_out = max((len(ordered) + 5) // 10, int(len(ordered) >= 3))
     val, test = ordered[:num_held_out], ordered[num_held_out : 2 * num_held_out]
     return {"train": sorted(ordered[2 * num_held_out :]), "val": sorted(val), "test": sorted(test)}
+
+
+@dataclass(frozen=True)
+class Divider:
+    """Divides the pictures of a data set that has no splits of its own.
+
+    Attributes:
+        seed: of `make_splits`.
+        kept: the division that a run was started with; None to make one. What came to the data
+            set later is then in no split: a new division might train on pictures that were held
+            out, or the reverse.
+    """
+
+    seed: int
+    kept: Mapping[str, Sequence[str]] | None = None
+
+    def divide(self, names: Collection[str], place: str) -> dict[str, list[str]]:
+        """Divide pictures, and log how.
+
+        Args:
+            names: of all pictures, each once.
+            place: where the data set is and why it has to be divided, for the log.
+
+        Returns:
+            The names of each of `MADE_SPLITS`, sorted.
+        """
+        if self.kept is None:
+            made, how = make_splits(names, self.seed), f"with seed {self.seed}"
+        else:
+            made = {
+                split: sorted(set(self.kept.get(split, ())) & set(names)) for split in MADE_SPLITS
+            }
+            how = "as when the run was started"
+            known = {name for split in self.kept.values() for name in split}
+            if added := sorted(set(names) - known):
+                logger.warning(
+                    "pictures that were added since, in no split: %d: %s; a new run divides anew",
+                    len(added),
+                    enumerate_names(added),
+                )
+        sizes = ", ".join(f"{split} {len(split_names)}" for split, split_names in made.items())
+        logger.info("%s; pictures divided %s: %s", place, how, sizes)
+        return made

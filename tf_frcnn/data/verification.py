@@ -4,10 +4,11 @@ Readers look at headers only. A file that is cut short or damaged further in sho
 decoded, which in training may be hours later. No TensorFlow here.
 """
 
+import dataclasses
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
+from tf_frcnn.data.assembly import refuse_empty
 from tf_frcnn.data.example import Dataset
-from tf_frcnn.data.faults import raise_faults
+from tf_frcnn.data.faults import FaultHandler, raise_faults
 from tf_frcnn.data.image import read_image
 from tf_frcnn.data.picture_cache import PictureCache, PictureState, open_picture_cache
 from tf_frcnn.errors import DataError
@@ -35,6 +37,7 @@ Progress = Callable[[Sequence[Chunk]], Iterable[Chunk]]
 class _Outcome:
     """What came of one picture: a fault or, where it was decoded, what the cache may keep."""
 
+    path: Path
     fault: str = ""
     decoded: tuple[PictureState, tuple[int, int]] | None = None
     known: bool = False
@@ -46,7 +49,11 @@ def show_progress(chunks: Sequence[Chunk]) -> Iterable[Chunk]:
     return track(chunks, "checking pictures", console=console, disable=not console.is_terminal)
 
 
-def verify_pictures(datasets: Mapping[str, Dataset], progress: Progress = show_progress) -> None:
+def verify_pictures(
+    datasets: Mapping[str, Dataset],
+    progress: Progress = show_progress,
+    on_faults: FaultHandler = raise_faults,
+) -> dict[str, Dataset]:
     """Decode every picture of the data sets, each file once, on all cores.
 
     A file that was decoded by an earlier call and has not changed since is not decoded again.
@@ -55,10 +62,14 @@ def verify_pictures(datasets: Mapping[str, Dataset], progress: Progress = show_p
     Args:
         datasets: by role, as `read_datasets` gives them.
         progress: is given the chunks of pictures to go through and may show how far it is.
+        on_faults: is told at once of all pictures that can't be decoded, or have other sizes than
+            their headers say.
+
+    Returns:
+        The data sets; where `on_faults` does not raise, without those pictures.
 
     Raises:
-        DataError: pictures can't be decoded, or have other sizes than their headers say. All are
-            collected; the message lists the first 20 and says how many there are.
+        DataError: there is a fault, or no picture is left in a split.
     """
     image_sizes = {
         example.image_path: example.image_size
@@ -67,25 +78,35 @@ def verify_pictures(datasets: Mapping[str, Dataset], progress: Progress = show_p
     }
     pictures = list(image_sizes.items())
     chunks = [pictures[start : start + _CHUNK] for start in range(0, len(pictures), _CHUNK)]
-    faults: list[str] = []
+    faults: dict[Path, str] = {}
     num_known = 0
     start_time = time.perf_counter()
     with open_picture_cache() as cache, ThreadPoolExecutor(os.cpu_count()) as pool:
         for chunk in progress(chunks):
             outcomes = _verify_chunk(chunk, cache, pool)
-            faults += [outcome.fault for outcome in outcomes if outcome.fault]
+            faults |= {outcome.path: outcome.fault for outcome in outcomes if outcome.fault}
             num_known += sum(outcome.known for outcome in outcomes)
     _log_rate(len(pictures), num_known, time.perf_counter() - start_time)
-    raise_faults(", ".join(datasets), faults)
+    on_faults(", ".join(datasets), list(faults.values()))
+    kept = {role: _without_pictures(dataset, faults) for role, dataset in datasets.items()}
+    refuse_empty(kept.values())
+    return kept
+
+
+def _without_pictures(dataset: Dataset, paths: Collection[Path]) -> Dataset:
+    """Leave pictures out of a data set, and count them."""
+    kept = tuple(example for example in dataset.examples if example.image_path not in paths)
+    num_left_out = dataset.num_pictures_left_out + len(dataset.examples) - len(kept)
+    return dataclasses.replace(dataset, examples=kept, num_pictures_left_out=num_left_out)
 
 
 def _verify_chunk(chunk: Chunk, cache: PictureCache, pool: ThreadPoolExecutor) -> list[_Outcome]:
     """Look pictures up in the cache, decode the others in the pool, and keep their sizes."""
-    known = [_look_up(path, image_size, cache) for path, image_size in chunk]
-    others = [picture for picture, is_known in zip(chunk, known, strict=True) if not is_known]
+    known = {path for path, image_size in chunk if _look_up(path, image_size, cache)}
+    others = [picture for picture in chunk if picture[0] not in known]
     outcomes = list(pool.map(_decode, *zip(*others, strict=True))) if others else []
     cache.add([outcome.decoded for outcome in outcomes if outcome.decoded is not None])
-    return outcomes + [_Outcome(known=True)] * sum(known)
+    return outcomes + [_Outcome(path, known=True) for path in known]
 
 
 def _look_up(path: Path, image_size: tuple[int, int], cache: PictureCache) -> bool:
@@ -101,16 +122,17 @@ def _decode(path: Path, image_size: tuple[int, int]) -> _Outcome:
         state = PictureState.of(path)  # before decoding: a later change makes it unknown again
         height, width, _ = read_image(path).shape
     except DataError as error:
-        return _Outcome(fault=str(error))
+        return _Outcome(path, str(error))
     except OSError as error:
-        return _Outcome(fault=f"{path}: cannot be read ({error.strerror}). Expected a picture.")
+        return _Outcome(path, f"{path}: cannot be read ({error.strerror}). Expected a picture.")
     if (height, width) != image_size:
         return _Outcome(
-            fault=f"{path}: has {height} rows of {width} pixels, and its header said "
+            path,
+            f"{path}: has {height} rows of {width} pixels, and its header said "
             f"{image_size[0]} rows of {image_size[1]}. Expected one size: was the file changed "
-            "while it was read?"
+            "while it was read?",
         )
-    return _Outcome(decoded=(state, (height, width)))
+    return _Outcome(path, decoded=(state, (height, width)))
 
 
 def _log_rate(count: int, num_known: int, seconds: float) -> None:

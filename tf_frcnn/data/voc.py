@@ -30,7 +30,7 @@ from tf_frcnn.data.folders import (
     only_folder,
 )
 from tf_frcnn.data.image import PICTURE_EXTENSIONS, read_image_size
-from tf_frcnn.data.splits import MADE_SPLITS, make_splits
+from tf_frcnn.data.splits import MADE_SPLITS, Divider
 from tf_frcnn.data.voc_xml import (
     parse_annotation,
     read_filename,
@@ -97,7 +97,7 @@ def read_voc(
     root: Path,
     splits: Iterable[str],
     class_names: tuple[str, ...],
-    seed: int,
+    divider: Divider,
     on_faults: FaultHandler = raise_faults,
 ) -> dict[str, Dataset]:
     """Read splits of a VOC data set.
@@ -106,7 +106,7 @@ def read_voc(
         root: folder of the data set.
         splits: names of lists in ImageSets/Main; train, val or test where there are no lists.
         class_names: names of classes 1..N; when empty, those found in these splits, sorted.
-        seed: decides which picture goes to which split where there are no lists.
+        divider: decides which picture goes to which split where there are no lists.
         on_faults: is told all faults at once.
 
     Returns:
@@ -122,19 +122,24 @@ def read_voc(
         if problem := explain_missing_voc_split(root, split):
             raise DataError(problem)
     folders = _find_folders(root)
-    names_of_splits = _names_of_splits(folders, splits, seed)
+    names_of_splits, division = _names_of_splits(folders, splits, divider)
 
     pictures, faults = _read_pictures(folders, names_of_splits)
+    found = {
+        split: [pictures[name] for name in names if name in pictures]
+        for split, names in names_of_splits.items()
+    }
     return assemble_datasets(
         root,
-        {
-            split: [pictures[name] for name in names if name in pictures]
-            for split, names in names_of_splits.items()
-        },
+        found,
         class_names,
         faults,
         clipping_hint="do the coordinates start at 0 instead of 1?",
         on_faults=on_faults,
+        num_left_out={
+            split: len(names) - len(found[split]) for split, names in names_of_splits.items()
+        },
+        division=division,
     )
 
 
@@ -162,19 +167,18 @@ def _find_folders(root: Path) -> _Folders:
     )
 
 
-def _names_of_splits(folders: _Folders, splits: tuple[str, ...], seed: int) -> dict[str, list[str]]:
-    """Read the splits' lists, or make the splits; no split is empty."""
+def _names_of_splits(
+    folders: _Folders, splits: tuple[str, ...], divider: Divider
+) -> tuple[dict[str, list[str]], dict[str, list[str]] | None]:
+    """Read the splits' lists, or make the splits; no split is empty.
+
+    Returns:
+        The names of each of the splits; and the division of all names, where it was made.
+    """
     if folders.lists:
         lists = {split: folders.lists[split][0] for split in splits}
-        return {split: _read_list(path, folders.annotations) for split, path in lists.items()}
-    made = make_splits(folders.annotations, seed)
-    sizes = {split: len(names) for split, names in made.items()}
-    logger.info(
-        "%s: no ImageSets/Main; pictures divided with seed %d: %s",
-        folders.annotation_folder,
-        seed,
-        ", ".join(f"{split} {size}" for split, size in sizes.items()),
-    )
+        return {split: _read_list(path, folders.annotations) for split, path in lists.items()}, None
+    made = divider.divide(folders.annotations, f"{folders.annotation_folder}: no ImageSets/Main")
     if unlabelled := len(folders.pictures.keys() - folders.annotations.keys()):
         logger.warning(
             "%s: pictures without XML file, left out: %d", folders.picture_folder, unlabelled
@@ -185,7 +189,7 @@ def _names_of_splits(folders: _Folders, splits: tuple[str, ...], seed: int) -> d
                 f"{folders.annotation_folder}: with {len(folders.annotations)} XML files the split "
                 f"{split!r} is empty. Expected at least 3 files, or `--data.{split}-split none`."
             )
-    return {split: made[split] for split in splits}
+    return {split: made[split] for split in splits}, made
 
 
 def _read_list(path: Path, annotations: Index) -> list[str]:
@@ -263,6 +267,7 @@ def _read_picture(name: str, origin: Path, folders: _Folders, faults: list[str])
         objects,
         str(source),
         size_differs=states_another_size(annotation, image_size),
+        num_left_out=len(object_faults),
     )
 
 

@@ -53,7 +53,7 @@ def check_data(config: DataConfig, model: ModelConfig, seed: int) -> DataCheck:
     """
     root, data_format = find_format(config)
     faults: list[str] = []
-    by_role = read_datasets(config, seed, lambda _, found: faults.extend(found))
+    by_role = read_datasets(config, seed, on_faults=lambda _, found: faults.extend(found))
     datasets = {dataset.split: dataset for dataset in by_role.values()}
     paths = {
         split: [example.image_path for example in dataset.examples]

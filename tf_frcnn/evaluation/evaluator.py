@@ -133,6 +133,8 @@ def evaluate(dataset: Dataset, detections: Sequence[Detections]) -> Evaluation:
     metrics = {
         "split": dataset.split,
         "num_pictures": len(dataset.examples),
+        "num_pictures_left_out": dataset.num_pictures_left_out,
+        "num_boxes_left_out": dataset.num_boxes_left_out,
         **_sums(per_class.values(), ("num_boxes", "num_difficult")),
         **{
             name: mean_average_precision(figures[name] for figures in per_class.values())
