@@ -6,7 +6,9 @@ trained with for comparison: 800 steps of one picture on trainval, short side 40
 from the ImageNet convolutions of VGG16; the last weights are judged on test, by which nothing was
 chosen.
 
-A run that is finished is not repeated, so seeds can be trained one by one.
+A run takes an hour or so on two cores. Each one's figures are written as soon as they are there; a
+seed that stands in `results/bccd.json` with the same command is not run again, so seeds can be run
+one by one (`--seeds 2`), and the tables say which are there.
 """
 
 import json
@@ -54,7 +56,7 @@ def options(data_root: str, weights: str, seed: int | str) -> list[str]:
 
 
 def train(arguments: Arguments, seed: int) -> dict[str, Any]:
-    """Run one seed, or go on with it, and return its figures."""
+    """Run one seed, or go on with it, and return its row of `results/bccd.json`."""
     run = arguments.runs / f"bccd-seed{seed}"
     command = [
         *(sys.executable, str(ROOT / "train.py")),
@@ -62,52 +64,69 @@ def train(arguments: Arguments, seed: int) -> dict[str, Any]:
         *("--output", str(run), "--export-dir", f"saved_models/bccd-seed{seed}"),
     ]
     subprocess.run(command, check=True)
-    return json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-
-
-def summarise(runs: list[dict[str, Any]], commit: str) -> dict[str, Any]:
-    """Put the figures of all runs into the form of `results/bccd.json`."""
+    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     return {
-        "command": "python train.py " + " ".join(options("BCCD", "VGG16_NOTOP.h5", "SEED")),
-        "commit": commit,
+        "seed": seed,
+        **{name: metrics[name] for name in FIGURES},
+        "per_class": {
+            name: {key: figures[key] for key in ("coco_ap", "coco_ap50")}
+            for name, figures in metrics["per_class"].items()
+        },
+        "seconds_per_step": metrics["seconds_per_step"],
+    }
+
+
+def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Put the rows of all runs into the form of `results/bccd.json`."""
+    return {
+        "command": _command(),
+        "commit": ", ".join(dict.fromkeys(row["commit"] for row in rows)),
         "processor": _processor(),
-        "runs": [
-            {
-                "seed": run["seed"],
-                **{name: run[name] for name in FIGURES},
-                "per_class": {
-                    name: {key: figures[key] for key in ("coco_ap", "coco_ap50")}
-                    for name, figures in run["per_class"].items()
-                },
-                "seconds_per_step": run["seconds_per_step"],
-            }
-            for run in runs
-        ],
+        "runs": sorted(rows, key=lambda row: row["seed"]),
     }
 
 
 def as_markdown(summary: dict[str, Any]) -> str:
     """Write the table of the runs beside the peer's figures."""
+    runs = summary["runs"]
     lines = [
         "# BCCD blood cells: test split, last weights",
         "",
         f"`{summary['command']}`",
         "",
-        f"Commit {summary['commit']}; {summary['processor']}, {len(summary['runs'])} seeds run.",
+        f"Commit {summary['commit']}; {summary['processor']}. Seeds run: "
+        f"{', '.join(str(run['seed']) for run in runs)}.",
         "",
         "| seed | AP | AP50 | AP75 | AP50 by class | seconds a step |",
         "|---|---|---|---|---|---|",
     ]
-    for run in summary["runs"]:
+    for run in runs:
         classes = ", ".join(f"{k} {v['coco_ap50']:.3f}" for k, v in run["per_class"].items())
         figures = " | ".join(f"{run[name]:.3f}" for name in FIGURES)
         lines.append(f"| {run['seed']} | {figures} | {classes} | {run['seconds_per_step']:.2f} |")
     for title, means in (
-        ("mean", {name: np.mean([run[name] for run in summary["runs"]]) for name in FIGURES}),
+        ("mean", {name: np.mean([run[name] for run in runs]) for name in FIGURES}),
         ("torchvision, mean of seeds 0 and 1", PEER),
     ):
         lines.append(f"| {title} | " + " | ".join(f"{means[n]:.3f}" for n in FIGURES) + " | | |")
     return "\n".join(lines) + "\n"
+
+
+def _command() -> str:
+    return "python train.py " + " ".join(options("BCCD", "VGG16_NOTOP.h5", "SEED"))
+
+
+def _rows_there(path: Path) -> list[dict[str, Any]]:
+    """Read the rows of an earlier results file, if they are of the same command."""
+    if not path.is_file():
+        return []
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    return summary["runs"] if summary["command"] == _command() else []
+
+
+def _commit() -> str:
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.check_output(command, cwd=ROOT, text=True).strip()
 
 
 def _processor() -> str:
@@ -118,14 +137,18 @@ def _processor() -> str:
 
 
 def main() -> None:
-    """Run all seeds and write the results."""
+    """Run the seeds that are not there yet, and write the results after each."""
     arguments = tyro.cli(Arguments, description=__doc__)
-    runs = [train(arguments, seed) for seed in arguments.seeds]
-    commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True)
-    summary = summarise(runs, commit.strip())
-    text = json.dumps(summary, indent=2) + "\n"
-    (arguments.results / "bccd.json").write_text(text, encoding="utf-8")
-    (arguments.results / "bccd.md").write_text(as_markdown(summary), encoding="utf-8")
+    commit = _commit()  # of the code that is run: the tree may move on meanwhile
+    file = arguments.results / "bccd.json"
+    arguments.results.mkdir(parents=True, exist_ok=True)
+    for seed in arguments.seeds:
+        rows = _rows_there(file)
+        if any(row["seed"] == seed for row in rows):
+            continue
+        summary = summarise([*rows, {**train(arguments, seed), "commit": commit}])
+        file.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        (arguments.results / "bccd.md").write_text(as_markdown(summary), encoding="utf-8")
 
 
 if __name__ == "__main__":
