@@ -51,6 +51,7 @@ def options(data_root: str, weights: str, seed: int | str) -> list[str]:
         *("--data.train-split", "trainval", "--data.val-split", "none"),
         *("--data.short-side", "400", "--model.anchor-sizes", "32", "64", "128", "256"),
         *("--train.steps", "800", "--train.decay-steps", "600"),
+        *("--train.learning-rate", "0.002", "--train.clip-norm", "10"),
         *("--train.checkpoint-every", "200", "--train.seed", str(seed)),
     ]
 
