@@ -1,9 +1,10 @@
-"""Evaluate a training run, or a file of detections.
+"""Evaluate a model (a run, a checkpoint, a SavedModel), or a file of detections.
 
-python evaluate.py RUN [--data.FIELD VALUE ...] [--output DIR]
+python evaluate.py MODEL [--data.FIELD VALUE ...] [--output DIR]
 python evaluate.py --detections FILE --data.root DIR [--data.FIELD VALUE ...] [--output DIR]
 """
 
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -11,6 +12,8 @@ from tf_frcnn.command_line import parse_evaluate_arguments
 from tf_frcnn.environment import load_tensorflow, set_up_logging
 from tf_frcnn.errors import EXIT_OK, run_command
 from tf_frcnn.runs import prepare_output, write_json
+
+logger = logging.getLogger("tf_frcnn.evaluate")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,27 +27,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.detections is None:
         load_tensorflow()
     from tf_frcnn.data import read_dataset
+    from tf_frcnn.data.faults import FAULT_HANDLERS
+    from tf_frcnn.data.verification import verify_pictures
     from tf_frcnn.evaluation.results_file import read_results
     from tf_frcnn.reporting.evaluation import evaluate_detections, evaluate_detector
     from tf_frcnn.reporting.summary import print_figures, training_figures
 
     data, seed = config.data, config.train.seed
-    dataset = read_dataset(data, data.test_split, data.classes, seed)
-    title = f"{arguments.detections or arguments.run} on split {dataset.split} of {data.root}"
+    dataset = read_dataset(data, data.test_split, data.classes, seed, arguments.load_division())
+    dataset = verify_pictures({"test": dataset}, on_faults=FAULT_HANDLERS[data.on_error])["test"]
+    title = f"{arguments.subject} on split {dataset.split} of {data.root}"
     if arguments.detections is not None:
         detections = read_results(arguments.detections, dataset)
         metrics = evaluate_detections(detections, dataset, output, title)
     else:
+        from tf_frcnn.detector import Detector
         from tf_frcnn.environment import set_up_tensorflow
-        from tf_frcnn.inference import load_picture_detector
 
         set_up_tensorflow(seed)
-        folder = arguments.run_folder
-        detector = load_picture_detector(config, folder.checkpoints)
-        metrics = training_figures(config, folder.metrics_log)
-        metrics |= evaluate_detector(detector, dataset, output, title, folder.metrics_log)
+        model = arguments.model_files
+        detector = Detector.load(model.path)
+        metrics = training_figures(config, model.metrics_log) if model.metrics_log else {}
+        metrics |= evaluate_detector(detector.detect, dataset, output, title, model.metrics_log)
     write_json(output / "metrics.json", metrics)
     print_figures(metrics, title)
+    logger.info("written to %s", output)
     return EXIT_OK
 
 

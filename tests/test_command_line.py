@@ -131,7 +131,7 @@ def test_evaluation_takes_a_run_and_other_data():
     arguments = parse_evaluate_arguments(
         ["runs/mine", "--data.root", "pictures", "--data.test-split", "val", "--output", "out"]
     )
-    assert arguments.run == Path("runs/mine") and arguments.output == Path("out")
+    assert arguments.model == Path("runs/mine") and arguments.output_folder == Path("out")
     config = arguments.apply_to(PRESETS["finetune"]())
     assert (config.data.root, config.data.test_split) == ("pictures", "val")
     assert config.data.train_split == "train"  # what was not given is the run's own

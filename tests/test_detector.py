@@ -136,6 +136,16 @@ def test_an_array_of_pictures_is_a_batch(part_detector):
     assert detector([]) == [] and detector(images[:0]) == []
 
 
+def test_evaluation_gets_the_arrays_of_one_picture(part_detector):
+    detector, _ = part_detector
+    boxes, scores, class_ids = detector.detect(np.full((40, 60, 3), 51, np.uint8))
+    np.testing.assert_allclose(boxes, [[4, 12, 20, 54]], rtol=1e-6)
+    np.testing.assert_allclose(scores, [0.2], rtol=1e-6)
+    assert class_ids.tolist() == [2]
+    with pytest.raises(ValueError, match="image has type float64: expected uint8 RGB"):
+        detector.detect(np.zeros((40, 60, 3)))
+
+
 # === Where models lie ===
 
 

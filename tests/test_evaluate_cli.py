@@ -1,4 +1,4 @@
-"""`evaluate.py`: the figures that training wrote, other data, and what cannot be evaluated."""
+"""`evaluate.py`: the figures that training wrote, other data and models, and what is no model."""
 
 import json
 import shutil
@@ -54,13 +54,55 @@ def test_another_split_and_the_default_folder(finished_run, tmp_path, capsys):
     assert "on split train of" in " ".join(capsys.readouterr().out.split())
 
 
+# === Other models than a run ===
+
+TRAINING = ("steps", "seconds_per_step", "seed")
+
+
+def without_training(metrics):
+    assert set(TRAINING) <= set(metrics)
+    return {name: value for name, value in metrics.items() if name not in TRAINING}
+
+
+def test_the_figures_of_an_export_and_of_a_checkpoint_are_those_of_the_run(
+    finished_run, evaluated, tmp_path, capsys
+):
+    of_run = without_training(read_json(evaluated / "metrics.json"))
+    assert of_run["outcomes"] != dict.fromkeys(of_run["outcomes"], 0)  # something was found
+    copied = tmp_path / "models" / "mine"
+    shutil.copytree(finished_run.export_dir, copied)
+    run = tmp_path / "run"
+    shutil.copytree(finished_run.output, run)
+    (latest,) = run.glob("checkpoints/step-00000004.h5")
+    before = {path: sorted(path.rglob("*")) for path in (copied, run / "checkpoints")}
+    for model, output in (
+        (copied, tmp_path / "models" / "mine-1-evaluation"),  # the folder of the versions
+        (latest, run / "step-00000004-evaluation"),
+    ):
+        assert run_evaluate(model) == 0
+        names = {path.name for path in output.iterdir()}
+        assert names == {"metrics.json", "detections.json", "detections.png", "report.html"}
+        assert read_json(output / "metrics.json") == of_run
+        assert f"written to {output}" in capsys.readouterr().err
+    # Nothing is written where a server looks for versions, or a run for its checkpoints.
+    assert before == {path: sorted(path.rglob("*")) for path in before}
+
+
+def test_an_earlier_checkpoint_is_evaluated_by_itself(finished_run, evaluated, tmp_path):
+    earlier = finished_run.output / "checkpoints" / "step-00000002.h5"
+    assert run_evaluate(earlier, "--output", tmp_path / "out") == 0
+    found = read_json(tmp_path / "out" / "detections.json")
+    assert found and found != read_json(evaluated / "detections.json")
+
+
 # === What cannot be evaluated ===
 
 
-def test_a_folder_that_is_no_run(tmp_path, capsys):
+def test_a_folder_that_is_no_model(tmp_path, capsys):
     assert run_evaluate(tmp_path / "nothing") == 2
     err = capsys.readouterr().err
-    assert "nothing: is no training run" in err and "Traceback" not in err
+    assert "nothing: there is no such file or folder. Expected the folder of a training run" in err
+    assert "Traceback" not in err
     assert not (tmp_path / "nothing").exists()
 
 
@@ -96,3 +138,46 @@ def test_a_class_that_the_model_does_not_know(finished_run, voc_folder, tmp_path
     assert run_evaluate(finished_run.output, *options) == 2
     err = capsys.readouterr().err
     assert "test_0.xml" in err and "'goose'" in err and "cat, dog, duck" in err
+
+
+# === Faults, and splits that were made ===
+
+
+def test_a_broken_picture_stops_or_is_left_out_and_counted(
+    finished_run, voc_folder, tmp_path, capsys
+):
+    broken = voc_folder / "JPEGImages" / "test_1.jpg"
+    broken.write_bytes(broken.read_bytes()[:-300])
+    options = [finished_run.output, "--data.root", voc_folder, "--output"]
+    assert run_evaluate(*options, tmp_path / "stopped") == 2
+    message = capsys.readouterr().err
+    assert str(broken) in message and "--data.on-error skip" in message
+    assert run_evaluate(*options, tmp_path / "skipped", "--data.on-error", "skip") == 0
+    metrics = read_json(tmp_path / "skipped" / "metrics.json")
+    assert (metrics["num_pictures"], metrics["num_pictures_left_out"]) == (1, 1)
+    assert "Left out for faults in the data: 1 pictures" in " ".join(
+        (tmp_path / "skipped" / "report.html").read_text().split()
+    )
+
+
+def test_a_run_is_evaluated_on_the_splits_that_were_made_for_it(
+    finished_run, voc_folder, tmp_path, capsys
+):
+    run, data = tmp_path / "run", voc_folder
+    shutil.rmtree(data / "ImageSets")  # ten pictures without lists
+    shutil.copytree(finished_run.output, run)
+    config = json.loads((run / "config.json").read_text())
+    config["data"]["root"] = str(data)
+    (run / "config.json").write_text(json.dumps(config))
+    division = {"train": ["train_0"], "val": ["train_1"], "test": ["train_3", "val_0", "gone"]}
+    (run / "splits.json").write_text(json.dumps(division))
+    assert run_evaluate(run, "--output", tmp_path / "own") == 0
+    # train_3 has two boxes and val_0 one; the other six pictures are in no split.
+    metrics = read_json(tmp_path / "own" / "metrics.json")
+    assert (metrics["num_pictures"], metrics["num_boxes"]) == (2, 3)
+    assert "in no split: 6" in capsys.readouterr().err
+    # Other data are divided anew: 80/10/10 of ten pictures.
+    other = tmp_path / "other"
+    shutil.copytree(data, other)
+    assert run_evaluate(run, "--data.root", other, "--output", tmp_path / "others") == 0
+    assert read_json(tmp_path / "others" / "metrics.json")["num_pictures"] == 1

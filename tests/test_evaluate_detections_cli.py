@@ -80,8 +80,8 @@ def test_no_data(found_file, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "RUN and --detections: neither is given. Expected"),
-        (["run", "--detections", "found.json"], "RUN and --detections: both are given (run)"),
+        ([], "MODEL and --detections: neither is given. Expected"),
+        (["run", "--detections", "found.json"], "MODEL and --detections: both are given (run)"),
         (["run", "--data.classes", "cat"], "--data.classes cat: run was trained for classes of"),
     ],
 )

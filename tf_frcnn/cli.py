@@ -11,7 +11,7 @@ from tf_frcnn.errors import EXIT_OK, EXIT_USAGE, run_command
 # seconds), and what it does.
 COMMANDS = {
     "check-data": ("tf_frcnn.doctor.command", "look at a data set as training would, and report"),
-    "predict": ("tf_frcnn.predict", "draw detections on pictures, and write them as JSON"),
+    "predict": ("tf_frcnn.predict.command", "detect in pictures and videos; drawings and JSON"),
 }
 
 

@@ -4,16 +4,17 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from tf_frcnn.config import NONE_SPLIT, Config
 from tf_frcnn.data import DATASETS
 from tf_frcnn.errors import ConfigError
+from tf_frcnn.model_files import ModelFiles, find_model
 from tf_frcnn.presets import PRESETS
-from tf_frcnn.runs import RunFolder
 
 DEFAULT_PRESET = "quickstart"
 
@@ -34,7 +35,7 @@ class TrainArguments(Config):
 
 @dataclass(frozen=True)
 class EvaluateData:
-    """The data to evaluate on; with a RUN, what is not given is the run's own."""
+    """The data to evaluate on; with a MODEL, what is not given is that of its run."""
 
     format: str | None = None
     """Layout of the data set; see `train.py --help`."""
@@ -44,21 +45,27 @@ class EvaluateData:
     """Split to evaluate on."""
     classes: tuple[str, ...] | None = None
     """Class names in the order of their ids, from 1, for `--detections`; when not given, those of
-    the split. A run has its own."""
+    the split. A model has its own."""
+    on_error: Literal["stop", "skip"] | None = None
+    """What to do about faults in the data: stop and list them, or leave the boxes and pictures out
+    that have them; metrics.json says how many."""
 
 
 @dataclass(frozen=True)
 class EvaluateArguments:
     """Everything `evaluate.py` takes."""
 
-    run: Annotated[Path | None, tyro.conf.Positional] = None
-    """Folder of a training run; not with --detections."""
+    model: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")] = None
+    """Run folder, checkpoint, SavedModel version folder, or its parent (newest version); not with
+    --detections."""
     detections: Path | None = None
-    """Judge the detections in this file, whoever made them, instead of a run: JSON in the format
+    """Judge the detections in this file, whoever made them, instead of a model: JSON in the format
     of COCO's results (docs/metrics.md). Needs --data.root."""
     data: EvaluateData = field(default_factory=EvaluateData)
     output: Path | None = None
-    """Folder for the figures; when not given RUN/evaluation, or FILE-evaluation beside FILE."""
+    """Folder for the figures; when not given RUN/evaluation, RUN/STEP-evaluation of a checkpoint,
+    MODELS/NAME-VERSION-evaluation of a SavedModel MODELS/NAME/VERSION, or FILE-evaluation beside
+    FILE."""
     overwrite: bool = False
     """Move an evaluation that is in the output folder to NAME.bak-TIME first."""
 
@@ -66,19 +73,24 @@ class EvaluateArguments:
         """Check that there is one thing to evaluate, and that the options fit it.
 
         Raises:
-            ConfigError: there is none, or there are two; or classes are given for a run.
+            ConfigError: there is none, or there are two; or classes are given for a model.
         """
-        if (self.run is None) == (self.detections is None):
-            there = "neither is given" if self.run is None else f"both are given ({self.run})"
+        if (self.model is None) == (self.detections is None):
+            there = "neither is given" if self.model is None else f"both are given ({self.model})"
             raise ConfigError(
-                f"RUN and --detections: {there}. Expected the folder of a training run, or "
-                "--detections FILE --data.root DIR."
+                f"MODEL and --detections: {there}. Expected a training run, one of its checkpoints "
+                "or a SavedModel; or --detections FILE --data.root DIR."
             )
-        if self.run is not None and self.data.classes is not None:
+        if self.model is not None and self.data.classes is not None:
             raise ConfigError(
-                f"--data.classes {' '.join(self.data.classes)}: {self.run} was trained for classes "
-                "of its own. Leave the option out; it is for --detections."
+                f"--data.classes {' '.join(self.data.classes)}: {self.model} was trained for "
+                "classes of its own. Leave the option out; it is for --detections."
             )
+
+    @property
+    def subject(self) -> Path:
+        """What is evaluated: the file of detections, or the model where it was found."""
+        return self.detections or self.model_files.path
 
     @property
     def output_folder(self) -> Path:
@@ -87,20 +99,38 @@ class EvaluateArguments:
             return self.output
         if self.detections is not None:
             return self.detections.with_name(f"{self.detections.stem}-evaluation")
-        return Path(self.run or "") / "evaluation"
+        return self.model_files.evaluation_folder
 
-    @property
-    def run_folder(self) -> RunFolder:
-        """The training run to evaluate; of no use with detections."""
-        return RunFolder(self.run or "")
-
-    def load_config(self) -> Config:
-        """Make the configuration: that of the run, or the defaults, with the data asked for.
+    @cached_property
+    def model_files(self) -> ModelFiles:
+        """The model to evaluate; of no use with detections.
 
         Raises:
-            ConfigError: the run has none, or no split is named.
+            WeightsError: there is none.
         """
-        return self.apply_to(Config() if self.run is None else self.run_folder.load_config())
+        return find_model(self.model or "")
+
+    def load_config(self) -> Config:
+        """Make the configuration: the model's, or the defaults, with the data asked for.
+
+        Raises:
+            WeightsError: there is no model.
+            ConfigError: its configuration cannot be read, or no split is named.
+        """
+        return self.apply_to(Config() if self.model is None else self.model_files.load_config())
+
+    def load_division(self) -> dict[str, list[str]] | None:
+        """Read how the model's run divided its data set; None for other data, or where none is.
+
+        Raises:
+            UserError: the file cannot be read.
+        """
+        if self.model is None or self.data.root not in (
+            None,
+            self.model_files.load_config().data.root,
+        ):
+            return None
+        return self.model_files.load_division()
 
     def apply_to(self, config: Config) -> Config:
         """Replace the data of a configuration by those that were asked for.
@@ -171,7 +201,7 @@ def parse_evaluate_arguments(argv: Sequence[str] | None = None) -> EvaluateArgum
         EvaluateArguments,
         prog="evaluate.py",
         description=(
-            "Evaluate a training run on its own test split, another split, or other data; or "
+            "Evaluate a model on the test split of its run, another split, or other data; or "
             "judge a file of detections: evaluate.py --detections FILE --data.root DIR."
         ),
         args=argv,

@@ -14,24 +14,17 @@ import numpy as np
 import tensorflow as tf
 
 from tf_frcnn.checkpoints import load_checkpoint
-from tf_frcnn.config import Config, load_config
+from tf_frcnn.config import Config
 from tf_frcnn.errors import WeightsError
 from tf_frcnn.inference import PictureDetector, load_picture_detector
 from tf_frcnn.model import FasterRCNN
+from tf_frcnn.model_files import MODEL_TEXT, find_model
 from tf_frcnn.runs import RunFolder
 
 if TYPE_CHECKING:
     import supervision
 
-MODEL_TEXT = (
-    "Expected the folder of a training run (config.json and checkpoints/), a checkpoint in it "
-    "(RUN/checkpoints/step-XXXXXXXX.h5), a SavedModel (a folder with saved_model.pb), or the "
-    "folder of its versions (saved_models/quickstart after `python train.py`)."
-)
-
-_SAVED_MODEL_FILE = "saved_model.pb"
 _SIGNATURE = "serving_default"
-_LISTED_NAMES = 5
 
 DetectBatch = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
 """Takes [B, H, W, 3] uint8 RGB and answers what `PictureDetector.detect` does."""
@@ -108,21 +101,9 @@ class Detector:
             WeightsError: there is no model, or it cannot be read.
             ConfigError: its config.json cannot be read.
         """
-        path = Path(path)
-        if path.is_file():
-            return cls(*_load_checkpoint(path))
-        if not path.is_dir():
-            raise WeightsError(f"{path}: there is no such file or folder. {MODEL_TEXT}")
-        if (path / _SAVED_MODEL_FILE).is_file():
-            return cls(*_load_saved_model(path))
-        run = RunFolder(path)
-        if run.config_file.is_file():
-            config = run.load_config()
-            return cls(_compiled(load_picture_detector(config, run.checkpoints)), config)
-        versions = _versions(path)
-        if not versions:
-            raise WeightsError(f"{path}: holds {_listing(path)}. {MODEL_TEXT}")
-        return cls(*_load_saved_model(versions[-1]))
+        model = find_model(path)
+        config = model.load_config()
+        return cls(_LOADERS[model.kind](model.path, config), config)
 
     @overload
     def __call__(self, images: Sequence[np.ndarray]) -> list[Prediction]: ...
@@ -150,6 +131,19 @@ class Detector:
         if array.ndim == 4:
             return self._detect_all([_checked_picture(image, "images") for image in array])
         return self._detect_all([_checked_picture(array, "image")])[0]
+
+    def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Detect in one picture, as evaluation takes it.
+
+        Args:
+            image: [H, W, 3] uint8 RGB.
+
+        Returns:
+            boxes [D, 4] float32 yxyx in pixels of the picture, scores [D] float32, class ids [D]
+            int32 from 1; best first.
+        """
+        found = self._detect_all([_checked_picture(image, "image")])[0]
+        return found.boxes, found.scores, found.class_ids
 
     def _detect_all(self, pictures: Sequence[np.ndarray]) -> list[Prediction]:
         positions_by_size: dict[tuple[int, ...], list[int]] = {}
@@ -201,14 +195,11 @@ def _compiled(detector: PictureDetector) -> DetectBatch:
     return tf.function(detector.detect, input_signature=[pictures])
 
 
-def _load_checkpoint(path: Path) -> tuple[DetectBatch, Config]:
-    run = RunFolder(path.absolute().parent.parent)
-    if path.suffix != ".h5" or not run.config_file.is_file():
-        raise WeightsError(
-            f"{path}: is a file, but no checkpoint in the folder of a run ({run.config_file} must "
-            f"tell of which network it is). {MODEL_TEXT}"
-        )
-    config = run.load_config()
+def _load_run(folder: Path, config: Config) -> DetectBatch:
+    return _compiled(load_picture_detector(config, RunFolder(folder).checkpoints))
+
+
+def _load_checkpoint(path: Path, config: Config) -> DetectBatch:
     data = config.data
     detector = FasterRCNN(config.model, len(data.classes))
     try:
@@ -219,18 +210,10 @@ def _load_checkpoint(path: Path) -> tuple[DetectBatch, Config]:
             "wrote; give another one of the run, or the run's folder for the latest that can be "
             "read."
         ) from None
-    picture_detector = PictureDetector(detector, data.classes, data.short_side, data.long_side)
-    return _compiled(picture_detector), config
+    return _compiled(PictureDetector(detector, data.classes, data.short_side, data.long_side))
 
 
-def _load_saved_model(folder: Path) -> tuple[DetectBatch, Config]:
-    config_file = folder / "assets" / "config.json"
-    if not config_file.is_file():
-        raise WeightsError(
-            f"{folder}: is a SavedModel without assets/config.json, not one of this project. "
-            f"{MODEL_TEXT}"
-        )
-    config = load_config(config_file)
+def _load_saved_model(folder: Path, config: Config) -> DetectBatch:
     try:
         module = tf.saved_model.load(str(folder))
     except (OSError, ValueError, tf.errors.OpError) as error:
@@ -248,23 +231,11 @@ def _load_saved_model(folder: Path) -> tuple[DetectBatch, Config]:
         # Reached through the module: its variables live only as long as it does.
         return module.signatures[_SIGNATURE](images=images)
 
-    return detect_batch, config
+    return detect_batch
 
 
-def _versions(folder: Path) -> list[Path]:
-    """List the version folders of a SavedModel, lowest number first."""
-    versions = [
-        path
-        for path in folder.iterdir()
-        if path.name.isdecimal() and (path / _SAVED_MODEL_FILE).is_file()
-    ]
-    return sorted(versions, key=lambda path: int(path.name))
-
-
-def _listing(folder: Path) -> str:
-    """Name the first few things in a folder."""
-    names = sorted(path.name for path in folder.iterdir())
-    if not names:
-        return "nothing"
-    more = f" and {len(names) - _LISTED_NAMES} more" if len(names) > _LISTED_NAMES else ""
-    return ", ".join(names[:_LISTED_NAMES]) + more
+_LOADERS: Mapping[str, Callable[[Path, Config], DetectBatch]] = {
+    "run": _load_run,
+    "checkpoint": _load_checkpoint,
+    "saved_model": _load_saved_model,
+}

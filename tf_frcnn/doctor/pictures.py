@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import track
 
 from tf_frcnn.data.image import read_image
+from tf_frcnn.data.orientation import UPRIGHT, read_orientation
 from tf_frcnn.errors import DataError
-from tf_frcnn.predict_inputs import UPRIGHT, read_orientation
 
 GRID = 16  # cells of the difference hash in each direction
 _LEAST_STEP = 4.0  # grey levels between neighbouring cells that are not noise of the compression

@@ -1,75 +1,20 @@
 """`tf-frcnn predict`: drawings, COCO results, and what is said of inputs that do not fit."""
 
-import json
 import logging
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image
 
+from tests.predict.predicting import (
+    ORIENTATION,
+    files_below,
+    predict,
+    read_results,
+    write_picture,
+)
 from tf_frcnn import cli
-from tf_frcnn.detector import Detector, Prediction
-from tf_frcnn.predict_inputs import find_pictures, read_orientation, read_picture, turn_upright
-from tf_frcnn.predict_outputs import drawing_paths
-
-ORIENTATION = 0x0112  # the EXIF tag
-
-
-class CornerDetector:
-    """Stands for a model: a dog of score R / 255, and a cat of 0.4, each with its own box."""
-
-    class_names = ("cat", "dog")
-
-    def __init__(self):
-        self.batches = []
-
-    def __call__(self, images):
-        self.batches.append([image.shape[:2] for image in images])
-        boxes = np.array([[1, 2, 11, 32], [4.5, 0, 6, 8]], np.float32)
-        return [
-            Prediction(
-                boxes,
-                np.array([image[0, 0, 0] / 255, 0.4], np.float32),
-                np.array([2, 1], np.int32),
-                ("dog", "cat"),
-            )
-            for image in images
-        ]
-
-
-@pytest.fixture
-def model(monkeypatch):
-    """Let every MODEL be the detector above."""
-    detector = CornerDetector()
-    monkeypatch.setattr(Detector, "load", lambda path: detector)
-    return detector
-
-
-def write_picture(path, red=204, size=(40, 60), orientation=None):
-    """Write a picture, (height, width) as stored, of one colour."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    exif = Image.Exif()
-    if orientation is not None:
-        exif[ORIENTATION] = orientation
-    height, width = size
-    Image.new("RGB", (width, height), (red, 20, 90)).save(path, exif=exif)
-    return path
-
-
-def predict(*arguments):
-    """Run `tf-frcnn predict MODEL ARGUMENTS` in this process -> exit status."""
-    return cli.main(["predict", "model", *map(str, arguments)])
-
-
-def read_results(output):
-    return json.loads((output / "detections.json").read_text())
-
-
-def files_below(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
-
 
 # === What is written ===
 
@@ -115,11 +60,6 @@ def test_drawings_keep_sub_paths_and_names_apart(model, tmp_path):
     }
 
 
-def test_drawings_differ_where_case_does_not_count():
-    names = drawing_paths(["a.jpg", "a-2.gif", "A.png", "b/a.png", "v1.5.bmp"])
-    assert list(names.values()) == ["a.jpg", "a-2.jpg", "A-3.jpg", "b/a.jpg", "v1.5.jpg"]
-
-
 def test_a_drawing_shows_the_box_and_small_pictures_are_enlarged(model, tmp_path):
     write_picture(tmp_path / "in" / "small.png", size=(40, 60))
     write_picture(tmp_path / "in" / "large.png", size=(500, 700))
@@ -156,6 +96,7 @@ def test_pictures_are_taken_in_batches(model, tmp_path, capsys):
     assert model.batches == [[(40, 60), (40, 61)], [(40, 62), (40, 63)], [(40, 64)]]
     said = capsys.readouterr().err
     assert "4.png: 1 dog -> " in said and "5 pictures in " in said and "5 detections in" in said
+    assert "videos" not in said
 
 
 # === Pictures that cannot be read ===
@@ -180,7 +121,10 @@ def test_no_picture_at_all_is_a_usage_error(model, tmp_path, capsys):
     (tmp_path / "in" / "notes.txt").touch()
     assert predict(tmp_path / "in", f"{tmp_path}/*.gif", "--output", tmp_path / "out") == 2
     said = capsys.readouterr().err
-    assert "in: there is no picture directly in this folder. Expected files that end in" in said
+    assert (
+        "in: there is no picture or video directly in this folder. Expected files that end in"
+        in said
+    )
     assert "*.gif: there is no such file or folder, and no glob that matches one" in said
     assert not (tmp_path / "out").exists() and not model.batches
 
@@ -204,6 +148,7 @@ def test_a_disk_that_takes_no_more_is_told(model, tmp_path, capsys, monkeypatch)
         (("--score", "1.5"), "--score 1.5: expected a number from 0 to 1"),
         (("--score", "nan"), "--score nan: expected a number from 0 to 1"),
         (("--batch-size", "0"), "--batch-size 0: expected 1 or more"),
+        (("--frame-step", "-2"), "--frame-step -2: expected 1 or more"),
         (
             ("--classes", "cat", "hund", "Dog"),
             "--classes: the model knows no 'hund', 'Dog'. Expected some of cat, dog.",
@@ -237,55 +182,7 @@ def test_a_model_that_is_not_there(tmp_path, capsys):
     assert not Path(output).exists()
 
 
-# === Which pictures ===
-
-
-def test_inputs_stand_for_pictures_once_and_in_order(tmp_path, monkeypatch):
-    for name in ("b.PNG", "a.jpeg", ".hidden.jpg", "._a.jpeg", "notes.txt", "sub/c.gif"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / "[x].dat").touch()  # as a glob it would match a file named x.dat
-    (tmp_path / "folder.jpg").mkdir()
-    monkeypatch.chdir(tmp_path)
-    inputs = ["sub", "[x].dat", ".", "b.PNG", str(tmp_path / "a.jpeg"), "**/*.gif"]
-    pictures, problems = find_pictures(inputs)
-    assert [path.as_posix() for path in pictures] == ["sub/c.gif", "[x].dat", "a.jpeg", "b.PNG"]
-    assert problems == []
-
-
-def test_a_link_to_nowhere_is_a_picture_that_cannot_be_read(tmp_path):
-    os.symlink(tmp_path / "gone.jpg", tmp_path / "a*.jpg")
-    assert find_pictures([str(tmp_path / "a*.jpg")]) == ([tmp_path / "a*.jpg"], [])
-
-
 # === EXIF ===
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("extension", ["png", "webp"])
-def test_turning_is_what_pillow_does(orientation, extension, tmp_path):
-    pixels = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3) * 10
-    exif = Image.Exif()
-    exif[ORIENTATION] = orientation
-    path = tmp_path / f"a.{extension}"
-    Image.fromarray(pixels).save(path, exif=exif, lossless=True)
-    with Image.open(path) as picture:
-        expected = np.asarray(ImageOps.exif_transpose(picture))
-    image, found = read_picture(path, apply_exif=True)
-    assert found == orientation
-    np.testing.assert_array_equal(image, expected)
-    np.testing.assert_array_equal(read_picture(path, apply_exif=False)[0], pixels)
-
-
-def test_orientation_6_by_hand():
-    # Stored rows [1 2 3], [4 5 6]; turned a quarter clockwise the left column is read upwards.
-    stored = np.repeat(np.array([[1, 2, 3], [4, 5, 6]], np.uint8)[..., None], 3, axis=-1)
-    assert turn_upright(stored, 6)[..., 0].tolist() == [[4, 1], [5, 2], [6, 3]]
-
-
-@pytest.mark.parametrize("value", [0, 9, 65535])
-def test_an_orientation_without_sense_counts_as_none(value, tmp_path):
-    assert read_orientation(write_picture(tmp_path / "a.jpg", orientation=value)) == 1
 
 
 def test_orientation_is_ignored_with_one_warning(model, tmp_path, capsys):
@@ -308,14 +205,6 @@ def test_orientation_is_applied_and_told(model, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "0.jpg (turned: EXIF orientation 6): 1 dog" in said
     assert "1 pictures were turned upright" in said and "1.jpg: 1 dog" in said
-
-
-def test_broken_metadata_count_as_none(tmp_path):
-    path = write_picture(tmp_path / "a.jpg", orientation=6)
-    content = path.read_bytes()
-    assert content.count(b"MM\x00*") == 1  # where the EXIF block begins
-    path.write_bytes(content.replace(b"MM\x00*", b"MM\xff\xff"))
-    assert read_picture(path, apply_exif=True)[1] == 1
 
 
 # === With a real network ===

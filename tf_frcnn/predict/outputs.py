@@ -1,7 +1,7 @@
 """What `tf-frcnn predict` leaves behind: a drawing of each picture, and COCO results."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,21 +19,25 @@ _MAX_LONG_SIDE = 65_500  # the JPEG library writes no larger ones
 _JPEG_QUALITY = 95
 
 
-def coco_results(file_name: str, prediction: "Prediction") -> list[dict[str, Any]]:
+def coco_results(
+    file_name: str, prediction: "Prediction", frame: int | None = None
+) -> list[dict[str, Any]]:
     """Write detections as objects of the COCO results format.
 
     Args:
-        file_name: what the picture is called in them.
-        prediction: of the picture.
+        file_name: what the picture or video is called in them.
+        prediction: of the picture, or of one frame.
+        frame: number of the frame in its video, from 0; None for a picture.
 
     Returns:
-        An object each: `file_name`, `category_name`, `category_id` from 1, `bbox` [x, y, width,
-        height] in pixels, 0-based and half-open, `score`.
+        An object each: `file_name`, `frame` in a video, `category_name`, `category_id` from 1,
+        `bbox` [x, y, width, height] in pixels, 0-based and half-open, `score`.
     """
+    source = {"file_name": file_name, **({} if frame is None else {"frame": frame})}
     corners, sizes = prediction.boxes[:, :2], prediction.boxes[:, 2:] - prediction.boxes[:, :2]
     return [
         {
-            "file_name": file_name,
+            **source,
             "category_name": prediction.class_names[index],
             "category_id": int(prediction.class_ids[index]),
             "bbox": [*corners[index, ::-1].tolist(), *sizes[index, ::-1].tolist()],
@@ -43,11 +47,17 @@ def coco_results(file_name: str, prediction: "Prediction") -> list[dict[str, Any
     ]
 
 
-def drawing_paths(file_names: Iterable[str]) -> dict[str, str]:
-    """Choose a path for each drawing; of a.jpg and a.png they are a.jpg and a-2.jpg.
+def describe_counts(counts: Mapping[str, int]) -> str:
+    """Say how many of which class were found, in the order of the mapping."""
+    return ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing"
+
+
+def drawing_paths(file_names: Iterable[str], extension: str) -> dict[str, str]:
+    """Choose a path for each drawing; as .jpg of a.jpg and a.png they are a.jpg and a-2.jpg.
 
     Args:
-        file_names: of the pictures, below a folder, with slashes.
+        file_names: of the pictures or videos, below a folder, with slashes.
+        extension: of the drawings, with its dot.
 
     Returns:
         File name -> the drawing's, below the output folder; all differ, whatever the file system.
@@ -56,7 +66,8 @@ def drawing_paths(file_names: Iterable[str]) -> dict[str, str]:
     taken: set[str] = set()
     for file_name in file_names:
         stem = Path(file_name).with_suffix("").as_posix()
-        names = itertools.chain([f"{stem}.jpg"], (f"{stem}-{n}.jpg" for n in itertools.count(2)))
+        numbered = (f"{stem}-{number}{extension}" for number in itertools.count(2))
+        names = itertools.chain([f"{stem}{extension}"], numbered)
         # Some file systems do not tell A.jpg from a.jpg.
         drawings[file_name] = next(name for name in names if name.casefold() not in taken)
         taken.add(drawings[file_name].casefold())
@@ -82,7 +93,7 @@ def write_drawing(path: Path, image: np.ndarray, found: "Prediction") -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         drawing.save(path, quality=_JPEG_QUALITY)
     except OSError as error:
-        raise _not_written(path, error) from None
+        raise not_written(path, error) from None
 
 
 def write_results(path: Path, results: list[dict[str, Any]]) -> None:
@@ -94,10 +105,11 @@ def write_results(path: Path, results: list[dict[str, Any]]) -> None:
     try:
         write_json(path, results)
     except OSError as error:
-        raise _not_written(path, error) from None
+        raise not_written(path, error) from None
 
 
-def _not_written(path: Path, error: OSError) -> UserError:
+def not_written(path: Path, error: Exception) -> UserError:
+    """Make the error of an output that cannot be written."""
     return UserError(
         f"{path}: cannot be written ({error}). Free some space, mend the permissions, or give "
         "another --output."

@@ -1,0 +1,37 @@
+"""Which files the inputs of `tf-frcnn predict` stand for, and how pictures are read."""
+
+import os
+
+import numpy as np
+import pytest
+
+from tests.predict.predicting import write_picture
+from tf_frcnn.data.orientation import turn_upright
+from tf_frcnn.predict.inputs import find_inputs, read_picture
+
+
+def test_inputs_stand_for_pictures_once_and_in_order(tmp_path, monkeypatch):
+    for name in ("b.PNG", "a.jpeg", ".hidden.jpg", "._a.jpeg", "notes.txt", "sub/c.gif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "[x].dat").touch()  # as a glob it would match a file named x.dat
+    (tmp_path / "folder.jpg").mkdir()
+    monkeypatch.chdir(tmp_path)
+    inputs = ["sub", "[x].dat", ".", "b.PNG", str(tmp_path / "a.jpeg"), "**/*.gif"]
+    pictures, problems = find_inputs(inputs)
+    assert [path.as_posix() for path in pictures] == ["sub/c.gif", "[x].dat", "a.jpeg", "b.PNG"]
+    assert problems == []
+
+
+def test_a_link_to_nowhere_is_a_picture_that_cannot_be_read(tmp_path):
+    os.symlink(tmp_path / "gone.jpg", tmp_path / "a*.jpg")
+    assert find_inputs([str(tmp_path / "a*.jpg")]) == ([tmp_path / "a*.jpg"], [])
+
+
+@pytest.mark.parametrize("apply_exif", [False, True])
+def test_a_picture_is_turned_when_that_was_asked_for(apply_exif, tmp_path):
+    path = write_picture(tmp_path / "a.png", size=(3, 5), orientation=6)
+    image, orientation = read_picture(path, apply_exif)
+    stored = np.full((3, 5, 3), (204, 20, 90), np.uint8)
+    assert orientation == 6
+    np.testing.assert_array_equal(image, turn_upright(stored, 6) if apply_exif else stored)

@@ -1,0 +1,30 @@
+"""Names of drawings and objects of `detections.json`."""
+
+import numpy as np
+
+from tf_frcnn.detector import Prediction
+from tf_frcnn.predict.outputs import coco_results, drawing_paths
+
+
+def test_drawings_differ_where_case_does_not_count():
+    names = drawing_paths(["a.jpg", "a-2.gif", "A.png", "b/a.png", "v1.5.bmp"], ".jpg")
+    assert list(names.values()) == ["a.jpg", "a-2.jpg", "A-3.jpg", "b/a.jpg", "v1.5.jpg"]
+
+
+def test_only_detections_in_videos_have_a_frame():
+    found = Prediction(
+        np.array([[1, 2, 11, 32]], np.float32),
+        np.array([0.75], np.float32),
+        np.array([2], np.int32),
+        ("dog",),
+    )
+    # yxyx [1, 2, 11, 32] begins at x 2, y 1, and is 30 wide, 10 high.
+    expected = {
+        "file_name": "a",
+        "category_name": "dog",
+        "category_id": 2,
+        "bbox": [2, 1, 30, 10],
+        "score": 0.75,
+    }
+    assert coco_results("a", found) == [expected]
+    assert coco_results("a", found, frame=0) == [{**expected, "frame": 0}]

@@ -1,0 +1,138 @@
+"""Where a trained model lies: a run, one of its checkpoints, a SavedModel. No TensorFlow here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tf_frcnn.config import Config, load_config
+from tf_frcnn.errors import WeightsError
+from tf_frcnn.runs import RunFolder
+
+MODEL_TEXT = (
+    "Expected the folder of a training run (config.json and checkpoints/), a checkpoint in it "
+    "(RUN/checkpoints/step-XXXXXXXX.h5), a SavedModel (a folder with saved_model.pb), or the "
+    "folder of its versions (saved_models/quickstart after `python train.py`)."
+)
+
+_SAVED_MODEL_FILE = "saved_model.pb"
+_LISTED_NAMES = 5
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model that `find_model` found.
+
+    Attributes:
+        kind: what it is; of a run the latest checkpoint counts.
+        path: the folder of the run, the file of the checkpoint, or the SavedModel's version folder.
+        config_file: configuration of the run that trained it.
+    """
+
+    kind: Literal["run", "checkpoint", "saved_model"]
+    path: Path
+    config_file: Path
+
+    def load_config(self) -> Config:
+        """Read the configuration of the run that trained it.
+
+        Raises:
+            ConfigError: the file cannot be read.
+        """
+        return load_config(self.config_file)
+
+    def load_division(self) -> dict[str, list[str]] | None:
+        """Read how its run divided a data set without splits; None where nothing tells.
+
+        Raises:
+            UserError: the run's splits.json cannot be read.
+        """
+        if self.kind == "saved_model":
+            return None
+        return RunFolder(self.config_file.parent).load_division()
+
+    @property
+    def metrics_log(self) -> Path | None:
+        """The log of the training, where it ends with this model: metrics.jsonl of a run."""
+        return RunFolder(self.path).metrics_log if self.kind == "run" else None
+
+    @property
+    def evaluation_folder(self) -> Path:
+        """Where its figures go by default: into a run, and beside what must hold models only.
+
+        RUN/evaluation; RUN/STEP-evaluation of RUN/checkpoints/STEP.h5; MODELS/NAME-1-evaluation of
+        MODELS/NAME/1, because servers watch MODELS/NAME; MODELS/NAME-evaluation of MODELS/NAME
+        that is a SavedModel without a version.
+        """
+        if self.kind == "run":
+            return self.path / "evaluation"
+        path = self.path.resolve()
+        if self.kind == "checkpoint":
+            return path.parent.parent / f"{path.stem}-evaluation"
+        if path.name.isdecimal():
+            return path.parent.parent / f"{path.parent.name}-{path.name}-evaluation"
+        return path.parent / f"{path.name}-evaluation"
+
+
+def find_model(path: str | Path) -> ModelFiles:
+    """Find out what kind of model a path names.
+
+    Args:
+        path: folder of a run; a checkpoint of a run; a SavedModel's version folder; or its parent,
+            of which the highest number is taken.
+
+    Raises:
+        WeightsError: there is no model.
+    """
+    path = Path(path)
+    if path.is_file():
+        return _find_checkpoint(path)
+    if not path.is_dir():
+        raise WeightsError(f"{path}: there is no such file or folder. {MODEL_TEXT}")
+    if (path / _SAVED_MODEL_FILE).is_file():
+        return _find_saved_model(path)
+    run = RunFolder(path)
+    if run.config_file.is_file():
+        return ModelFiles("run", path, run.config_file)
+    versions = _versions(path)
+    if not versions:
+        raise WeightsError(f"{path}: holds {_listing(path)}. {MODEL_TEXT}")
+    return _find_saved_model(versions[-1])
+
+
+def _find_checkpoint(path: Path) -> ModelFiles:
+    run = RunFolder(path.absolute().parent.parent)
+    if path.suffix != ".h5" or not run.config_file.is_file():
+        raise WeightsError(
+            f"{path}: is a file, but no checkpoint in the folder of a run ({run.config_file} must "
+            f"tell of which network it is). {MODEL_TEXT}"
+        )
+    return ModelFiles("checkpoint", path, run.config_file)
+
+
+def _find_saved_model(folder: Path) -> ModelFiles:
+    config_file = folder / "assets" / "config.json"
+    if not config_file.is_file():
+        raise WeightsError(
+            f"{folder}: is a SavedModel without assets/config.json, not one of this project. "
+            f"{MODEL_TEXT}"
+        )
+    return ModelFiles("saved_model", folder, config_file)
+
+
+def _versions(folder: Path) -> list[Path]:
+    """List the version folders of a SavedModel, lowest number first."""
+    versions = [
+        path
+        for path in folder.iterdir()
+        if path.name.isdecimal() and (path / _SAVED_MODEL_FILE).is_file()
+    ]
+    return sorted(versions, key=lambda path: int(path.name))
+
+
+def _listing(folder: Path) -> str:
+    """Name the first few things in a folder."""
+    names = sorted(path.name for path in folder.iterdir())
+    if not names:
+        return "nothing"
+    more = f" and {len(names) - _LISTED_NAMES} more" if len(names) > _LISTED_NAMES else ""
+    return ", ".join(names[:_LISTED_NAMES]) + more

@@ -1,0 +1,1 @@
+"""`tf-frcnn predict`: draw what a model finds in pictures and videos, and write it as JSON."""

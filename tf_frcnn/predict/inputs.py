@@ -1,0 +1,105 @@
+"""The files that `tf-frcnn predict` is asked for: which they are, and the pixels of pictures."""
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tf_frcnn.data.image import PICTURE_EXTENSIONS, read_image
+from tf_frcnn.data.orientation import read_orientation, turn_upright
+from tf_frcnn.predict.containers import VIDEO_EXTENSIONS
+
+_EXTENSIONS = PICTURE_EXTENSIONS | VIDEO_EXTENSIONS
+
+
+def find_inputs(inputs: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Find the pictures and videos that the arguments of a command stand for.
+
+    Args:
+        inputs: files, whatever their extension; folders, which stand for the files directly in
+            them that have a picture's or a video's extension and are not hidden; globs (`**` for
+            folders at any depth), which stand for what a shell would make of them. What exists
+            under the very name is no glob.
+
+    Returns:
+        The files, each once, in the order of the arguments and by name within one; and a message
+        for each argument that stands for nothing.
+    """
+    files: dict[str, Path] = {}  # absolute path -> as it was given
+    problems = []
+    for argument in inputs:
+        found = list(_expand(argument))
+        for path in found:
+            files.setdefault(os.path.abspath(path), path)
+        if not found:
+            problems.append(_nothing_there(Path(argument)))
+    return list(files.values()), problems
+
+
+def _expand(argument: str) -> Iterator[Path]:
+    is_name = os.path.lexists(argument)
+    for match in [argument] if is_name else sorted(glob.glob(argument, recursive=True)):
+        path = Path(match)
+        if not path.is_dir():
+            yield path
+            continue
+        for entry in sorted(path.iterdir()):
+            hidden = entry.name.startswith(".")  # "._NAME.jpg" of a Mac is no picture
+            if entry.suffix.lower() in _EXTENSIONS and not hidden and entry.is_file():
+                yield entry
+
+
+def _nothing_there(path: Path) -> str:
+    if path.is_dir():
+        extensions = ", ".join([*sorted(PICTURE_EXTENSIONS), *sorted(VIDEO_EXTENSIONS)])
+        return (
+            f"{path}: there is no picture or video directly in this folder. Expected files that "
+            f"end in {extensions}; quote a glob for those in sub-folders: "
+            f"'{path / '**' / '*.jpg'}'."
+        )
+    return (
+        f"{path}: there is no such file or folder, and no glob that matches one. Expected pictures "
+        "or videos."
+    )
+
+
+def common_folder(files: Sequence[Path]) -> Path:
+    """Find the deepest folder that all files lie in.
+
+    Args:
+        files: at least one.
+
+    Returns:
+        The folder, absolute.
+    """
+    return Path(os.path.commonpath([os.path.abspath(path.parent) for path in files]))
+
+
+def relative_name(path: Path, folder: Path) -> str:
+    """Name a file by its path below a folder, with slashes.
+
+    Args:
+        path: of the file.
+        folder: absolute, one that the file lies in.
+    """
+    return Path(os.path.abspath(path)).relative_to(folder).as_posix()
+
+
+def read_picture(path: Path, apply_exif: bool) -> tuple[np.ndarray, int]:
+    """Read a picture, and how it is to be turned.
+
+    Args:
+        path: the file.
+        apply_exif: turn the pixels upright; otherwise they are returned as stored.
+
+    Returns:
+        [H, W, 3] uint8 RGB, and the EXIF orientation that the file states.
+
+    Raises:
+        DataError: the picture cannot be read.
+    """
+    image = read_image(path)
+    orientation = read_orientation(path)
+    return turn_upright(image, orientation) if apply_exif else image, orientation
