@@ -26,7 +26,21 @@ REFUSED = [
     ("data", {"short_side": 0}, "0", ABOVE_0),
     ("data", {"short_side": -5}, "-5", ABOVE_0),
     ("data", {"long_side": 599}, "599", "at least data.short_side, which is 600"),
-    ("data", {"horizontal_flip": 1.1}, "1.1", PROBABILITY),
+    *(
+        ("data", {name: 1.1}, "1.1", PROBABILITY)
+        for name in ("horizontal_flip", "photometric_jitter", "crop")
+    ),
+    ("data", {"crop": math.nan}, "nan", PROBABILITY),
+    ("data", {"scale_jitter": (0.0, 1.0)}, "0.0", ABOVE_0),
+    ("data", {"scale_jitter": (1.0, math.inf)}, "inf", ABOVE_0),
+    (
+        "data",
+        {"scale_jitter": (1.2, 0.8)},
+        "(1.2, 0.8)",
+        "the smallest factor and then the largest",
+    ),
+    ("data", {"crop_min_fraction": 0.0}, "0.0", "a number above 0, at most 1"),
+    ("data", {"crop_min_fraction": 1.5}, "1.5", "a number above 0, at most 1"),
     ("data", {"classes": ("cat", "dog", "cat")}, "('cat', 'dog', 'cat')", "every class name once"),
     ("data", {"classes": ("background", "cat")}, "('background', 'cat')", "object classes only"),
     ("data", {"classes": ("__background__",)}, "('__background__',)", "object classes only"),
@@ -91,7 +105,8 @@ def test_a_refusal_names_field_value_and_expectation(section, values, shown, exp
     ("section", "values"),
     [
         ("data", {"short_side": 600, "long_side": 600}),
-        ("data", {"horizontal_flip": 1.0}),
+        ("data", {"horizontal_flip": 1.0, "photometric_jitter": 1.0, "crop": 1.0}),
+        ("data", {"scale_jitter": (0.5, 0.5), "crop_min_fraction": 1.0}),
         ("data", {"val_split": "none", "test_split": "none"}),
         ("model", {"score_threshold": 0.0, "nms_iou": 1.0, "rpn_min_size": 0.0, "dropout": 0.0}),
         ("train", {"decay_steps": ()}),

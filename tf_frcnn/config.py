@@ -39,10 +39,11 @@ class DataConfig:
 
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = pydantic.ConfigDict(extra="forbid")
 
-    format: Literal["auto", "voc", "coco"] = "auto"
-    """Layout of the data set: Pascal VOC or COCO JSON; `auto` looks at the folder."""
+    format: Literal["auto", "voc", "coco", "tfds"] = "auto"
+    """Layout of the data set: Pascal VOC, COCO JSON, or a set of TensorFlow Datasets by its name;
+    `auto` looks at the folder."""
     root: str = ""
-    """Folder of the data set."""
+    """Folder of the data set; with the format `tfds` its name, such as voc/2007."""
     train_split: str = "train"
     """Split to train on: a list in ImageSets/Main (VOC), annotations/instances_NAME.json (COCO)."""
     val_split: str = "val"
@@ -58,6 +59,17 @@ class DataConfig:
     """... unless their longer side would then exceed this many."""
     horizontal_flip: float = 0.5
     """Probability with which a training picture is mirrored left to right."""
+    scale_jitter: tuple[float, float] = (1.0, 1.0)
+    """Each training picture's `short_side` and `long_side` are multiplied by a factor drawn evenly
+    from the first to the second number."""
+    photometric_jitter: float = 0.0
+    """Strength of random changes of a training picture's colours, from 0 (none) to 1: brightness
+    by up to 32 of 255, contrast and saturation times 0.5 to 1.5, hue by up to 18 degrees."""
+    crop: float = 0.0
+    """Probability with which a training picture is cropped to a random window. Boxes are clipped to
+    it; those whose centres are outside are dropped, but never all that a picture has."""
+    crop_min_fraction: float = 0.5
+    """Smallest height and width of that window, as fractions of the picture's."""
     on_error: Literal["stop", "skip"] = "stop"
     """What to do about faults in the data: stop and list them, or go on without the boxes and
     pictures that have them."""
@@ -72,7 +84,22 @@ class DataConfig:
             self.long_side,
             f"at least data.short_side, which is {self.short_side}",
         )
-        _check_probability("data.horizontal_flip", self.horizontal_flip)
+        for name in ("horizontal_flip", "photometric_jitter", "crop"):
+            _check_probability(f"data.{name}", getattr(self, name))
+        for factor in self.scale_jitter:
+            _check_positive("data.scale_jitter", factor)
+        _check(
+            self.scale_jitter[0] <= self.scale_jitter[1],
+            "data.scale_jitter",
+            self.scale_jitter,
+            "the smallest factor and then the largest",
+        )
+        _check(
+            0.0 < self.crop_min_fraction <= 1.0,
+            "data.crop_min_fraction",
+            self.crop_min_fraction,
+            "a number above 0, at most 1",
+        )
         _check(
             len(set(self.classes)) == len(self.classes),
             "data.classes",

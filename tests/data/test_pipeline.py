@@ -1,5 +1,7 @@
 """Batches: what is in them, that a step alone decides it, and what a broken picture says."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -122,11 +124,26 @@ def test_difficult_and_crowd_boxes_are_left_out(tmp_path):
 
 
 def test_validation_goes_through_the_pictures_in_order_one_by_one(six_pictures):
-    always = DataConfig(short_side=40, long_side=60, horizontal_flip=1.0)
-    batches = as_arrays(BatchPipeline(six_pictures, always, batch_size=4, training=False))
+    batches = as_arrays(BatchPipeline(six_pictures, UNSCALED, batch_size=4, training=False))
     assert [int(batch["indices"][0]) for batch in batches] == list(range(6))
     for batch, example in zip(batches, six_pictures.examples, strict=True):
-        np.testing.assert_array_equal(batch["gt_boxes"][0, :1], example.boxes)  # never mirrored
+        np.testing.assert_array_equal(batch["gt_boxes"][0, :1], example.boxes)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"horizontal_flip": 1.0},
+        {"scale_jitter": (0.5, 0.6)},
+        {"photometric_jitter": 1.0},
+        {"crop": 1.0},
+    ],
+    ids=str,
+)
+def test_validation_pictures_are_never_augmented(six_pictures, option):
+    always = dataclasses.replace(UNSCALED, **option)
+    plain = as_arrays(BatchPipeline(six_pictures, UNSCALED, training=False))
+    assert_bit_equal(as_arrays(BatchPipeline(six_pictures, always, training=False)), plain)
 
 
 def test_a_validation_pipeline_can_be_gone_through_again(six_pictures):

@@ -47,6 +47,20 @@ def test_sizes_worked_by_hand(size, expected):
     assert tuple(result.numpy()) == expected
 
 
+@pytest.mark.parametrize(
+    ("size", "factor", "expected"),
+    [
+        ((375, 500), 0.5, (300, 400)),  # as for short side 300: 300 / 375 = 0.8; 500 * 0.8 = 400
+        ((375, 500), 1.25, (750, 1000)),  # 750 / 375 = 2; 1000 <= 1250
+        ((500, 1000), 0.5, (250, 500)),  # the longer side binds: 1000 * 0.5 / 1000 = 0.5
+        ((4000, 1), 0.5, (500, 1)),
+    ],
+)
+def test_a_factor_is_one_on_both_limits(size, factor, expected):
+    result = resized_size(tf.constant(size), 600, 1000, tf.constant(factor))
+    assert tuple(result.numpy()) == expected
+
+
 @given(
     height=st.integers(1, 5000),
     width=st.integers(1, 5000),

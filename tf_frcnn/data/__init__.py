@@ -1,7 +1,8 @@
 """Data sets: pictures with boxes, from any of the known formats, as `Example`s.
 
 A format is a reader (a file or a few) and an entry in `DATASETS` (and its name in
-`DataConfig.format`). Nothing here imports TensorFlow, so that evaluation can use it.
+`DataConfig.format`). Nothing here imports TensorFlow, so that evaluation can use it, but for the
+data sets that are TensorFlow's own, when one of them is read.
 """
 
 import logging
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tf_frcnn.config import NONE_SPLIT, DataConfig
-from tf_frcnn.data import coco, coco_layout, voc
+from tf_frcnn.data import coco, coco_layout, tfds, voc
 from tf_frcnn.data.assembly import refuse_empty
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import FAULT_HANDLERS, FaultHandler
@@ -51,6 +52,9 @@ DATASETS = {
         coco_layout.detect_coco,
         coco_layout.explain_missing_coco_split,
         coco.read_coco,
+    ),
+    "tfds": DatasetFormat(
+        tfds.LAYOUT, tfds.detect_tfds, tfds.explain_missing_tfds_split, tfds.read_tfds
     ),
 }
 

@@ -93,7 +93,7 @@ class PictureCache:
 def open_picture_cache() -> Iterator[PictureCache]:
     """Open the user's cache, in $XDG_CACHE_HOME/tf_frcnn or ~/.cache/tf_frcnn."""
     try:
-        folder = _cache_folder()
+        folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(folder / _FILE_NAME, timeout=_LOCK_SECONDS)
     except (OSError, RuntimeError, sqlite3.Error) as error:
@@ -110,7 +110,7 @@ def open_picture_cache() -> Iterator[PictureCache]:
             yield PictureCache(connection)
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
     """Name the project's folder in the user's cache.
 
     Raises:

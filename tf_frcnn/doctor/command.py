@@ -33,9 +33,10 @@ class CheckedData:
     """The data set; as for `train.py`."""
 
     root: str
-    """Folder of the data set."""
-    format: Literal["auto", "voc", "coco"] = "auto"
-    """Layout of the data set: Pascal VOC or COCO JSON; `auto` looks at the folder."""
+    """Folder of the data set; with the format `tfds` its name, such as voc/2007."""
+    format: Literal["auto", "voc", "coco", "tfds"] = "auto"
+    """Layout of the data set: Pascal VOC, COCO JSON, or a set of TensorFlow Datasets by its name;
+    `auto` looks at the folder."""
     train_split: str = DataConfig.train_split
     """Split to train on."""
     val_split: str = DataConfig.val_split

@@ -36,15 +36,18 @@ def read_stated_boxes(data_format: str, root: Path, datasets: Mapping[str, Datas
         data_format: key of `tf_frcnn.data.DATASETS`.
         root: folder of the data set.
         datasets: by the names of their splits; boxes of pictures outside of them are left out,
-            and so are boxes without four finite numbers.
+            and so are boxes without four finite numbers, and those of TensorFlow Datasets, whose
+            numbers are not pixels.
     """
     examples = {
         example.source: example for dataset in datasets.values() for example in dataset.examples
     }.values()
     if data_format == "voc":
         pairs = [(numbers, item) for item in examples for numbers in _voc_numbers(item)]
-    else:
+    elif data_format == "coco":
         pairs = list(_coco_numbers(root, tuple(datasets), examples))
+    else:
+        pairs = []
     rows = [
         (*numbers, item.image_size[1], item.image_size[0])
         for numbers, item in pairs

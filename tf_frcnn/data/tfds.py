@@ -1,0 +1,206 @@
+"""Reader for TensorFlow Datasets: a set by its name, such as `voc/2007`, boxes as fractions.
+
+What the package itself does is in `tfds_set`. Pictures stay encoded as they are and become files
+in the user's cache, so that memory does not grow with the set and everything else goes on with
+paths. A set is read from its beginning to its end each time: its records can't be looked up.
+"""
+
+import dataclasses
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+
+from rich.console import Console
+from rich.progress import track
+
+from tf_frcnn.data.assembly import BACKGROUND_NAMES, LabelledPicture, assemble_datasets
+from tf_frcnn.data.example import Dataset
+from tf_frcnn.data.faults import FaultHandler, enumerate_names, raise_faults
+from tf_frcnn.data.image import PICTURE_EXTENSIONS, read_image_size
+from tf_frcnn.data.kept_pictures import keep_picture, kept_folder
+from tf_frcnn.data.splits import Divider
+from tf_frcnn.data.tfds_record import Record, read_objects
+from tf_frcnn.data.tfds_set import TfdsSet, open_set
+from tf_frcnn.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+LAYOUT = "TensorFlow Datasets: with `--data.format tfds`, the name of a set such as voc/2007"
+
+
+def detect_tfds(root: Path) -> bool:
+    """Tell that no folder is of this format: a set goes by its name, and the format is given."""
+    return False
+
+
+def explain_missing_tfds_split(root: Path, split: str) -> str:
+    """Say what is there instead of a split: one message, or "" where the split is there.
+
+    Raises:
+        ConfigError: the package is not installed.
+        DataError: the set cannot be opened; see `open_set`.
+    """
+    return open_set(root).explain_missing_split(split)
+
+
+def read_tfds(
+    root: Path,
+    splits: Iterable[str],
+    class_names: tuple[str, ...],
+    divider: Divider,
+    on_faults: FaultHandler = raise_faults,
+) -> dict[str, Dataset]:
+    """Read splits of a set of TensorFlow Datasets.
+
+    Args:
+        root: name of the set.
+        splits: names, or slices such as `train[:80%]`; `val` stands for `validation` too.
+        class_names: names of classes 1..N; when empty, all of the set's labels in their order,
+            with or without boxes; those found, sorted, where its labels are texts.
+        divider: not needed, as a set has splits of its own.
+        on_faults: is told all faults at once.
+
+    Returns:
+        One `Dataset` a split, under the split's real name, all with the same class names; pictures
+        in the order in which TFDS stores them. Boxes that were partly outside of their picture are
+        clipped; a picture without objects has boxes of shape [0, 4].
+
+    Raises:
+        ConfigError: the package is not installed.
+        DataError: the set, a split, a picture or a class is missing or wrong, or a picture cannot
+            be written. All faults of the splits are collected; the message lists the first 20 and
+            says how many there are.
+    """
+    splits = tuple(dict.fromkeys(splits))
+    tfds_set = open_set(root)
+    for split in splits:
+        if problem := tfds_set.explain_missing_split(split):
+            raise DataError(problem)
+    names = {split: tfds_set.find_split(split) for split in splits}
+    logger.info("%s: pictures are kept in %s", tfds_set.name, _folder_of(tfds_set))
+    reader = _Reader(tfds_set)
+    pictures = {name: reader.read_split(name) for name in dict.fromkeys(names.values())}
+    datasets = assemble_datasets(
+        root,
+        pictures,
+        class_names or _order_classes(tfds_set, pictures.values()),
+        reader.faults,
+        clipping_hint="are the boxes fractions of the picture's sides, from 0 to 1?",
+        on_faults=on_faults,
+        num_left_out={
+            name: tfds_set.count_pictures(name) - len(found) for name, found in pictures.items()
+        },
+    )
+    for name, dataset in datasets.items():
+        if dataset.examples and not any(len(example.boxes) for example in dataset.examples):
+            logger.warning(
+                "%s, split %s: no picture has an object, as in test splits whose boxes are not "
+                "published; figures on it stay empty",
+                tfds_set.name,
+                name,
+            )
+    return {split: datasets[name] for split, name in names.items()}
+
+
+def _order_classes(
+    tfds_set: TfdsSet, splits: Iterable[Iterable[LabelledPicture]]
+) -> tuple[str, ...]:
+    """List the set's classes; none where there is no box of any class."""
+    with_boxes = {item.name for split in splits for picture in split for item in picture.objects}
+    names = [name for name in tfds_set.class_names if name not in BACKGROUND_NAMES]
+    if not with_boxes:
+        return ()
+    if empty := [name for name in names if name not in with_boxes]:
+        logger.warning(
+            "labels without a box, kept as classes: %d: %s; `--data.classes` takes only those "
+            "that it names",
+            len(empty),
+            enumerate_names(empty),
+        )
+    return tuple(names)
+
+
+# === Pictures ===
+
+
+class _Reader:
+    """Reads the splits of a set, each record once, whether or not splits overlap.
+
+    Args of `__init__`: the set.
+
+    Attributes:
+        faults: one message each.
+    """
+
+    def __init__(self, tfds_set: TfdsSet) -> None:
+        self.faults: list[str] = []
+        self._set = tfds_set
+        self._pictures: dict[str, LabelledPicture | None] = {}  # None: it has a fault
+
+    def read_split(self, split: str) -> list[LabelledPicture]:
+        """Read the pictures of a split that can be used; the others' faults are collected.
+
+        Raises:
+            DataError: the split cannot be read, or a picture cannot be written.
+        """
+        folder = _folder_of(self._set) / re.split(r"[^\w-]", split)[0]  # train of train[:80%]
+        found: dict[str, LabelledPicture] = {}
+        for record in _with_progress(self._set, split):
+            if record.key not in self._pictures:
+                self._pictures[record.key] = self._read_picture(record, split, folder)
+            if picture := self._pictures[record.key]:
+                found[record.key] = picture
+        return _with_unique_ids(found)
+
+    def _read_picture(self, record: Record, split: str, folder: Path) -> LabelledPicture | None:
+        place = f"{self._set.name}, split {split}, {record.file_name or record.key}"
+        try:
+            image_size = read_image_size(record.content)
+        except DataError as error:
+            self.faults.append(f"{place}: {error}")
+            return None
+        objects, object_faults = read_objects(
+            record, place, self._set.class_names, image_size, self._set.counts_from_one
+        )
+        self.faults += object_faults
+        return LabelledPicture(
+            record.image_id or _without_extension(record.file_name) or record.key,
+            keep_picture(folder, record.file_name, record.key, record.content),
+            image_size,
+            objects,
+            place,
+            num_left_out=len(object_faults),
+        )
+
+
+def _folder_of(tfds_set: TfdsSet) -> Path:
+    return kept_folder("tfds", *tfds_set.name.split("/"))
+
+
+def _with_progress(tfds_set: TfdsSet, split: str) -> Iterator[Record]:
+    """Read a split with a bar on the terminal, if there is one: it may be many gigabytes."""
+    console = Console(stderr=True)
+    yield from track(
+        tfds_set.records(split),
+        f"reading {split}",
+        total=tfds_set.count_pictures(split),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+def _without_extension(file_name: str) -> str:
+    """Name a picture as VOC's lists do, but with the folders that its name may have."""
+    path = PurePosixPath(file_name)
+    return str(path.with_suffix("")) if path.suffix.lower() in PICTURE_EXTENSIONS else file_name
+
+
+def _with_unique_ids(pictures: Mapping[str, LabelledPicture]) -> list[LabelledPicture]:
+    """Call pictures that share an id by TFDS's keys instead."""
+    counts = Counter(picture.image_id for picture in pictures.values())
+    return [
+        picture if counts[picture.image_id] == 1 else dataclasses.replace(picture, image_id=key)
+        for key, picture in pictures.items()
+    ]
