@@ -48,7 +48,7 @@ def test_categories_without_boxes_are_classes_and_told(tmp_path, caplog):
     assert dataset.class_names == ("bee", "cow", "ant")
     assert dataset.examples[0].classes.tolist() == [2]
     (warning,) = [record.getMessage() for record in caplog.records]
-    assert "categories without a box, kept as classes: 2: bee, ant; `--data.classes`" in warning
+    assert "classes without a box, kept: 2: bee, ant; `--data.classes`" in warning
 
 
 def test_given_classes_are_the_only_ones_and_fix_the_ids(tmp_path, caplog):

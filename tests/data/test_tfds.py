@@ -41,7 +41,7 @@ def test_classes_are_those_of_the_set_with_or_without_boxes(data_dir, caplog):
     train = read_train()
     assert train.class_names == CLASS_NAMES == ("dog", "cat", "ant")
     assert train.examples[0].classes.tolist() == [2]
-    assert "labels without a box, kept as classes: 2: dog, ant" in caplog.text
+    assert "classes without a box, kept: 2: dog, ant" in caplog.text
     assert read_train(class_names=("cat", "dog")).examples[0].classes.tolist() == [1]
     message = message_of(class_names=("cats", "dog"))
     assert "toy/1.0.0, split train, p0.png: object 1 (cat), name = 'cat'" in message

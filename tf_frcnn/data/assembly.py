@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tf_frcnn.data.example import Dataset, Example
-from tf_frcnn.data.faults import FaultHandler, raise_faults
+from tf_frcnn.data.faults import FaultHandler, enumerate_names, raise_faults
 from tf_frcnn.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -129,6 +129,31 @@ def assemble_datasets(
         name: _build_dataset(name, split, class_names, missing.get(name, 0), division)
         for name, split in splits.items()
     }
+
+
+def order_declared_classes(
+    names: Iterable[str], pictures: Iterable[LabelledPicture]
+) -> tuple[str, ...]:
+    """Take the classes that a data set declares, with or without boxes, and log those without.
+
+    Args:
+        names: in their order; the background is left out.
+        pictures: of all splits that are read.
+
+    Returns:
+        The names; none where no picture has an object of any class.
+    """
+    names = [name for name in names if name not in BACKGROUND_NAMES]
+    with_boxes = {item.name for picture in pictures for item in picture.objects}
+    if not with_boxes:
+        return ()
+    if empty := [name for name in names if name not in with_boxes]:
+        logger.warning(
+            "classes without a box, kept: %d: %s; `--data.classes` takes only those that it names",
+            len(empty),
+            enumerate_names(empty),
+        )
+    return tuple(names)
 
 
 def refuse_empty(datasets: Iterable[Dataset]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tf_frcnn.data.assembly import BACKGROUND_NAMES, LabelledPicture, assemble_datasets
+from tf_frcnn.data.assembly import LabelledPicture, assemble_datasets, order_declared_classes
 from tf_frcnn.data.coco_json import (
     CocoFile,
     group_annotations,
@@ -24,7 +24,7 @@ from tf_frcnn.data.coco_layout import (
     picture_folders,
 )
 from tf_frcnn.data.example import Dataset
-from tf_frcnn.data.faults import FaultHandler, enumerate_names, raise_faults
+from tf_frcnn.data.faults import FaultHandler, raise_faults
 from tf_frcnn.data.image import read_image_size
 from tf_frcnn.data.splits import Divider
 from tf_frcnn.errors import DataError
@@ -136,20 +136,8 @@ def _order_classes(files: Collection[_ReadFile]) -> tuple[str, ...]:
     for file in files:
         for key, name in file.content.class_names.items():
             lowest[name] = min(key, lowest.get(name, key))
-    names = sorted(lowest.keys() - set(BACKGROUND_NAMES), key=lambda name: (lowest[name], name))
-    with_boxes = {
-        item.name for file in files for picture in file.pictures for item in picture.objects
-    }
-    if not with_boxes:
-        return ()
-    if empty := [name for name in names if name not in with_boxes]:
-        logger.warning(
-            "categories without a box, kept as classes: %d: %s; `--data.classes` takes only "
-            "those that it names",
-            len(empty),
-            enumerate_names(empty),
-        )
-    return tuple(names)
+    names = sorted(lowest, key=lambda name: (lowest[name], name))
+    return order_declared_classes(names, [item for file in files for item in file.pictures])
 
 
 # === Pictures ===

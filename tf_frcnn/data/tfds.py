@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 from rich.console import Console
 from rich.progress import track
 
-from tf_frcnn.data.assembly import BACKGROUND_NAMES, LabelledPicture, assemble_datasets
+from tf_frcnn.data.assembly import LabelledPicture, assemble_datasets, order_declared_classes
 from tf_frcnn.data.example import Dataset
-from tf_frcnn.data.faults import FaultHandler, enumerate_names, raise_faults
+from tf_frcnn.data.faults import FaultHandler, raise_faults
 from tf_frcnn.data.image import PICTURE_EXTENSIONS, read_image_size
 from tf_frcnn.data.kept_pictures import keep_picture, kept_folder
 from tf_frcnn.data.splits import Divider
@@ -85,7 +85,10 @@ def read_tfds(
     datasets = assemble_datasets(
         root,
         pictures,
-        class_names or _order_classes(tfds_set, pictures.values()),
+        class_names
+        or order_declared_classes(
+            tfds_set.class_names, [item for found in pictures.values() for item in found]
+        ),
         reader.faults,
         clipping_hint="are the boxes fractions of the picture's sides, from 0 to 1?",
         on_faults=on_faults,
@@ -102,24 +105,6 @@ def read_tfds(
                 name,
             )
     return {split: datasets[name] for split, name in names.items()}
-
-
-def _order_classes(
-    tfds_set: TfdsSet, splits: Iterable[Iterable[LabelledPicture]]
-) -> tuple[str, ...]:
-    """List the set's classes; none where there is no box of any class."""
-    with_boxes = {item.name for split in splits for picture in split for item in picture.objects}
-    names = [name for name in tfds_set.class_names if name not in BACKGROUND_NAMES]
-    if not with_boxes:
-        return ()
-    if empty := [name for name in names if name not in with_boxes]:
-        logger.warning(
-            "labels without a box, kept as classes: %d: %s; `--data.classes` takes only those "
-            "that it names",
-            len(empty),
-            enumerate_names(empty),
-        )
-    return tuple(names)
 
 
 # === Pictures ===
