@@ -12,6 +12,8 @@ from functools import partial
 
 import tensorflow as tf
 
+from tf_frcnn.ops.crop_and_resize import sample_grids
+
 _MAX_LEVEL = 15  # windows of 2 ** 15 cells are longer than any feature map
 
 
@@ -51,13 +53,7 @@ def crop_and_resize_pool(
     half_bin = 0.5 * (bottom_right - top_left) / (2 * output_size)
     first = top_left + half_bin + 0.5  # - 0.5, + 1 for the frame
     last = bottom_right - half_bin + 0.5
-    last_cell = tf.cast(tf.shape(framed)[1:3] - 1, tf.float32)
-    crops = tf.image.crop_and_resize(
-        framed,
-        tf.reshape(tf.concat([first / last_cell, last / last_cell], axis=-1), [-1, 4]),
-        tf.repeat(tf.range(_dimension(boxes, 0)), _dimension(boxes, 1)),
-        [2 * output_size, 2 * output_size],
-    )  # [B * R, 2S, 2S, C]
+    crops = sample_grids(framed, first, last, tf.constant(2 * output_size))  # [B * R, 2S, 2S, C]
     pooled = tf.nn.max_pool2d(crops, ksize=2, strides=2, padding="VALID")
     return _as_roi_features(pooled, features, boxes, output_size)
 
