@@ -120,6 +120,21 @@ def test_saturation_and_hue_are_drawn_up_to_the_strength():
     assert 0.25 - ROUNDING <= scale.min() < 0.4 and 1.8 < scale.max() <= 2.25 + ROUNDING
 
 
+def test_the_four_amounts_have_nothing_to_do_with_each_other():
+    # Two greys show brightness and contrast: their mean stays where it is but for the brightness. A
+    # colour beside grey of its luma shows contrast times saturation, and the turn.
+    greys = jittered(picture_of((120, 120, 120), (136, 136, 136)), 1.0)[:, 0, :, 0]
+    luma = np.dot((140.0, 100.0, 90.0), LUMA)
+    pair = jittered(picture_of((140, 100, 90), (luma,) * 3), 1.0)[:, 0]
+    red, _, blue = (pair[:, 0] - pair[:, 1]).T
+    contrast = (greys[:, 1] - greys[:, 0]) / 16
+    saturation = np.hypot(0.877 * red, 0.492 * blue) / contrast
+    turn = np.arctan2(0.877 * red, 0.492 * blue)  # from 112 degrees, far from where angles jump
+    correlation = np.corrcoef([greys.mean(axis=1) - 128, contrast, saturation, turn])
+    # Of 200 independent pairs the coefficient has a standard deviation of 1 / sqrt(200) = 0.07.
+    assert np.abs(correlation[~np.eye(4, dtype=bool)]).max() < 5 / np.sqrt(200)
+
+
 def test_no_strength_is_no_change():
     image = np.random.default_rng(5).uniform(0, 255, (4, 6, 3)).astype(np.float32)
     unchanged = np.broadcast_to(image, (5, *image.shape))

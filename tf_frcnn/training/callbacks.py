@@ -48,7 +48,7 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
 class ValidationLoss(keras.callbacks.Callback):
     """Computes the losses on the validation split every few steps, and adds them to the logs.
 
-    Keys are those of the losses with `val_` in front. Pictures are not mirrored and each one's
+    Keys are those of the losses with `val_` in front. Pictures are not augmented and each one's
     sampling is the same every time, so figures of different steps can be compared.
     """
 
