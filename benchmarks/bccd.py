@@ -12,7 +12,6 @@ one by one (`--seeds 2`), and the tables say which are there.
 """
 
 import json
-import platform
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -21,8 +20,8 @@ from typing import Any
 
 import numpy as np
 import tyro
+from provenance import ROOT, commit, processor
 
-ROOT = Path(__file__).resolve().parent.parent
 FIGURES = ("coco_ap", "coco_ap50", "coco_ap75")
 # torchvision 0.26, same weights and budget, seeds 0 and 1: the mean of each figure.
 PEER = {"coco_ap": 0.399, "coco_ap50": 0.742, "coco_ap75": 0.406}
@@ -82,7 +81,7 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "command": _command(),
         "commit": ", ".join(dict.fromkeys(row["commit"] for row in rows)),
-        "processor": _processor(),
+        "processor": processor(),
         "runs": sorted(rows, key=lambda row: row["seed"]),
     }
 
@@ -125,29 +124,17 @@ def _rows_there(path: Path) -> list[dict[str, Any]]:
     return summary["runs"] if summary["command"] == _command() else []
 
 
-def _commit() -> str:
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    return subprocess.check_output(command, cwd=ROOT, text=True).strip()
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]}, {len(names)} cores" if names else platform.processor()
-
-
 def main() -> None:
     """Run the seeds that are not there yet, and write the results after each."""
     arguments = tyro.cli(Arguments, description=__doc__)
-    commit = _commit()  # of the code that is run: the tree may move on meanwhile
+    trained_commit = commit()  # of the code that is run: the tree may move on meanwhile
     file = arguments.results / "bccd.json"
     arguments.results.mkdir(parents=True, exist_ok=True)
     for seed in arguments.seeds:
         rows = _rows_there(file)
         if any(row["seed"] == seed for row in rows):
             continue
-        summary = summarise([*rows, {**train(arguments, seed), "commit": commit}])
+        summary = summarise([*rows, {**train(arguments, seed), "commit": trained_commit}])
         file.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
         (arguments.results / "bccd.md").write_text(as_markdown(summary), encoding="utf-8")
 

@@ -9,8 +9,6 @@ only: elsewhere a process can't be kept on one core.
 
 import json
 import os
-import platform
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,6 +21,7 @@ from typing import Any
 import numpy as np
 import tyro
 from PIL import Image
+from provenance import commit, processor
 from rich.console import Console
 
 from tf_frcnn.config import DataConfig, ModelConfig, TrainConfig
@@ -30,7 +29,6 @@ from tf_frcnn.data import read_datasets
 from tf_frcnn.data.example import Dataset, Example
 from tf_frcnn.environment import load_tensorflow
 
-ROOT = Path(__file__).resolve().parent.parent
 IMAGE_SIZE = (375, 500)
 NUM_MADE = 64
 # Left out of the time: the first ones wait for the graph to be built.
@@ -162,13 +160,10 @@ def compare(arguments: Arguments, dataset: Dataset) -> dict[str, Any]:
     options = f"--pictures {arguments.pictures} --steps {arguments.steps}"
     if arguments.data_root:
         options = f"--data-root DIR --data-split {arguments.data_split} {options}"
-    commit = subprocess.check_output(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=ROOT, text=True
-    )
     return {
         "command": f"python benchmarks/input_pipeline.py {options}",
-        "commit": commit.strip(),
-        "processor": _processor(),
+        "commit": commit(),
+        "processor": processor(),
         "pictures": {"count": len(sizes), "mean_kilobytes": round(sum(sizes) / len(sizes) / 1e3)},
         "augmentations": AUGMENTATIONS,
         "pipeline_pictures_per_second": pipeline,
@@ -194,13 +189,6 @@ def as_text(figures: dict[str, Any]) -> str:
         f"training step, all cores               {training:8.2f} pictures/s\n"
         f"{verdict}"
     )
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]}, {len(names)} cores" if names else platform.processor()
 
 
 def main() -> None:

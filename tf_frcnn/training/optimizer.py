@@ -11,7 +11,7 @@ from tf_frcnn.training.schedule import StepSchedule
 
 @keras.saving.register_keras_serializable(package="tf_frcnn")
 class FusedSGD(keras.optimizers.SGD):
-    """`keras.optimizers.SGD` with momentum, same state and values, in a third of the time.
+    """`keras.optimizers.SGD` with momentum, same state and values, in half of the time.
 
     Keras writes the update as five operations, each of which goes through memory once more: with
     the 103 million weights of the first FC layer that is a twentieth of a training step.
