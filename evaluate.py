@@ -26,16 +26,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Imported late: options and help need not wait for TensorFlow, detections need none.
     if arguments.detections is None:
         load_tensorflow()
-    from tf_frcnn.data import read_dataset
-    from tf_frcnn.data.faults import FAULT_HANDLERS
-    from tf_frcnn.data.verification import verify_pictures
+    from tf_frcnn.data.loading import load_dataset
     from tf_frcnn.evaluation.results_file import read_results
     from tf_frcnn.reporting.evaluation import evaluate_detections, evaluate_detector
     from tf_frcnn.reporting.summary import print_figures, training_figures
 
     data, seed = config.data, config.train.seed
-    dataset = read_dataset(data, data.test_split, data.classes, seed, arguments.load_division())
-    dataset = verify_pictures({"test": dataset}, on_faults=FAULT_HANDLERS[data.on_error])["test"]
+    dataset = load_dataset(data, data.test_split, data.classes, seed, arguments.load_division())
     title = f"{arguments.subject} on split {dataset.split} of {data.root}"
     if arguments.detections is not None:
         detections = read_results(arguments.detections, dataset)

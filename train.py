@@ -7,7 +7,14 @@ from pathlib import Path
 from tf_frcnn.command_line import parse_train_arguments
 from tf_frcnn.environment import check_backend, load_tensorflow, set_up_logging
 from tf_frcnn.errors import EXIT_OK, run_command
-from tf_frcnn.runs import RunFolder, start_run, with_classes, write_json
+from tf_frcnn.model_files import newest_version
+from tf_frcnn.runs import (
+    RunFolder,
+    make_writable_folder,
+    start_run,
+    with_classes,
+    write_json,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,14 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     if folder.is_finished:
         print_figures(folder.load_metrics(), f"{folder.path} is finished")
-        print_next_steps(config)
+        print_next_steps(config, newest_version(Path(folder.load_config().export_dir)))
         return EXIT_OK
 
+    make_writable_folder(Path(config.export_dir), "--export-dir")  # not after hours of training
     load_tensorflow()
-    from tf_frcnn.data import read_datasets
     from tf_frcnn.data.drawings import ensure_drawings
-    from tf_frcnn.data.faults import FAULT_HANDLERS
-    from tf_frcnn.data.verification import verify_pictures
+    from tf_frcnn.data.loading import load_datasets
     from tf_frcnn.environment import set_up_tensorflow
     from tf_frcnn.export.saved_model import export_saved_model
     from tf_frcnn.inference import PictureDetector
@@ -40,8 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     set_up_tensorflow(config.train.seed)
     if config.data.draw_seed is not None:
         ensure_drawings(Path(config.data.root), config.data.draw_seed)
-    datasets = read_datasets(config.data, config.train.seed, folder.load_division())
-    datasets = verify_pictures(datasets, on_faults=FAULT_HANDLERS[config.data.on_error])
+    datasets = load_datasets(config.data, config.train.seed, folder.load_division())
     config = with_classes(config, datasets["train"].class_names)
     start_run(folder, config, datasets["train"].division)
 

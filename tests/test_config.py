@@ -25,7 +25,7 @@ ABOVE_0, PROBABILITY, NOT_NEGATIVE = "a number above 0", "a number from 0 to 1",
 REFUSED = [
     ("data", {"short_side": 0}, "0", ABOVE_0),
     ("data", {"short_side": -5}, "-5", ABOVE_0),
-    ("data", {"long_side": 599}, "599", "at least data.short_side, which is 600"),
+    ("data", {"long_side": 599}, "599", "at least --data.short-side, which is 600"),
     *(
         ("data", {name: 1.1}, "1.1", PROBABILITY)
         for name in ("horizontal_flip", "photometric_jitter", "crop")
@@ -36,18 +36,18 @@ REFUSED = [
     (
         "data",
         {"scale_jitter": (1.2, 0.8)},
-        "(1.2, 0.8)",
+        "1.2 0.8",
         "the smallest factor and then the largest",
     ),
     ("data", {"crop_min_fraction": 0.0}, "0.0", "a number above 0, at most 1"),
     ("data", {"crop_min_fraction": 1.5}, "1.5", "a number above 0, at most 1"),
-    ("data", {"classes": ("cat", "dog", "cat")}, "('cat', 'dog', 'cat')", "every class name once"),
-    ("data", {"classes": ("background", "cat")}, "('background', 'cat')", "object classes only"),
-    ("data", {"classes": ("__background__",)}, "('__background__',)", "object classes only"),
-    ("data", {"train_split": "none"}, "'none'", "a split's name"),
-    ("model", {"anchor_sizes": ()}, "()", "at least one number"),
+    ("data", {"classes": ("cat", "dog", "cat")}, "cat dog cat", "every class name once"),
+    ("data", {"classes": ("background", "cat")}, "background cat", "object classes only"),
+    ("data", {"classes": ("__background__",)}, "__background__", "object classes only"),
+    ("data", {"train_split": "none"}, "none", "a split's name"),
+    ("model", {"anchor_sizes": ()}, "(nothing)", "at least one number"),
     ("model", {"anchor_sizes": (32.0, 0.0)}, "0.0", ABOVE_0),
-    ("model", {"aspect_ratios": ()}, "()", "at least one number"),
+    ("model", {"aspect_ratios": ()}, "(nothing)", "at least one number"),
     ("model", {"aspect_ratios": (-1.0,)}, "-1.0", ABOVE_0),
     ("model", {"box_std": (0.1, 0.1, 0.2, math.nan)}, "nan", ABOVE_0),
     ("model", {"rpn_nms_iou": -0.1}, "-0.1", PROBABILITY),
@@ -59,7 +59,7 @@ REFUSED = [
     ("model", {"rpn_post_nms_top_k": -1}, "-1", ABOVE_0),
     ("model", {"max_detections": 0}, "0", ABOVE_0),
     ("model", {"rpn_min_size": -1.0}, "-1.0", NOT_NEGATIVE),
-    ("model", {"backbone_weights": ""}, "''", "imagenet, none or a PATH"),
+    ("model", {"backbone_weights": ""}, "(nothing)", "imagenet, none or a PATH"),
     *(
         ("train", {name: 0}, "0", ABOVE_0)
         for name in (
@@ -83,22 +83,22 @@ REFUSED = [
         for name in ("weight_decay", "clip_norm", "warmup_steps", "seed")
     ),
     ("train", {"clip_norm": math.nan}, "nan", NOT_NEGATIVE),
-    ("train", {"rpn_negative_iou": 0.8}, "0.8", "at most train.rpn_positive_iou, which is 0.7"),
-    ("train", {"roi_background_iou": 0.5}, "0.5", "below train.roi_positive_iou, which is 0.5"),
-    ("train", {"decay_steps": (20, 10)}, "(20, 10)", "steps in rising order"),
-    ("train", {"decay_steps": (10, 10)}, "(10, 10)", "steps in rising order"),
+    ("train", {"rpn_negative_iou": 0.8}, "0.8", "at most --train.rpn-positive-iou, which is 0.7"),
+    ("train", {"roi_background_iou": 0.5}, "0.5", "below --train.roi-positive-iou, which is 0.5"),
+    ("train", {"decay_steps": (20, 10)}, "20 10", "steps in rising order"),
+    ("train", {"decay_steps": (10, 10)}, "10 10", "steps in rising order"),
 ]
 
 
 @pytest.mark.parametrize(
     ("section", "values", "shown", "expected"), REFUSED, ids=lambda value: str(value)[:40]
 )
-def test_a_refusal_names_field_value_and_expectation(section, values, shown, expected):
+def test_a_refusal_names_option_value_and_expectation(section, values, shown, expected):
     (name,) = values
     with pytest.raises(ConfigError) as caught:
         SECTIONS[section](**values)
     message = str(caught.value)
-    assert message.startswith(f"{section}.{name} = {shown}: expected {expected}")
+    assert message.startswith(f"--{section}.{name.replace('_', '-')} {shown}: expected {expected}")
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def saved(tmp_path, **changes):
         ({"train__steps": 2.5}, "train.steps"),
         ({"model__backbone": "vgg19"}, "model.backbone"),  # not one of the choices
         ({"model__anchor_sizes": [32, "big"]}, "model.anchor_sizes.1"),
-        ({"data__short_side": -3}, "data.short_side = -3: expected a number above 0"),
+        ({"data__short_side": -3}, "--data.short-side -3: expected a number above 0"),
     ],
 )
 def test_a_wrong_field_of_a_file_is_named_with_the_file(changes, name, tmp_path):

@@ -68,13 +68,13 @@ def test_another_split(voc_folder, found_file, capsys):
     options = ["--data.root", voc_folder, "--data.test-split", "val"]
     assert run_evaluate("--detections", found_file, *options) == 2
     err = capsys.readouterr().err
-    assert "found.json: entry 0, file_name = 'test_0.jpg': the split 'val' has no such" in err
+    assert "found.json: entry 1 of 3, file_name = 'test_0.jpg': the split 'val' has no such" in err
     assert "Traceback" not in err
 
 
 def test_no_data(found_file, capsys):
     assert run_evaluate("--detections", found_file) == 2
-    assert "data.root is empty" in capsys.readouterr().err
+    assert "--data.root is missing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

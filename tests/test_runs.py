@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from tf_frcnn.config import Config, load_config
 from tf_frcnn.errors import ConfigError, UserError
 from tf_frcnn.runs import (
     RunFolder,
+    make_writable_folder,
     move_aside,
     prepare_output,
     start_run,
@@ -75,8 +77,9 @@ def test_classes_that_were_found_need_not_be_given(unfinished):
 
 
 def test_a_run_that_was_moved_is_still_the_same(unfinished):
-    elsewhere = dataclasses.replace(make_config(), output="somewhere/else")
-    unfinished.prepare(elsewhere, overwrite=False)
+    elsewhere = dataclasses.replace(make_config(), output="somewhere/else", export_dir="there")
+    start_run(unfinished, unfinished.prepare(elsewhere, overwrite=False))
+    assert unfinished.load_config() == elsewhere  # where the SavedModel will be looked for
 
 
 def test_another_configuration_is_refused_naming_the_fields_that_differ(unfinished):
@@ -149,12 +152,15 @@ def test_a_folder_with_other_files_is_refused(folder):
     assert (folder.path / "thesis.tex").read_text() == "years of work"
 
 
-@pytest.mark.parametrize("blocked", ["runs", "runs/mine"])
-def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path, blocked):
+@pytest.mark.parametrize(
+    ("blocked", "problem"),
+    [("runs", r"the folder cannot be made \("), ("runs/mine", "is a file. Expected a folder")],
+)
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path, blocked, problem):
     path = tmp_path / blocked
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("a file")
-    with pytest.raises(UserError, match=r"mine: the folder cannot be made \(.*--output"):
+    with pytest.raises(UserError, match=f"--output .*mine: {problem}"):
         RunFolder(tmp_path / "runs" / "mine").prepare(make_config(), overwrite=False)
     assert path.read_text() == "a file"
 
@@ -208,8 +214,19 @@ def test_results_that_are_there_are_refused_or_moved(tmp_path):
 
 def test_a_file_in_the_place_of_results_is_refused(tmp_path):
     (tmp_path / "out").write_text("old")
-    with pytest.raises(UserError, match="out: there is something already"):
+    with pytest.raises(UserError, match="out: is a file"):
         prepare_output(tmp_path / "out", overwrite=False)
+    assert (tmp_path / "out").read_text() == "old"
+
+
+def test_a_folder_must_take_files(tmp_path):
+    make_writable_folder(tmp_path / "a" / "b", "--export-dir")
+    assert list((tmp_path / "a" / "b").iterdir()) == []  # the trial leaves nothing
+    # /proc refuses files and folders to everyone, the superuser too.
+    with pytest.raises(UserError, match="--export-dir /proc: the folder cannot be written to"):
+        make_writable_folder(Path("/proc"), "--export-dir")
+    with pytest.raises(UserError, match="--output /proc/mine: the folder cannot be made"):
+        make_writable_folder(Path("/proc/mine"), "--output")
 
 
 def test_moving_what_cannot_be_moved_is_told(tmp_path, monkeypatch):

@@ -123,6 +123,7 @@ def test_a_finished_run_is_only_summed_up(finished_run, capsys):
     out = capsys.readouterr().out
     assert "is finished" in out and "VOC mAP@0.5" in out
     assert "python train.py finetune --data.root DIR" in out
+    assert re.search(r"SavedModel +\S*exported/1\n", out)
     assert {path: path.stat().st_mtime_ns for path in finished_run.output.rglob("*")} == before
     assert [path.name for path in finished_run.export_dir.iterdir()] == ["1"]
 
@@ -195,6 +196,13 @@ def test_a_full_disk_is_told_without_traceback(options, no_real_steps, monkeypat
     assert run_train(options) == 2
     err = capsys.readouterr().err
     assert "the checkpoint of step 2 cannot be written" in err and "Traceback" not in err
+
+
+def test_an_export_dir_that_cannot_be_written_is_told_before_training(options, capsys):
+    Path("exported").write_text("a file")
+    assert run_train(options) == 2
+    assert "--export-dir exported: is a file" in capsys.readouterr().err
+    assert not Path("run/config.json").exists()
 
 
 # === Bad input ===

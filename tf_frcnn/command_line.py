@@ -145,8 +145,7 @@ class EvaluateArguments:
         data = dataclasses.replace(config.data, **given)
         if data.test_split == NONE_SPLIT:
             raise ConfigError(
-                "data.test_split = 'none': expected the split to evaluate on: --data.test-split "
-                "NAME."
+                "--data.test-split none: expected the split to evaluate on: --data.test-split NAME."
             )
         return dataclasses.replace(config, data=data)
 

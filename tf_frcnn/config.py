@@ -20,9 +20,11 @@ NONE_SPLIT = "none"
 
 
 def _check(condition: bool, name: str, value: object, expected: str) -> None:
-    """Raise a `ConfigError` that names the field, what it holds and what was expected."""
+    """Raise a `ConfigError` that names the option, what it holds and what was expected."""
     if not condition:
-        raise ConfigError(f"{name} = {value!r}: expected {expected}.")
+        words = value if isinstance(value, tuple) else (value,)
+        given = " ".join(str(word) for word in words) or "(nothing)"
+        raise ConfigError(f"--{name.replace('_', '-')} {given}: expected {expected}.")
 
 
 def _check_probability(name: str, value: float) -> None:
@@ -82,7 +84,7 @@ class DataConfig:
             self.long_side >= self.short_side,
             "data.long_side",
             self.long_side,
-            f"at least data.short_side, which is {self.short_side}",
+            f"at least --data.short-side, which is {self.short_side}",
         )
         for name in ("horizontal_flip", "photometric_jitter", "crop"):
             _check_probability(f"data.{name}", getattr(self, name))
@@ -276,13 +278,13 @@ class TrainConfig:
             self.rpn_negative_iou <= self.rpn_positive_iou,
             "train.rpn_negative_iou",
             self.rpn_negative_iou,
-            f"at most train.rpn_positive_iou, which is {self.rpn_positive_iou}",
+            f"at most --train.rpn-positive-iou, which is {self.rpn_positive_iou}",
         )
         _check(
             self.roi_background_iou < self.roi_positive_iou,
             "train.roi_background_iou",
             self.roi_background_iou,
-            f"below train.roi_positive_iou, which is {self.roi_positive_iou}",
+            f"below --train.roi-positive-iou, which is {self.roi_positive_iou}",
         )
         _check(
             list(self.decay_steps) == sorted(set(self.decay_steps)),

@@ -93,10 +93,10 @@ def find_model(path: str | Path) -> ModelFiles:
     run = RunFolder(path)
     if run.config_file.is_file():
         return ModelFiles("run", path, run.config_file)
-    versions = _versions(path)
-    if not versions:
+    version = newest_version(path)
+    if version is None:
         raise WeightsError(f"{path}: holds {_listing(path)}. {MODEL_TEXT}")
-    return _find_saved_model(versions[-1])
+    return _find_saved_model(version)
 
 
 def _find_checkpoint(path: Path) -> ModelFiles:
@@ -119,14 +119,18 @@ def _find_saved_model(folder: Path) -> ModelFiles:
     return ModelFiles("saved_model", folder, config_file)
 
 
-def _versions(folder: Path) -> list[Path]:
-    """List the version folders of a SavedModel, lowest number first."""
+def newest_version(folder: Path) -> Path | None:
+    """Find the version folder of a SavedModel with the highest number; None where there is none.
+
+    Args:
+        folder: of the versions; need not exist.
+    """
     versions = [
         path
-        for path in folder.iterdir()
+        for path in (folder.iterdir() if folder.is_dir() else ())
         if path.name.isdecimal() and (path / _SAVED_MODEL_FILE).is_file()
     ]
-    return sorted(versions, key=lambda path: int(path.name))
+    return max(versions, key=lambda path: int(path.name), default=None)
 
 
 def _listing(folder: Path) -> str:

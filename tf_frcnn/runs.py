@@ -18,6 +18,7 @@ import dataclasses
 import itertools
 import json
 import logging
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from typing import Any
 
 import pydantic
 
-from tf_frcnn.config import Config, flatten, load_config, save_config
+from tf_frcnn.config import Config, flatten, load_config
 from tf_frcnn.errors import ConfigError, UserError
 
 logger = logging.getLogger(__name__)
@@ -141,7 +142,7 @@ class RunFolder:
                 f"{self.path}: holds other files and no config.json of a run. Give another "
                 "--output, or --overwrite to move it to a .bak folder."
             )
-        _make_folder(self.path)
+        make_writable_folder(self.path, "--output")
         return config
 
     def _holds_only_configuration(self) -> bool:
@@ -150,7 +151,8 @@ class RunFolder:
 
     def _check_same(self, config: Config) -> None:
         old, new = flatten(self.load_config()), flatten(config)
-        old["output"] = new["output"]  # a run that was moved is still the same run
+        for place in ("output", "export-dir"):  # a run that was moved is still the same run
+            old[place] = new[place]
         differing = [name for name in new if old[name] != new[name]]
         if differing:
             lines = "".join(
@@ -196,21 +198,36 @@ def prepare_output(path: Path, overwrite: bool) -> None:
     """
     if overwrite:
         move_aside(path)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if path.is_dir() and any(path.iterdir()):
         raise UserError(
             f"{path}: there is something already. Give another --output, or --overwrite to move "
             "it to a .bak folder."
         )
-    _make_folder(path)
+    make_writable_folder(path, "--output")
 
 
-def _make_folder(path: Path) -> None:
+def make_writable_folder(path: Path, option: str) -> None:
+    """Make a folder, if it is not there, and see that files can be made in it.
+
+    Args:
+        path: the folder.
+        option: that named it, for messages.
+
+    Raises:
+        UserError: it cannot be made or written to.
+    """
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{option} {path}: is a file. Expected a folder, or a name that is free.")
+    doing = "made"
     try:
         path.mkdir(parents=True, exist_ok=True)
+        doing = "written to"
+        with tempfile.TemporaryFile(dir=path):
+            pass
     except OSError as error:
         raise UserError(
-            f"{path}: the folder cannot be made ({error.strerror}). "
-            "Give an --output that can be written."
+            f"{option} {path}: the folder cannot be {doing} ({error.strerror}). Give one that can "
+            "be written, or mend its permissions."
         ) from None
 
 
@@ -229,14 +246,13 @@ def with_classes(config: Config, class_names: tuple[str, ...]) -> Config:
 def start_run(
     folder: RunFolder, config: Config, division: Mapping[str, Sequence[str]] | None = None
 ) -> None:
-    """Write the configuration and the splits that were made, unless the run has them already.
+    """Write the configuration, and the splits that were made unless the run has them already.
 
     Args:
         folder: of the run.
-        config: classes filled in.
+        config: classes filled in; of a run that goes on, its folders may be others than before.
         division: the names of each split's pictures; None where the data set has its own splits.
     """
-    if not folder.config_file.is_file():
-        if division is not None:
-            write_json(folder.splits_file, {name: list(ids) for name, ids in division.items()})
-        save_config(config, folder.config_file)
+    if not folder.config_file.is_file() and division is not None:
+        write_json(folder.splits_file, {name: list(ids) for name, ids in division.items()})
+    write_json(folder.config_file, dataclasses.asdict(config))

@@ -13,6 +13,7 @@ from tests.data.voc_writer import SIZE, write_voc, write_without_lists
 from tf_frcnn.config import DataConfig
 from tf_frcnn.data import DATASETS, read_dataset, read_datasets
 from tf_frcnn.data.image import read_image
+from tf_frcnn.data.loading import load_datasets
 from tf_frcnn.errors import ConfigError, DataError
 
 
@@ -25,7 +26,7 @@ def test_read_datasets_finds_format_and_classes_over_all_splits(tmp_path, caplog
     lists = {"train": "a", "val": "b", "test": "a", "unused": "c"}
     root = write_voc(tmp_path, annotations, lists)
     with caplog.at_level(logging.INFO):
-        datasets = read_datasets(DataConfig(root=str(root)), seed=0)
+        datasets = load_datasets(DataConfig(root=str(root)), seed=0)
     assert list(datasets) == ["train", "val", "test"]
     assert all(dataset.class_names == ("cat", "dog") for dataset in datasets.values())
     assert datasets["train"].examples[0].classes.tolist() == [2]
@@ -137,12 +138,12 @@ def test_evaluation_of_a_split_that_is_not_there_is_an_error(voc_folder, split, 
 
 
 def test_the_home_of_nobody_names_the_field():
-    with pytest.raises(ConfigError, match="data.root = '~nobody-of-that-name/x': .*Expected"):
+    with pytest.raises(ConfigError, match="--data.root ~nobody-of-that-name/x: .*Expected"):
         read_datasets(DataConfig(root="~nobody-of-that-name/x"), seed=0)
 
 
 def test_no_root_and_a_missing_root_name_the_option(tmp_path):
-    with pytest.raises(ConfigError, match="data.root is empty.*`--data.root DIR`"):
+    with pytest.raises(ConfigError, match="--data.root is missing.*`--data.root DIR`"):
         read_datasets(DataConfig(), seed=0)
     with pytest.raises(DataError, match="nowhere: .*no such folder.*`--data.root DIR`"):
         read_datasets(DataConfig(root=str(tmp_path / "nowhere")), seed=0)

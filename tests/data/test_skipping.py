@@ -49,7 +49,6 @@ def test_voc_drops_bad_boxes_and_unreadable_pictures(tmp_path, caplog):
     assert "b.xml: object 1 (cat), xmin = 50 and xmax = 30" in warning
     assert "c.xml" in warning and "d.png" in warning
     assert "Going on without these boxes and pictures" in warning
-    assert "left out for their faults: 2 pictures, 1 boxes" in caplog.text
 
 
 def test_the_default_stops_and_says_how_to_go_on(tmp_path):
@@ -112,12 +111,25 @@ def test_a_picture_that_cannot_be_decoded_is_left_out_before_training(voc_folder
     assert str(broken) in caplog.text
 
 
-def test_a_split_whose_pictures_are_all_broken_is_an_error(voc_folder):
-    datasets = read_datasets(skipping(voc_folder, val_split="val"), seed=0)
-    for example in datasets["val"].examples:
-        example.image_path.write_bytes(b"")
-    with pytest.raises(DataError, match="split val: no picture is left, all 2"):
-        verify_pictures(datasets, on_faults=log_faults)
+def test_a_picture_that_lost_all_of_its_boxes_stays_and_is_named(tmp_path, caplog):
+    annotations = {
+        "all_bad": voc_xml(SIZE, [("cat", 50, 2, 30, 40), ("dog", 9, 9, 5, 5)]),
+        "other_class": voc_xml(SIZE, [("duck", 1, 2, 3, 4)]),
+        "half": voc_xml(SIZE, [("cat", 50, 2, 30, 40), ("cat", 5, 6, 70, 80)]),
+        "none": voc_xml(SIZE, []),
+    }
+    root = voc_writer.write_voc(tmp_path, annotations)
+    train = read_datasets(skipping(root, classes=("cat", "dog")), seed=0)["train"]
+    assert {e.image_id: len(e.boxes) for e in train.examples} == {
+        "all_bad": 0,
+        "other_class": 0,
+        "half": 1,
+        "none": 0,
+    }
+    warning = next(r.message for r in caplog.records if "kept as pictures without" in r.message)
+    assert "without objects: 2: " in warning and "counts as background" in warning
+    assert "all_bad.xml" in warning and "other_class.xml" in warning
+    assert "half.xml" not in warning and "none.xml" not in warning
 
 
 def test_what_was_left_out_stands_in_the_metrics(tmp_path):

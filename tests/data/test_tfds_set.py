@@ -39,7 +39,7 @@ def test_without_the_package_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(ConfigError) as caught:
         open_set(Path("voc/2007"))
-    assert "data.format = 'tfds'" in str(caught.value)
+    assert "--data.format tfds: " in str(caught.value)
     assert "`python -m pip install -e '.[tfds]'`" in str(caught.value)
 
 

@@ -14,7 +14,16 @@ from tf_frcnn.cli import main
 from tf_frcnn.doctor.remarks import list_remarks
 
 KEYS = {
-    *("data", "would_stop_training", "faults", "roles", "class_names", "splits", "pictures"),
+    *(
+        "data",
+        "would_stop_training",
+        "verdict",
+        "faults",
+        "roles",
+        "class_names",
+        "splits",
+        "pictures",
+    ),
     *("duplicates", "suspicions", "anchors"),
 }
 SMALL = ("--data.short-side", "72", "--data.long-side", "96", "--model.anchor-sizes", "16", "32")
@@ -70,13 +79,23 @@ def test_planted_faults_are_all_counted_and_the_rest_is_reported(voc_folder, tmp
     assert report["faults"]["count"] == 1 + 1 + 1 + 25
     assert len(report["faults"]["first"]) == 20
     assert report["pictures"]["num_unreadable"] == 1
-    # train_1 is gone with its two boxes, and of train_0 one box stays: 9 - 2.
-    assert report["splits"]["train"]["num_pictures"] == 5
-    assert report["splits"]["train"]["num_boxes"] == 7
-    assert report["splits"]["val"]["num_empty_pictures"] == 1
+    # train_1 is gone with its two boxes and train_2 with its one, of train_0 one box stays of two
+    # that were written over its one: 9 - 2 - 1.
+    train, val = report["splits"]["train"], report["splits"]["val"]
+    assert (train["num_pictures"], train["num_pictures_left_out"]) == (4, 2)
+    assert (train["num_boxes"], train["num_boxes_left_out"]) == (6, 1)
+    assert (val["num_empty_pictures"], val["num_boxes_left_out"]) == (1, 25)
     assert "28 faults would stop training" in page and "And 8 more" in page
     printed = capsys.readouterr().out
     assert "28 faults would stop training" in printed and "and 8 more" in printed
+
+    # Told to skip them, training goes on, and the counts stay what they are.
+    status, skipped, page = check(
+        voc_folder, tmp_path / "skip", "--data.on-error", "skip", "--data.crop", "0.5", *SMALL
+    )
+    assert status == 0 and not skipped["would_stop_training"]
+    assert skipped["splits"] == report["splits"] and skipped["faults"] == report["faults"]
+    assert "28 faults: training would go on without" in page
 
 
 def test_planted_oddities_stop_nothing(voc_folder, tmp_path):
@@ -111,6 +130,15 @@ def test_no_box_can_be_read(voc_folder, tmp_path):
     assert report["anchors"]["suggested"] is None and report["class_names"] == []
     assert "10 of 10" in report["suspicions"]["box_format"][0]  # 50 + 20 < 96, 30 + 20 < 72
     assert "xywh" in report["suspicions"]["box_format"][0]
+
+
+def test_what_is_skipped_must_leave_a_picture(voc_folder, tmp_path):
+    for path in (voc_folder / "JPEGImages").glob("val_*"):
+        path.write_bytes(b"no picture")
+    status, report, _ = check(voc_folder, tmp_path / "out", "--data.on-error", "skip", *SMALL)
+    assert status == 1 and report["verdict"] == (
+        "No picture is left in val: that would stop training."
+    )
 
 
 def test_a_class_that_was_not_given_is_a_fault(coco_folder, tmp_path):

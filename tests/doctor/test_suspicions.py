@@ -1,10 +1,10 @@
-"""Signs of mistaken formats and names: each planted one is found, clean numbers give none."""
+"""Signs of mistaken formats: each planted one is found, clean numbers give none."""
 
 import numpy as np
 import pytest
 
 from tf_frcnn.doctor.stated_boxes import StatedBoxes
-from tf_frcnn.doctor.suspicions import box_format_signs, similar_names
+from tf_frcnn.doctor.suspicions import box_format_signs
 
 CORNERS = np.array([[1, 1, 60, 40], [30, 20, 200, 100], [100, 5, 180, 90], [7, 3, 9, 80]] * 6)
 
@@ -53,18 +53,3 @@ def test_zero_based_voc():
 
 def test_one_based_coco():
     assert "x or y = 1: 6 of 24" in signs("coco", xywh(CORNERS))
-
-
-@pytest.mark.parametrize(
-    ("names", "expected"),
-    [
-        (("cat", "dog", "duck"), []),
-        (("Cat", "cat", "dog"), [("Cat", "cat")]),
-        (("traffic light", "traffic_light"), [("traffic light", "traffic_light")]),
-        (("person", "persom", "car"), []),  # 5 of 6 letters each: 10 / 12 = 0.83 < 0.85
-        (("bicycle", "bicylce"), [("bicycle", "bicylce")]),  # bicyl e or so: 12 / 14 = 0.857
-        (("class10", "class11"), []),  # numbered on purpose
-    ],
-)
-def test_similar_names(names, expected):
-    assert similar_names(names) == expected

@@ -176,7 +176,7 @@ def test_what_is_written_is_read_back_exactly(tmp_path_factory, corners, scores)
 )
 def test_a_wrong_entry_is_named(dataset, tmp_path, change, message):
     path = write(tmp_path, GOOD, {**GOOD, **change})
-    with pytest.raises(DataError, match=f"found.json: entry 1, {message}"):
+    with pytest.raises(DataError, match=f"found.json: entry 2 of 2, {message}"):
         read_results(path, dataset)
 
 
@@ -191,7 +191,7 @@ def test_a_wrong_entry_is_named(dataset, tmp_path, change, message):
 )
 def test_a_missing_key_is_named(dataset, tmp_path, key, message):
     entry = {name: value for name, value in GOOD.items() if name != key}
-    with pytest.raises(DataError, match=f"entry 0.*{message}"):
+    with pytest.raises(DataError, match=f"entry 1 of .*{message}"):
         read_results(write(tmp_path, entry), dataset)
 
 
@@ -207,7 +207,7 @@ def test_a_file_name_of_two_pictures(tmp_path):
     [
         ('{"annotations": []}', "the top level is a dict. Expected a list"),
         ("[{", "cannot be read as JSON"),
-        ("[3]", "entry 0 = 3. Expected an object"),
+        ("[3]", "entry 1 of 1 = 3. Expected an object"),
     ],
 )
 def test_a_file_of_another_form(dataset, tmp_path, text, message):

@@ -15,6 +15,7 @@ from tests.predict.predicting import (
     write_picture,
 )
 from tf_frcnn import cli
+from tf_frcnn.predict import command
 
 # === What is written ===
 
@@ -164,7 +165,21 @@ def test_options_out_of_range(options, message, model, tmp_path, capsys):
 
 def test_no_input_is_told(model, tmp_path, capsys):
     assert predict("--output", tmp_path / "out") == 2
-    assert "no INPUT was given" in capsys.readouterr().err
+    assert predict("--output", tmp_path / "out", "--classes", "cat", tmp_path / "a.png") == 2
+    said = capsys.readouterr().err
+    assert said.count("no INPUT was given") == 2 and "before --classes, which takes every" in said
+
+
+def test_what_cannot_work_is_told_before_tensorflow_is_loaded(model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(command, "load_tensorflow", lambda: pytest.fail("TensorFlow is loaded"))
+    picture = write_picture(tmp_path / "in" / "a.png")
+    (tmp_path / "file").write_text("mine")
+    assert predict(picture, "--output", tmp_path / "file") == 2
+    assert predict(picture, "--output", "/proc/out") == 2  # which nobody may write
+    assert predict(picture, "--output", tmp_path / "out", "--classes", "cow") == 2
+    said = capsys.readouterr().err
+    assert "file: is a file" in said and "--output /proc/out: the folder cannot be made" in said
+    assert "no 'cow'" in said and (tmp_path / "file").read_text() == "mine"
 
 
 def test_inputs_are_never_moved_out_of_the_way(model, tmp_path, capsys):

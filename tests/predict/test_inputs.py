@@ -1,6 +1,7 @@
 """Which files the inputs of `tf-frcnn predict` stand for, and how pictures are read."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +22,15 @@ def test_inputs_stand_for_pictures_once_and_in_order(tmp_path, monkeypatch):
     pictures, problems = find_inputs(inputs)
     assert [path.as_posix() for path in pictures] == ["sub/c.gif", "[x].dat", "a.jpeg", "b.PNG"]
     assert problems == []
+
+
+def test_brackets_of_a_name_that_is_not_there_are_explained(tmp_path, monkeypatch):
+    (tmp_path / "day [1]").mkdir()
+    (tmp_path / "day [1]" / "a.jpg").touch()
+    monkeypatch.chdir(tmp_path)
+    found, problems = find_inputs(["day [1]/*.jpg"])  # as a glob it looks in "day 1"
+    assert found == [] and problems[0].endswith("are written so: 'day [[]1]/*.jpg'.")
+    assert find_inputs(["day [[]1]/*.jpg"])[0] == [Path("day [1]/a.jpg")]
 
 
 def test_a_link_to_nowhere_is_a_picture_that_cannot_be_read(tmp_path):

@@ -1,8 +1,9 @@
 """Data sets: pictures with boxes, from any of the known formats, as `Example`s.
 
 A format is a reader (a file or a few) and an entry in `DATASETS` (and its name in
-`DataConfig.format`). Nothing here imports TensorFlow, so that evaluation can use it, but for the
-data sets that are TensorFlow's own, when one of them is read.
+`DataConfig.format`). Readers look at annotations and at the headers of pictures; commands start
+from `loading.py`, which decodes the pictures too. Nothing here imports TensorFlow, so that
+evaluation can use it, but for the data sets that are TensorFlow's own, when one of them is read.
 """
 
 import logging
@@ -75,8 +76,8 @@ def read_datasets(
         config: root, format, splits and classes; what is not given is detected and logged.
         seed: divides the pictures where the data set has no splits of its own.
         division: how they were divided when the run was started, to divide them so again.
-        on_faults: is told all faults of annotations and pictures at once; when None, they stop the
-            reading or are skipped, as `config.on_error` says.
+        on_faults: is told all faults at once; when None, they stop the reading or are skipped, as
+            `config.on_error` says, and then no split may be empty.
 
     Returns:
         {"train": ..., "val": ..., "test": ...}, without the keys of splits that are "none". All
@@ -101,11 +102,6 @@ def read_datasets(
     )
     if on_faults is None:
         refuse_empty(datasets.values())
-    if not config.classes:
-        names = datasets[config.train_split].class_names
-        logger.info("%s: %d classes found: %s", root, len(names), ", ".join(names))
-    for role, split in splits.items():
-        _log_counts(role, datasets[split])
     return {role: datasets[split] for role, split in splits.items()}
 
 
@@ -115,6 +111,7 @@ def read_dataset(
     class_names: tuple[str, ...],
     seed: int,
     division: Division | None = None,
+    on_faults: FaultHandler | None = None,
 ) -> Dataset:
     """Read one split with the classes of a trained model.
 
@@ -125,6 +122,7 @@ def read_dataset(
         class_names: names of classes 1..N; a box of another class is a fault.
         seed: as in training, where the data set has no splits of its own.
         division: as in `read_datasets`.
+        on_faults: as in `read_datasets`.
 
     Raises:
         ConfigError: no root was given.
@@ -133,11 +131,15 @@ def read_dataset(
     root, name = find_format(config)
     dataset_format = DATASETS[name]
     split = _split_to_evaluate(split, config.val_split, root, dataset_format)
-    on_faults = FAULT_HANDLERS[config.on_error]
-    divider = Divider(seed, division)
-    dataset = dataset_format.read(root, (split,), class_names, divider, on_faults)[split]
-    refuse_empty([dataset])
-    _log_counts(split, dataset)
+    dataset = dataset_format.read(
+        root,
+        (split,),
+        class_names,
+        Divider(seed, division),
+        on_faults or FAULT_HANDLERS[config.on_error],
+    )[split]
+    if on_faults is None:
+        refuse_empty([dataset])
     return dataset
 
 
@@ -152,11 +154,13 @@ def find_format(config: DataConfig) -> tuple[Path, str]:
         DataError: the folder looks like none of the formats, or like several.
     """
     if not config.root:
-        raise ConfigError("data.root is empty. Expected a data set's folder: `--data.root DIR`.")
+        raise ConfigError(
+            "--data.root is missing. Expected a data set's folder: `--data.root DIR`."
+        )
     try:
         root = Path(config.root).expanduser()
     except RuntimeError as error:  # ~name of a user who is not there
-        raise ConfigError(f"data.root = {config.root!r}: {error} Expected a folder.") from None
+        raise ConfigError(f"--data.root {config.root}: {error} Expected a folder.") from None
     if config.format != "auto":
         return root, config.format
     found, unreadable = [], []
@@ -238,17 +242,3 @@ def _split_to_evaluate(
         "no split %r: split %r is evaluated, and the figures say so. %s", split, val_split, missing
     )
     return val_split
-
-
-def _log_counts(role: str, dataset: Dataset) -> None:
-    logger.info(
-        "%s: %d pictures, %d boxes (split %s)%s",
-        role,
-        len(dataset.examples),
-        sum(len(example.boxes) for example in dataset.examples),
-        dataset.split,
-        f"; left out for their faults: {dataset.num_pictures_left_out} pictures, "
-        f"{dataset.num_boxes_left_out} boxes"
-        if dataset.num_pictures_left_out or dataset.num_boxes_left_out
-        else "",
-    )

@@ -6,7 +6,7 @@ form, and hands all of them over at once: classes are only known when everything
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -123,6 +123,7 @@ def assemble_datasets(
             f"{', '.join(splits)}. Expected at least one, or the classes by `--data.classes`."
         )
     _log_oddities(pictures, clipping_hint)
+    _log_emptied(pictures, class_faults)
     class_names = class_names or tuple(sorted({item.name for item in objects} - set(class_faults)))
     missing = num_left_out or {}
     return {
@@ -224,6 +225,23 @@ def _log_oddities(pictures: Iterable[LabelledPicture], clipping_hint: str) -> No
             first.source,
             first.image_size[1],
             first.image_size[0],
+        )
+
+
+def _log_emptied(pictures: Iterable[LabelledPicture], unusable: Collection[str]) -> None:
+    """Warn of pictures that have lost all of their objects, and so are taken for background."""
+    emptied = [
+        picture
+        for picture in pictures
+        if all(item.name in unusable for item in picture.objects)
+        and (picture.num_left_out or picture.objects)
+    ]
+    if emptied:
+        logger.warning(
+            "pictures all of whose boxes were left out, kept as pictures without objects: %d: %s. "
+            "What is on them counts as background: mend them or take them out.",
+            len(emptied),
+            enumerate_names(picture.source for picture in emptied),
         )
 
 

@@ -14,6 +14,11 @@ FaultHandler = Callable[[str, Sequence[str]], None]
 nothing, the reader goes on without the objects and pictures that have faults."""
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Write a number with its noun: 1 fault, 2 faults; `plural` where it is not the noun + s."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
 def enumerate_names(names: Iterable[str]) -> str:
     """Join names by commas; of more than `MAX_LISTED` the rest is only counted."""
     names = list(names)
@@ -55,7 +60,7 @@ FAULT_HANDLERS: Mapping[str, FaultHandler] = {"stop": raise_faults, "skip": log_
 
 
 def _describe(subject: str, faults: Sequence[str]) -> str:
-    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    count = counted(len(faults), "fault")
     first = f"; the first {MAX_LISTED}" if len(faults) > MAX_LISTED else ""
     listed = "".join(f"\n  {fault}" for fault in faults[:MAX_LISTED])
     return f"{subject}: {count} in the annotations and pictures{first}:{listed}"

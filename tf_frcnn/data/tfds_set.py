@@ -169,7 +169,7 @@ def _import_tfds() -> Any:
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise ConfigError(
-            f"data.format = 'tfds': TensorFlow Datasets cannot be imported ({error}). Expected the "
+            f"--data.format tfds: TensorFlow Datasets cannot be imported ({error}). Expected the "
             "extra tfds: `python -m pip install -e '.[tfds]'`."
         ) from None
     load_tensorflow()

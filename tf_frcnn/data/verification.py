@@ -16,7 +16,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from tf_frcnn.data.assembly import refuse_empty
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import FaultHandler, raise_faults
 from tf_frcnn.data.image import read_image
@@ -66,10 +65,11 @@ def verify_pictures(
             their headers say.
 
     Returns:
-        The data sets; where `on_faults` does not raise, without those pictures.
+        The data sets; where `on_faults` does not raise, without those pictures, even if none is
+        left.
 
     Raises:
-        DataError: there is a fault, or no picture is left in a split.
+        DataError: there is a fault.
     """
     image_sizes = {
         example.image_path: example.image_size
@@ -88,13 +88,16 @@ def verify_pictures(
             num_known += sum(outcome.known for outcome in outcomes)
     _log_rate(len(pictures), num_known, time.perf_counter() - start_time)
     on_faults(", ".join(datasets), list(faults.values()))
-    kept = {role: _without_pictures(dataset, faults) for role, dataset in datasets.items()}
-    refuse_empty(kept.values())
-    return kept
+    return {role: without_pictures(dataset, faults) for role, dataset in datasets.items()}
 
 
-def _without_pictures(dataset: Dataset, paths: Collection[Path]) -> Dataset:
-    """Leave pictures out of a data set, and count them."""
+def without_pictures(dataset: Dataset, paths: Collection[Path]) -> Dataset:
+    """Leave pictures out of a data set, and count them as left out.
+
+    Args:
+        dataset: may hold none of them.
+        paths: of the pictures' files.
+    """
     kept = tuple(example for example in dataset.examples if example.image_path not in paths)
     num_left_out = dataset.num_pictures_left_out + len(dataset.examples) - len(kept)
     return dataclasses.replace(dataset, examples=kept, num_pictures_left_out=num_left_out)

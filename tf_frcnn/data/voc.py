@@ -179,9 +179,12 @@ def _names_of_splits(
         lists = {split: folders.lists[split][0] for split in splits}
         return {split: _read_list(path, folders.annotations) for split, path in lists.items()}, None
     made = divider.divide(folders.annotations, f"{folders.annotation_folder}: no ImageSets/Main")
-    if unlabelled := len(folders.pictures.keys() - folders.annotations.keys()):
+    if unlabelled := sorted(folders.pictures.keys() - folders.annotations.keys()):
         logger.warning(
-            "%s: pictures without XML file, left out: %d", folders.picture_folder, unlabelled
+            "%s: pictures without XML file, left out: %d: %s",
+            folders.picture_folder,
+            len(unlabelled),
+            enumerate_names(unlabelled),
         )
     for split in splits:
         if not made[split]:

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,16 @@ import numpy as np
 
 from tf_frcnn.config import DataConfig, ModelConfig
 from tf_frcnn.data import find_format, read_datasets
+from tf_frcnn.data.class_names import similar_names
 from tf_frcnn.data.example import Dataset
-from tf_frcnn.data.faults import MAX_LISTED
+from tf_frcnn.data.faults import MAX_LISTED, counted
+from tf_frcnn.data.verification import without_pictures
 from tf_frcnn.doctor.anchors import ResizedBoxes, best_ious, resize_boxes, suggest_anchors
 from tf_frcnn.doctor.counts import count_split
 from tf_frcnn.doctor.duplicates import Duplicates, find_exact, find_near
 from tf_frcnn.doctor.pictures import UPRIGHT, PictureFacts, examine_pictures
 from tf_frcnn.doctor.stated_boxes import read_stated_boxes
-from tf_frcnn.doctor.suspicions import box_format_signs, similar_names
+from tf_frcnn.doctor.suspicions import box_format_signs
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +45,7 @@ def check_data(config: DataConfig, model: ModelConfig, seed: int) -> DataCheck:
     """Read a data set as training would, go on past all faults, and look for what seems wrong.
 
     Args:
-        config: folder, format, splits, classes and sizes.
+        config: folder, format, splits, classes, sizes, and what is to be done about faults.
         model: its anchors are judged.
         seed: divides the pictures where the data set has no splits of its own.
 
@@ -54,13 +56,15 @@ def check_data(config: DataConfig, model: ModelConfig, seed: int) -> DataCheck:
     root, data_format = find_format(config)
     faults: list[str] = []
     by_role = read_datasets(config, seed, on_faults=lambda _, found: faults.extend(found))
-    datasets = {dataset.split: dataset for dataset in by_role.values()}
     paths = {
-        split: [example.image_path for example in dataset.examples]
-        for split, dataset in datasets.items()
+        dataset.split: [example.image_path for example in dataset.examples]
+        for dataset in by_role.values()
     }
     facts = examine_pictures(path for split in paths.values() for path in split)
-    faults += [fact.fault for fact in facts.values() if fact.fault]
+    undecodable = {path: fact.fault for path, fact in facts.items() if fact.fault}
+    faults += undecodable.values()
+    by_role = {role: without_pictures(dataset, undecodable) for role, dataset in by_role.items()}
+    datasets = {dataset.split: dataset for dataset in by_role.values()}
     resized = resize_boxes(by_role["train"].examples, config.short_side, config.long_side)
     anchors, ious = _judge_anchors(resized, model, by_role["train"].class_names)
     stated = read_stated_boxes(data_format, root, datasets)
@@ -71,7 +75,7 @@ def check_data(config: DataConfig, model: ModelConfig, seed: int) -> DataCheck:
             "short_side": config.short_side,
             "long_side": config.long_side,
         },
-        "would_stop_training": bool(faults),
+        **_judge(config, faults, datasets.values()),
         "faults": {"count": len(faults), "first": faults[:MAX_LISTED]},
         "roles": {role: dataset.split for role, dataset in by_role.items()},
         "class_names": list(by_role["train"].class_names),
@@ -88,6 +92,23 @@ def check_data(config: DataConfig, model: ModelConfig, seed: int) -> DataCheck:
         "anchors": anchors,
     }
     return DataCheck(report, datasets, ious)
+
+
+def _judge(
+    config: DataConfig, faults: Sequence[str], datasets: Iterable[Dataset]
+) -> dict[str, Any]:
+    """Tell whether training would refuse the data, as `load_datasets` does, and say why."""
+    empty = [dataset.split for dataset in datasets if not dataset.examples]
+    count = counted(len(faults), "fault")
+    if faults and config.on_error == "stop":
+        return {"would_stop_training": True, "verdict": f"{count} would stop training."}
+    if empty:
+        verdict = f"No picture is left in {', '.join(empty)}: that would stop training."
+        return {"would_stop_training": True, "verdict": verdict}
+    if faults:
+        verdict = f"{count}: training would go on without what has them (--data.on-error skip)."
+        return {"would_stop_training": False, "verdict": verdict}
+    return {"would_stop_training": False, "verdict": "Nothing would stop training."}
 
 
 def _describe_pictures(facts: Mapping[Path, PictureFacts]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import tyro
 from rich.box import SIMPLE_HEAD
@@ -25,30 +25,19 @@ logger = logging.getLogger(__name__)
 
 JSON_FILE = "check_data.json"
 PAGE_FILE = "check_data.html"
+_COUNTS = {
+    "pictures": "num_pictures",
+    "empty": "num_empty_pictures",
+    "left out": "num_pictures_left_out",
+    "boxes": "num_boxes",
+    "boxes left out": "num_boxes_left_out",
+    "difficult": "num_difficult",
+    "crowd": "num_crowd",
+    "clipped": "num_clipped",
+    "1 px": "num_one_pixel",
+}
+_ALWAYS_SHOWN = ("num_pictures", "num_empty_pictures", "num_boxes")
 _MAX_CLASSES = 20  # rows that the terminal shows; the page has all
-
-
-@dataclass(frozen=True)
-class CheckedData:
-    """The data set; as for `train.py`."""
-
-    root: str
-    """Folder of the data set; with the format `tfds` its name, such as voc/2007."""
-    format: Literal["auto", "voc", "coco", "tfds"] = "auto"
-    """Layout of the data set: Pascal VOC, COCO JSON, or a set of TensorFlow Datasets by its name;
-    `auto` looks at the folder."""
-    train_split: str = DataConfig.train_split
-    """Split to train on."""
-    val_split: str = DataConfig.val_split
-    """Split for the validation loss; `none` for none."""
-    test_split: str = DataConfig.test_split
-    """Split to evaluate on; `none` for none."""
-    classes: tuple[str, ...] = ()
-    """Class names in the order of their ids; when not given, those found in the data."""
-    short_side: int = DataConfig.short_side
-    """Pictures are resized so that their shorter side has this many pixels ..."""
-    long_side: int = DataConfig.long_side
-    """... unless their longer side would then exceed this many."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +62,7 @@ class CheckedTraining:
 class CheckArguments:
     """Everything `tf-frcnn check-data` takes."""
 
-    data: CheckedData
+    data: DataConfig = field(default_factory=DataConfig)
     model: CheckedModel = field(default_factory=CheckedModel)
     train: CheckedTraining = field(default_factory=CheckedTraining)
     output: Path | None = None
@@ -102,9 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "status is 1 when something would stop training.",
         args=argv,
     )
-    data = DataConfig(**vars(arguments.data))
     model = ModelConfig(**vars(arguments.model))
-    root, data_format = find_format(data)  # before a folder is made for what is no data set
+    root, data_format = find_format(arguments.data)  # before a folder is made for what is none
     data = DataConfig(**{**vars(arguments.data), "format": data_format})
     output = arguments.output or Path("check-data") / root.resolve().name
     prepare_output(output, arguments.overwrite)
@@ -128,23 +116,17 @@ def _print_summary(console: Console, report: Mapping[str, Any]) -> None:
         console.print(f"[red]fault[/] ... and {faults['count'] - len(faults['first'])} more")
     for remark in list_remarks(report):
         console.print(f"[yellow]look[/]  {escape(remark)}")
-    console.print(
-        f"[bold red]{faults['count']} faults would stop training.[/]"
-        if faults["count"]
-        else "[bold green]Nothing would stop training.[/]"
-    )
+    colour = "red" if report["would_stop_training"] else "yellow" if faults["count"] else "green"
+    console.print(f"[bold {colour}]{escape(report['verdict'])}[/]")
 
 
 def _splits_table(report: Mapping[str, Any]) -> Table:
     table = Table("split", "used as", box=SIMPLE_HEAD)
+    # What no split has gets no column: all of them are more than a narrow terminal shows.
     columns = {
-        "pictures": "num_pictures",
-        "empty": "num_empty_pictures",
-        "boxes": "num_boxes",
-        "difficult": "num_difficult",
-        "crowd": "num_crowd",
-        "clipped": "num_clipped",
-        "1 px": "num_one_pixel",
+        label: key
+        for label, key in _COUNTS.items()
+        if key in _ALWAYS_SHOWN or any(counts[key] for counts in report["splits"].values())
     }
     for label in columns:
         table.add_column(label, justify="right")

@@ -17,9 +17,10 @@ def count_split(dataset: Dataset) -> dict[str, Any]:
         dataset: may be without pictures.
 
     Returns:
-        Numbers ready for JSON. `num_one_pixel` counts boxes with a side of one pixel or less:
-        valid, but seldom meant. Quantiles are of the smallest, 5 %, the median, 95 % and the
-        largest; None where there is no box.
+        Numbers ready for JSON, of what has no faults; what has is left out and counted as such
+        (boxes: those in pictures that are kept). `num_one_pixel` counts boxes with a side of one
+        pixel or less: valid, but seldom meant. Quantiles are of the smallest, 5 %, the median,
+        95 % and the largest; None where there is no box.
     """
     examples = dataset.examples
     boxes_a_picture = [len(example.boxes) for example in examples]
@@ -28,6 +29,8 @@ def count_split(dataset: Dataset) -> dict[str, Any]:
     return {
         "num_pictures": len(examples),
         "num_boxes": sum(boxes_a_picture),
+        "num_pictures_left_out": dataset.num_pictures_left_out,
+        "num_boxes_left_out": dataset.num_boxes_left_out,
         "num_difficult": sum(int(example.difficult.sum()) for example in examples),
         "num_crowd": sum(int(example.crowd.sum()) for example in examples),
         "num_empty_pictures": boxes_a_picture.count(0),

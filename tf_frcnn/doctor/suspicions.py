@@ -1,35 +1,10 @@
-"""Signs of mistakes that no reader can be sure of: class names and box formats."""
-
-import re
-from collections.abc import Sequence
-from difflib import SequenceMatcher
-from itertools import combinations
+"""Signs of mistakes that no reader can be sure of: boxes in another format."""
 
 from tf_frcnn.doctor.stated_boxes import StatedBoxes
 
-_LEAST_LIKENESS = 0.85  # of names: "cat" and "cats" have 6 / 7, "cat" and "car" 4 / 6
 _LEAST_SHARE = 0.02  # of boxes that do not fit: fewer are single slips, not another format
 _MOST_FITTING = 0.95  # of boxes that the other format must explain
 _LEAST_AT_BORDER = 5  # boxes at a border, from which its coordinate can be told
-
-
-def similar_names(class_names: Sequence[str]) -> list[tuple[str, str]]:
-    """Find pairs of class names of which one may be a slip of the pen.
-
-    Names that differ in case, spaces, hyphens and underscores only, and names that are nearly the
-    same; not those that differ in their digits only, which are numbered on purpose.
-    """
-    return [pair for pair in combinations(class_names, 2) if _may_be_same(*pair)]
-
-
-def _may_be_same(first: str, second: str) -> bool:
-    first, second = (re.sub(r"[\s_-]+", "", name.casefold()) for name in (first, second))
-    if first == second:
-        return True
-    if re.sub(r"\d", "", first) == re.sub(r"\d", "", second):
-        return False
-    matcher = SequenceMatcher(None, first, second)
-    return matcher.quick_ratio() >= _LEAST_LIKENESS and matcher.ratio() >= _LEAST_LIKENESS
 
 
 def box_format_signs(data_format: str, stated: StatedBoxes) -> list[str]:

@@ -110,8 +110,9 @@ def read_results(path: Path, dataset: Dataset) -> list[Detections]:
     """
     reader = _EntryReader(dataset)
     by_picture: dict[str, list[tuple[list[float], float, int]]] = {}
-    for index, entry in enumerate(_parse(path)):
-        image_id, detection = reader.read(entry, f"{path}: entry {index}")
+    entries = _parse(path)
+    for number, entry in enumerate(entries, start=1):
+        image_id, detection = reader.read(entry, f"{path}: entry {number} of {len(entries)}")
         by_picture.setdefault(image_id, []).append(detection)
     records = []
     for image_id, found in by_picture.items():

@@ -55,7 +55,8 @@ class PredictArguments:
                 raise UserError(f"{option} {value}: expected 1 or more.")
         if not self.inputs:
             raise UserError(
-                "no INPUT was given: expected pictures, videos, folders or globs after MODEL."
+                "no INPUT was given: expected pictures, videos, folders or globs after MODEL and "
+                "before --classes, which takes every word that follows it."
             )
 
     def select(self, prediction: "Prediction") -> "Prediction":

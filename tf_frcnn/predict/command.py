@@ -9,6 +9,7 @@ import tyro
 
 from tf_frcnn.environment import load_tensorflow
 from tf_frcnn.errors import EXIT_FINDINGS, EXIT_OK, UserError
+from tf_frcnn.model_files import find_model
 from tf_frcnn.predict.arguments import PredictArguments
 from tf_frcnn.predict.containers import is_video
 from tf_frcnn.predict.inputs import common_folder, find_inputs
@@ -54,15 +55,16 @@ def main(argv: Sequence[str]) -> int:
     videos = [path for path in paths if is_video(path)]
     if videos:
         load_pyav()
+    model = find_model(arguments.model)
+    _check_classes(arguments.classes, model.load_config().data.classes)
+    prepare_output(arguments.output, arguments.overwrite)
     # Imported late: options, help and wrong inputs need not wait for TensorFlow.
     load_tensorflow()
     from tf_frcnn.detector import Detector
     from tf_frcnn.environment import set_up_tensorflow
 
     set_up_tensorflow(_SEED)
-    detector = Detector.load(arguments.model)
-    _check_classes(arguments.classes, detector.class_names)
-    prepare_output(arguments.output, arguments.overwrite)
+    detector = Detector.load(model.path)
     num_unreadable = _predict(detector, paths, videos, arguments)
     return EXIT_FINDINGS if num_unreadable or problems else EXIT_OK
 

@@ -59,9 +59,13 @@ def _nothing_there(path: Path) -> str:
             f"end in {extensions}; quote a glob for those in sub-folders: "
             f"'{path / '**' / '*.jpg'}'."
         )
+    hint = ""
+    if "[" in str(path):  # which a glob reads as a choice of letters
+        escaped = str(path).replace("[", "[[]")
+        hint = f" Brackets that belong to a name are written so: '{escaped}'."
     return (
         f"{path}: there is no such file or folder, and no glob that matches one. Expected pictures "
-        "or videos."
+        f"or videos.{hint}"
     )
 
 

@@ -1,0 +1,92 @@
+"""From a configuration to data sets: every fault in one message, and counts of what is left."""
+
+import logging
+
+import pytest
+
+from tests.conftest import voc_xml
+from tf_frcnn.config import DataConfig
+from tf_frcnn.data.loading import load_dataset, load_datasets
+from tf_frcnn.errors import DataError
+
+NAMES = ("cat", "dog", "duck")
+
+
+def config(root, **options):
+    return DataConfig(root=str(root), **options)
+
+
+@pytest.fixture
+def faulty(voc_folder):
+    """Spoil three of six training pictures and one of two of the test split, in four ways.
+
+    The folder's training pictures 1, 3 and 5 have two boxes, the others one: 9; those of test have
+    two and one: 3.
+    """
+    annotations, pictures = voc_folder / "Annotations", voc_folder / "JPEGImages"
+    (annotations / "train_0.xml").write_text("<annotation><obj")
+    inverted = voc_xml((72, 96), [("cat", 50, 10, 20, 40), ("dog", 3, 4, 30, 40)])
+    (annotations / "train_1.xml").write_text(inverted)
+    for name in ("train_2", "test_1"):
+        path = pictures / f"{name}.jpg"
+        path.write_bytes(path.read_bytes()[:-200])  # the header is whole
+    return voc_folder
+
+
+def lines_of(caplog, start):
+    return [record.message for record in caplog.records if record.message.startswith(start)]
+
+
+def test_faults_of_annotations_and_pictures_are_told_in_one_message(faulty):
+    with pytest.raises(DataError) as caught:
+        load_datasets(config(faulty), seed=0)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == f"{faulty}: 4 faults in the annotations and pictures:"
+    for line, name in zip(lines[1:5], ("train_0", "train_1", "train_2", "test_1"), strict=True):
+        assert f"{name}." in line
+    assert "--data.on-error skip" in lines[5]
+
+
+def test_what_is_skipped_is_not_counted_as_there(faulty, caplog):
+    with caplog.at_level(logging.INFO):
+        datasets = load_datasets(config(faulty, on_error="skip"), seed=0)
+    # Boxes: 9 - 1 (train_0) - 2 + 1 (train_1, whose two were replaced, one of them good) - 1.
+    assert lines_of(caplog, "train: ") == [
+        "train: 4 pictures, 6 boxes (split train); left out for their faults: 2 pictures, 1 box"
+    ]
+    assert lines_of(caplog, "val: ") == ["val: 2 pictures, 3 boxes (split val)"]
+    assert lines_of(caplog, "test: ")[0].startswith("test: 1 picture, ")
+    assert [len(dataset.examples) for dataset in datasets.values()] == [4, 2, 1]
+    told = lines_of(caplog, f"{faulty}: 4 faults")
+    assert len(told) == 1 and "Going on without" in told[0]
+
+
+@pytest.mark.parametrize("on_error", ["stop", "skip"])
+def test_a_split_whose_pictures_are_all_broken(voc_folder, on_error):
+    for path in (voc_folder / "JPEGImages").glob("val_*"):
+        path.write_bytes(path.read_bytes()[:-200])
+    expected = {"stop": ": 2 faults in", "skip": "split val: no picture is left, all 2"}
+    with pytest.raises(DataError, match=expected[on_error]):
+        load_datasets(config(voc_folder, on_error=on_error), seed=0)
+
+
+def test_class_names_that_look_like_one_are_told_where_they_were_found(voc_folder, caplog):
+    slip = voc_xml((72, 96), [("Duck", 3, 4, 30, 40)])
+    (voc_folder / "Annotations" / "train_3.xml").write_text(slip)
+    load_datasets(config(voc_folder), seed=0)
+    assert lines_of(caplog, "class names that look like one")[0].startswith(
+        "class names that look like one: 'Duck' and 'duck'"
+    )
+    caplog.clear()
+    load_datasets(config(voc_folder, classes=("Duck", *NAMES)), seed=0)  # meant so
+    assert not lines_of(caplog, "class names")
+
+
+def test_one_split_with_the_classes_of_a_model(faulty, caplog):
+    with pytest.raises(DataError, match="1 fault in .*\n.*test_1.jpg"):
+        load_dataset(config(faulty), "test", NAMES, seed=0)
+    with caplog.at_level(logging.INFO):
+        dataset = load_dataset(config(faulty, on_error="skip"), "test", NAMES, seed=0)
+    assert [example.image_id for example in dataset.examples] == ["test_0"]
+    assert dataset.num_pictures_left_out == 1
+    assert len(lines_of(caplog, "test: 1 picture, ")) == 1
