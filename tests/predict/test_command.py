@@ -113,8 +113,24 @@ def test_an_unreadable_picture_is_named_and_the_others_are_done(model, tmp_path,
     assert f"skipped: {folder / 'b.jpg'}: the content is not that of a picture" in said
     assert f"skipped: {folder / 'a.png'}: the picture cannot be decoded" in said
     assert f"{tmp_path / 'gone.png'}: there is no such file or folder" in said
-    assert "2 of 3 pictures could not be read." in said
+    assert "2 of 3 pictures could not be read." in said and "1 picture in " in said
     assert files_below(tmp_path / "out") == ["c.jpg", "detections.json"]
+
+
+def test_an_interrupt_keeps_what_was_found(model, tmp_path, capsys, monkeypatch):
+    for name in ("a", "b", "c"):
+        write_picture(tmp_path / "in" / f"{name}.png")
+    detect = type(model).__call__
+
+    def detect_two(self, images):
+        if len(self.batches) == 2:
+            raise KeyboardInterrupt
+        return detect(self, images)
+
+    monkeypatch.setattr(type(model), "__call__", detect_two)
+    assert predict(tmp_path / "in", "--output", tmp_path / "out") == 130
+    assert [found["file_name"] for found in read_results(tmp_path / "out")] == ["a.png", "b.png"]
+    assert "interrupted: " in capsys.readouterr().err
 
 
 def test_no_picture_at_all_is_a_usage_error(model, tmp_path, capsys):

@@ -88,7 +88,7 @@ def test_pictures_and_videos_of_a_folder_go_together(model, tmp_path, capsys):
     assert keys[0] == ("a.jpg", None)
     names = ("A.MKV", "a.avi", "a.mp4", "film.dat", "b/c.webm")
     assert keys[1:] == [(name, frame) for name in names for frame in (0, 1)]
-    assert "1 pictures in " in capsys.readouterr().err
+    assert "1 picture in " in capsys.readouterr().err
 
 
 def test_memory_holds_no_more_than_two_batches(model, tmp_path):

@@ -3,10 +3,11 @@
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
+from tf_frcnn.data.faults import counted
 from tf_frcnn.environment import load_tensorflow
 from tf_frcnn.errors import EXIT_FINDINGS, EXIT_OK, UserError
 from tf_frcnn.model_files import find_model
@@ -78,15 +79,19 @@ def _predict(
     """Detect in all inputs, write `detections.json` -> how many could not be read."""
     folder = common_folder(paths)
     pictures = [path for path in paths if path not in videos]
-    results, num_unreadable = [], 0
-    for predict, inputs in ((predict_pictures, pictures), (predict_videos, videos)):
-        if inputs:
-            found, failed = predict(detector, inputs, folder, arguments)
-            results += found
-            num_unreadable += failed
+    results: list[dict[str, Any]] = []
+    num_unreadable = 0
     file = arguments.output / DETECTIONS_FILE
+    try:
+        for predict, inputs in ((predict_pictures, pictures), (predict_videos, videos)):
+            if inputs:
+                num_unreadable += predict(detector, inputs, folder, arguments, results)
+    except KeyboardInterrupt:
+        write_results(file, results)
+        logger.warning("interrupted: %s holds what was found until then", file)
+        raise
     write_results(file, results)
-    logger.info("%d detections in %s", len(results), file)
+    logger.info("%s in %s", counted(len(results), "detection"), file)
     return num_unreadable
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tf_frcnn.data.faults import counted
 from tf_frcnn.data.orientation import UPRIGHT
 from tf_frcnn.errors import DataError
 from tf_frcnn.predict.arguments import PredictArguments
@@ -38,8 +39,12 @@ class _Picture:
 
 
 def predict_pictures(
-    detector: "Detector", paths: Sequence[Path], folder: Path, arguments: PredictArguments
-) -> tuple[list[dict[str, Any]], int]:
+    detector: "Detector",
+    paths: Sequence[Path],
+    folder: Path,
+    arguments: PredictArguments,
+    results: list[dict[str, Any]],
+) -> int:
     """Detect in pictures, and write a drawing of each.
 
     Args:
@@ -48,17 +53,17 @@ def predict_pictures(
         folder: absolute, one that all of them lie in. A drawing has the path of its picture below
             it, which is also the picture's `file_name`, and the extension .jpg.
         arguments: the options; the output folder is empty.
+        results: the detections are added to it, as objects of the COCO results format, picture by
+            picture: who is interrupted has those of the pictures that are drawn.
 
     Returns:
-        The detections as objects of the COCO results format, and how many pictures could not be
-        read.
+        How many pictures could not be read.
 
     Raises:
         UserError: a drawing cannot be written.
     """
     start = time.perf_counter()
     drawings = drawing_paths([relative_name(path, folder) for path in paths], ".jpg")
-    results: list[dict[str, Any]] = []
     orientations: list[int] = []
     pictures = _read_pictures(paths, arguments.exif == "apply")
     while batch := list(itertools.islice(pictures, arguments.batch_size)):
@@ -75,17 +80,18 @@ def predict_pictures(
             counts = describe_counts(Counter(found.class_names))
             logger.info("%s%s: %s -> %s", picture.path, note, counts, drawing)
     _log_orientations(orientations, arguments.exif)
-    seconds = time.perf_counter() - start
-    logger.info(
-        "%d pictures in %.1f s, %.2f a second with reading and drawing",
-        len(orientations),
-        seconds,
-        len(orientations) / seconds,
-    )
+    if orientations:
+        seconds = time.perf_counter() - start
+        logger.info(
+            "%s in %.1f s, %.2f a second with reading and drawing",
+            counted(len(orientations), "picture"),
+            seconds,
+            len(orientations) / seconds,
+        )
     num_unreadable = len(paths) - len(orientations)
     if num_unreadable:
         logger.warning("%d of %d pictures could not be read.", num_unreadable, len(paths))
-    return results, num_unreadable
+    return num_unreadable
 
 
 def _read_pictures(paths: Iterable[Path], apply_exif: bool) -> Iterator[_Picture]:

@@ -28,8 +28,12 @@ logger = logging.getLogger(__name__)
 
 
 def predict_videos(
-    detector: "Detector", paths: Sequence[Path], folder: Path, arguments: PredictArguments
-) -> tuple[list[dict[str, Any]], int]:
+    detector: "Detector",
+    paths: Sequence[Path],
+    folder: Path,
+    arguments: PredictArguments,
+    results: list[dict[str, Any]],
+) -> int:
     """Detect in videos, and write a drawing of each.
 
     Args:
@@ -39,15 +43,16 @@ def predict_videos(
             it, which is also the video's `file_name`, and the extension .mp4.
         arguments: the options; the output folder holds no videos yet.
 
+        results: the detections are added to it, as objects of the COCO results format with their
+            `frame`, video by video.
+
     Returns:
-        The detections as objects of the COCO results format with their `frame`, and how many
-        videos could not be read to their end; those have neither a drawing nor detections.
+        How many videos could not be read to their end; those have neither a drawing nor detections.
 
     Raises:
         UserError: a drawing cannot be written, or PyAV is missing.
     """
     drawings = drawing_paths([relative_name(path, folder) for path in paths], ".mp4")
-    results: list[dict[str, Any]] = []
     num_unreadable = 0
     for path in paths:
         file_name = relative_name(path, folder)
@@ -59,7 +64,7 @@ def predict_videos(
             num_unreadable += 1
     if num_unreadable:
         logger.warning("%d of %d videos could not be read.", num_unreadable, len(paths))
-    return results, num_unreadable
+    return num_unreadable
 
 
 def _predict_video(
