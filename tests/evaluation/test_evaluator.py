@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +158,27 @@ def test_detect_dataset_reads_each_picture_and_keeps_the_order(dataset):
     last = records[2]
     assert (last.boxes.dtype, last.scores.dtype) == (np.float32, np.float32)
     assert last.classes.dtype == np.int32
+
+
+def test_memory_does_not_grow_with_the_number_of_pictures():
+    picture_bytes = 500 * 400 * 3
+    dataset = make_dataset(*(picture(f"p{number}", [A]) for number in range(40)))
+
+    def read_image(path):
+        return np.ones((500, 400, 3), np.uint8)
+
+    def detect(image):
+        return image[:1, :4, 0], np.ones(1), np.ones(1)  # a view would keep its picture alive
+
+    tracemalloc.start()
+    try:
+        records = detect_dataset(dataset, detect, read_image)
+        compute_metrics(dataset, records)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # Two pictures at most: the last one until the next one has been read.
+    assert len(records) == 40 and peak < 3 * picture_bytes
 
 
 def test_detect_dataset_then_metrics_with_the_default_progress(dataset):
