@@ -124,6 +124,7 @@ def test_training_stops_before_its_first_step(voc_folder, tmp_path, monkeypatch)
     monkeypatch.setattr(train, "set_up_logging", lambda: None)  # it is for the whole process
     run = tmp_path / "run"
     options = ["--data.root", str(voc_folder), "--output", str(run), "--train.steps", "1"]
+    options += ["--export-dir", str(tmp_path / "exported")]
     with pytest.raises(DataError, match=r"1 fault .*\n.*test_1.jpg: the picture cannot be decoded"):
         train.main(["finetune", *options])
     assert not list(run.iterdir())
