@@ -7,14 +7,13 @@ from pathlib import Path
 from tf_frcnn.command_line import parse_train_arguments
 from tf_frcnn.environment import check_backend, load_tensorflow, set_up_logging
 from tf_frcnn.errors import EXIT_OK, run_command
-from tf_frcnn.model_files import newest_version
-from tf_frcnn.runs import (
-    RunFolder,
-    make_writable_folder,
-    start_run,
-    with_classes,
-    write_json,
+from tf_frcnn.model_files import (
+    DATASET_FILE,
+    METRICS_FILE,
+    make_versions_folder,
+    newest_version,
 )
+from tf_frcnn.runs import RunFolder, start_run, with_classes, write_json
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,9 +31,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_next_steps(config, newest_version(Path(folder.load_config().export_dir)))
         return EXIT_OK
 
-    make_writable_folder(Path(config.export_dir), "--export-dir")  # not after hours of training
+    make_versions_folder(Path(config.export_dir), "--export-dir")  # not after hours of training
     load_tensorflow()
+    from tf_frcnn.data import find_format
     from tf_frcnn.data.drawings import ensure_drawings
+    from tf_frcnn.data.fingerprint import fingerprint
     from tf_frcnn.data.loading import load_datasets
     from tf_frcnn.environment import set_up_tensorflow
     from tf_frcnn.export.saved_model import export_saved_model
@@ -49,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     datasets = load_datasets(config.data, config.train.seed, folder.load_division())
     config = with_classes(config, datasets["train"].class_names)
     start_run(folder, config, datasets["train"].division)
+    dataset_record = fingerprint(config.data.root, find_format(config.data)[1], datasets)
+    write_json(folder.dataset_file, dataset_record)
 
     detector = train_detector(config, datasets, folder)
     plot_curves(folder.metrics_log, folder.curves)
@@ -60,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         metrics |= evaluate_detector(
             picture_detector, datasets["test"], folder.path, str(folder.path), folder.metrics_log
         )
-    saved_model = export_saved_model(picture_detector, config, Path(config.export_dir))
+    records = {DATASET_FILE: dataset_record, METRICS_FILE: metrics}
+    saved_model = export_saved_model(picture_detector, config, Path(config.export_dir), records)
     write_json(folder.metrics_file, metrics)
 
     print_figures(metrics, f"{folder.path} is finished")

@@ -59,6 +59,7 @@ REFUSED = [
     ("model", {"rpn_post_nms_top_k": -1}, "-1", ABOVE_0),
     ("model", {"max_detections": 0}, "0", ABOVE_0),
     ("model", {"rpn_min_size": -1.0}, "-1.0", NOT_NEGATIVE),
+    ("model", {"head_rank": -1}, "-1", NOT_NEGATIVE),
     ("model", {"backbone_weights": ""}, "(nothing)", "imagenet, none or a PATH"),
     *(
         ("train", {name: 0}, "0", ABOVE_0)

@@ -18,8 +18,9 @@ from tf_frcnn.config import save_config
 from tf_frcnn.detector import Detector, Prediction
 from tf_frcnn.errors import ConfigError, WeightsError
 from tf_frcnn.export.saved_model import export_saved_model
-from tf_frcnn.inference import PictureDetector, load_picture_detector
+from tf_frcnn.inference import PictureDetector, load_network
 from tf_frcnn.model import FasterRCNN
+from tf_frcnn.model_files import find_model
 from tf_frcnn.training.trainer import FasterRCNNTrainer
 
 
@@ -54,7 +55,7 @@ def models(tiny_config, tmp_path_factory) -> Models:
     run, versions = folder / "run", folder / "exported"
     run.mkdir()
     save_random_run(run, tiny_config, steps=(2, 4))
-    latest = load_picture_detector(tiny_config, run / "checkpoints")
+    latest = load_network(find_model(run))
     export_saved_model(latest, tiny_config, versions)
     return Models(run, run / "checkpoints" / "step-00000002.h5", versions, latest)
 

@@ -1,13 +1,20 @@
 """From a picture to detections in its own pixels, whatever the network's input is."""
 
+import dataclasses
+import shutil
+
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tf_frcnn.checkpoints import save_checkpoint
+from tf_frcnn.config import save_config
 from tf_frcnn.errors import WeightsError
-from tf_frcnn.inference import PictureDetector, load_picture_detector
+from tf_frcnn.export.saved_model import export_saved_model
+from tf_frcnn.inference import PictureDetector, load_network
 from tf_frcnn.model import FasterRCNN
+from tf_frcnn.model_files import find_model
 from tf_frcnn.training.trainer import FasterRCNNTrainer
 
 
@@ -68,25 +75,92 @@ def test_pictures_of_many_sizes_do_not_trace_again(part_detector):
 # === With the real network ===
 
 
-def test_a_run_without_checkpoint_is_told(tiny_config, tmp_path):
-    with pytest.raises(WeightsError, match=r"checkpoints: holds no checkpoint"):
-        load_picture_detector(tiny_config, tmp_path / "checkpoints")
-
-
-def test_the_weights_of_the_latest_checkpoint_are_used(tiny_config, tmp_path):
+@pytest.fixture(scope="module")
+def run(tiny_config, tmp_path_factory):
+    """Write a run of one checkpoint -> (its folder, the network it holds)."""
+    folder = tmp_path_factory.mktemp("run")
+    save_config(tiny_config, folder / "config.json")
     trainer = FasterRCNNTrainer(FasterRCNN(tiny_config.model, 3), tiny_config.train)
-    save_checkpoint(tmp_path, 4, trainer.detector, trainer.optimizer)
-    detector = load_picture_detector(tiny_config, tmp_path)
-    for value, expected in zip(
-        detector.detector.get_weights(), trainer.detector.get_weights(), strict=True
-    ):
-        np.testing.assert_array_equal(value, expected)
+    save_checkpoint(folder / "checkpoints", 4, trainer.detector, trainer.optimizer)
+    return folder, trainer.detector
+
+
+@pytest.fixture(scope="module")
+def exported(run, tiny_config, tmp_path_factory):
+    """Export the run's network -> the version's folder; tests only look at it."""
+    detector = load_network(find_model(run[0]))
+    return export_saved_model(detector, tiny_config, tmp_path_factory.mktemp("exported"))
+
+
+def assert_same_weights(network, expected):
+    for value, other in zip(network.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_array_equal(value, other)
+
+
+@pytest.mark.parametrize("place", ["", "checkpoints/step-00000004.h5"])
+def test_the_weights_of_a_run_are_found(place, run, tiny_config):
+    folder, network = run
+    detector = load_network(find_model(folder / place))
+    assert_same_weights(detector.detector, network)
     assert detector.class_names == tiny_config.data.classes
     assert (detector.short_side, detector.long_side) == (64, 96)
 
 
+def test_the_weights_of_an_export_are_found(exported, run, tiny_config):
+    detector = load_network(find_model(exported))
+    assert_same_weights(detector.detector, run[1])
+    assert detector.class_names == tiny_config.data.classes
+    assert (detector.short_side, detector.long_side) == (64, 96)
+
+
+def test_thresholds_may_be_others_than_those_of_the_run(run, tiny_config):
+    model = dataclasses.replace(tiny_config.model, score_threshold=0.25)
+    changed = dataclasses.replace(tiny_config, model=model)
+    network = load_network(find_model(run[0]), changed).detector
+    assert network.detection_layer.score_threshold == 0.25
+    assert_same_weights(network, run[1])
+
+
+def test_a_run_without_checkpoint_is_told(tiny_config, tmp_path):
+    save_config(tiny_config, tmp_path / "config.json")
+    with pytest.raises(WeightsError, match=r"checkpoints: holds no checkpoint"):
+        load_network(find_model(tmp_path))
+
+
+def test_an_export_without_its_variables_is_told(exported, tmp_path):
+    shutil.copytree(exported, tmp_path / "1")
+    shutil.rmtree(tmp_path / "1" / "variables")
+    with pytest.raises(WeightsError, match=r"1: the SavedModel's variables cannot be read \("):
+        load_network(find_model(tmp_path))
+
+
+def test_variables_of_another_network_are_told(exported, tiny_config, tmp_path):
+    # Six anchors a cell become three, whose offsets need 12 kernels instead of 24.
+    shutil.copytree(exported, tmp_path / "1")
+    model = dataclasses.replace(tiny_config.model, anchor_sizes=(16.0,))
+    other = dataclasses.replace(tiny_config, model=model)
+    save_config(other, tmp_path / "1" / "assets" / "config.json")
+    shapes = r"of shape \[1, 1, 128, 24\], expected one of shape \[1, 1, 128, 12\]"
+    with pytest.raises(WeightsError, match=f"1: variable rpn_deltas/kernel is {shapes}"):
+        load_network(find_model(tmp_path))
+
+
+def test_an_export_of_constants_names_what_to_give_instead(tiny_config, tmp_path):
+    tf.saved_model.save(tf.Module(), str(tmp_path / "1"))
+    save_config(
+        dataclasses.replace(tiny_config, output="runs/mine"),
+        tmp_path / "1" / "assets" / "config.json",
+    )
+    with pytest.raises(WeightsError, match=r"1: is a frozen export.*Give the run .* \(runs/mine\)"):
+        load_network(find_model(tmp_path))
+
+
 def test_a_batch_gives_what_single_pictures_give(tiny_config):
-    detector = PictureDetector(FasterRCNN(tiny_config.model, 3), ("cat", "dog", "duck"), 64, 96)
+    keras.utils.set_random_seed(0)
+    network = FasterRCNN(tiny_config.model, 3)
+    kernel = network.box_head.classes.kernel
+    kernel.assign(0.1 * kernel)  # as drawn, most scores are exactly 1, and ties come in any order
+    detector = PictureDetector(network, ("cat", "dog", "duck"), 64, 96)
     images = np.random.default_rng(0).integers(0, 256, (2, 50, 70, 3)).astype(np.uint8)
     together = detector.detect(tf.constant(images))
     for index, image in enumerate(images):

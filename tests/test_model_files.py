@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tf_frcnn.config import Config, save_config
-from tf_frcnn.errors import ConfigError, WeightsError
-from tf_frcnn.model_files import find_model
+from tf_frcnn.errors import ConfigError, UserError, WeightsError
+from tf_frcnn.model_files import find_model, make_versions_folder
 
 
 @pytest.fixture
@@ -91,3 +91,58 @@ def test_a_run_and_its_checkpoints_know_how_the_data_were_divided(folder):
     for given in ("run", "run/checkpoints/step-00000002.h5"):
         assert find_model(given).load_division() == division
     assert find_model("models/mine").load_division() is None
+
+
+# === What is known of a model ===
+
+
+@pytest.mark.parametrize(
+    ("given", "place", "found"),
+    [
+        ("run", "run", {"metrics.json": 1, "dataset.json": 2}),
+        # The figures are those of the last step.
+        ("run/checkpoints/step-00000002.h5", "run", {"dataset.json": 2}),
+        ("models/mine", "models/mine/10/assets", {"metrics.json": 1, "dataset.json": 2}),
+        ("models/mine/2", "models/mine/10/assets", {}),
+    ],
+)
+def test_records_lie_beside_the_configuration(given, place, found, folder):
+    (folder / place / "metrics.json").write_text("1")
+    (folder / place / "dataset.json").write_text("2")
+    assert find_model(given).load_records() == found
+
+
+def test_a_broken_record_is_named(folder):
+    (folder / "run/metrics.json").write_text("{")
+    with pytest.raises(UserError, match=r"run/metrics\.json: cannot be read \(.*Expected JSON"):
+        find_model("run").load_records()
+
+
+# === Where versions go ===
+
+
+@pytest.mark.parametrize("name", ["models/mine", "models/new", "deep/er/new", "desktop", "killed"])
+def test_versions_may_be_put_beside_others_and_where_nothing_is(name, folder):
+    (folder / "desktop").mkdir()
+    (folder / "desktop/.DS_Store").touch()
+    (folder / "killed/.partial-1-abc").mkdir(parents=True)
+    (folder / "models/mine/readme.txt").touch()
+    make_versions_folder(folder / name, "--output")
+    assert (folder / name).is_dir()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("models/mine/2", r"^--output .*mine/2: is a SavedModel itself\. Expected the folder of a"),
+        ("run", r"^--output .*run: holds checkpoints, config\.json\. Expected the folder of a mod"),
+        ("models", r"^--output .*models: holds mine\. Expected .* free: --output DIR/NAME\.$"),
+        ("run/config.json", r"^--output .*config\.json: is a file\. Expected a folder"),
+        ("run/config.json/x", r"^--output .*/x: the folder cannot be made \(Not a directory\)"),
+    ],
+)
+def test_a_place_for_something_else_is_refused(name, message, folder):
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(UserError, match=message):
+        make_versions_folder(folder / name, "--output")
+    assert sorted(folder.rglob("*")) == before

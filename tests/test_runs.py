@@ -127,7 +127,9 @@ def test_a_damaged_configuration_is_named_and_the_run_left_alone(unfinished, dam
 def test_a_run_that_failed_before_its_first_step_may_change(folder):
     folder.prepare(make_config(), overwrite=False)
     start_run(folder, make_config())
+    write_json(folder.dataset_file, {})
     folder.prepare(make_config(steps=9), overwrite=False)
+    assert list(folder.path.iterdir()) == []
     start_run(folder, make_config(steps=9))
     assert folder.load_config() == make_config(steps=9)
 

@@ -10,8 +10,11 @@ from tf_frcnn.errors import EXIT_OK, EXIT_USAGE, run_command
 # Command -> module with `main(argv) -> exit status` (imported when it is used: TensorFlow takes
 # seconds), and what it does.
 COMMANDS = {
+    "benchmark": ("tf_frcnn.benchmark.command", "measure how long a model takes, by stage"),
     "check-data": ("tf_frcnn.doctor.command", "look at a data set as training would, and report"),
+    "export": ("tf_frcnn.export.command", "write a model as a SavedModel, to be served"),
     "predict": ("tf_frcnn.predict.command", "detect in pictures and videos; drawings and JSON"),
+    "tflite": ("tf_frcnn.tflite.command", "write a model as a TFLite file, and look into it"),
 }
 
 

@@ -10,9 +10,10 @@ import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
+import tyro
 
 from tf_frcnn.errors import ConfigError
 
@@ -161,6 +162,9 @@ class ModelConfig:
     """IoU above which the NMS of one class drops the detection with the lower score."""
     max_detections: int = 100
     """Detections kept per picture."""
+    # No option of training: `tf-frcnn export --head-rank` sets it together with the weights.
+    head_rank: Annotated[int, tyro.conf.Suppress] = 0
+    """Rank of the two FC layers where each is a product of two smaller ones; 0 for whole ones."""
 
     def __post_init__(self) -> None:
         for name in ("anchor_sizes", "aspect_ratios", "box_std"):
@@ -173,7 +177,8 @@ class ModelConfig:
         _check(0.0 <= self.dropout < 1.0, "model.dropout", self.dropout, "from 0 to below 1")
         for name in ("rpn_pre_nms_top_k", "rpn_post_nms_top_k", "max_detections"):
             _check_positive(f"model.{name}", getattr(self, name))
-        _check(self.rpn_min_size >= 0, "model.rpn_min_size", self.rpn_min_size, "0 or more")
+        for name in ("rpn_min_size", "head_rank"):
+            _check(getattr(self, name) >= 0, f"model.{name}", getattr(self, name), "0 or more")
         _check(
             self.backbone_weights != "", "model.backbone_weights", "", "imagenet, none or a PATH"
         )

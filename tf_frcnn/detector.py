@@ -13,13 +13,10 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import tensorflow as tf
 
-from tf_frcnn.checkpoints import load_checkpoint
 from tf_frcnn.config import Config
 from tf_frcnn.errors import WeightsError
-from tf_frcnn.inference import PictureDetector, load_picture_detector
-from tf_frcnn.model import FasterRCNN
-from tf_frcnn.model_files import MODEL_TEXT, find_model
-from tf_frcnn.runs import RunFolder
+from tf_frcnn.inference import load_network
+from tf_frcnn.model_files import MODEL_TEXT, ModelFiles, find_model
 
 if TYPE_CHECKING:
     import supervision
@@ -103,7 +100,7 @@ class Detector:
         """
         model = find_model(path)
         config = model.load_config()
-        return cls(_LOADERS[model.kind](model.path, config), config)
+        return cls(_LOADERS[model.kind](model), config)
 
     @overload
     def __call__(self, images: Sequence[np.ndarray]) -> list[Prediction]: ...
@@ -189,31 +186,14 @@ def _checked_picture(image: Any, name: str) -> np.ndarray:
     return picture
 
 
-def _compiled(detector: PictureDetector) -> DetectBatch:
-    """Turn detection into one graph for batches of every size."""
+def _load_keras(model: ModelFiles) -> DetectBatch:
+    # One graph for batches of every size.
     pictures = tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")
-    return tf.function(detector.detect, input_signature=[pictures])
+    return tf.function(load_network(model).detect, input_signature=[pictures])
 
 
-def _load_run(folder: Path, config: Config) -> DetectBatch:
-    return _compiled(load_picture_detector(config, RunFolder(folder).checkpoints))
-
-
-def _load_checkpoint(path: Path, config: Config) -> DetectBatch:
-    data = config.data
-    detector = FasterRCNN(config.model, len(data.classes))
-    try:
-        load_checkpoint(path, detector)
-    except OSError as error:
-        raise WeightsError(
-            f"{path}: the checkpoint cannot be read ({error}). Expected a file that training "
-            "wrote; give another one of the run, or the run's folder for the latest that can be "
-            "read."
-        ) from None
-    return _compiled(PictureDetector(detector, data.classes, data.short_side, data.long_side))
-
-
-def _load_saved_model(folder: Path, config: Config) -> DetectBatch:
+def _load_saved_model(model: ModelFiles) -> DetectBatch:
+    folder = model.path
     try:
         module = tf.saved_model.load(str(folder))
     except (OSError, ValueError, tf.errors.OpError) as error:
@@ -234,8 +214,8 @@ def _load_saved_model(folder: Path, config: Config) -> DetectBatch:
     return detect_batch
 
 
-_LOADERS: Mapping[str, Callable[[Path, Config], DetectBatch]] = {
-    "run": _load_run,
-    "checkpoint": _load_checkpoint,
+_LOADERS: Mapping[str, Callable[[ModelFiles], DetectBatch]] = {
+    "run": _load_keras,
+    "checkpoint": _load_keras,
     "saved_model": _load_saved_model,
 }

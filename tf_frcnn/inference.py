@@ -1,16 +1,22 @@
 """From pictures of any size to detections in their own pixels: what is evaluated and exported."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_frcnn.checkpoints import restore_latest
+from tf_frcnn.checkpoints import load_checkpoint, named_weights, restore_latest
 from tf_frcnn.config import Config
 from tf_frcnn.data.transforms import resize_images, resized_size, scale_boxes
 from tf_frcnn.errors import WeightsError
 from tf_frcnn.model import FasterRCNN
+from tf_frcnn.model_files import ModelFiles
+from tf_frcnn.ops.convolution import convolutions_for_this_machine
+from tf_frcnn.runs import RunFolder
+
+# Where an export keeps a variable: NAME is that of `named_weights`, its slash written as ".S".
+_EXPORTED_VARIABLE = "weights/{}/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 class PictureDetector:
@@ -57,6 +63,11 @@ class PictureDetector:
         detections["detection_names"] = tf.gather(names, detections["detection_classes"])
         return detections
 
+    def detect_here(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Do the same as `detect`, up to rounding, in the way that is fastest on this machine."""
+        with convolutions_for_this_machine():
+            return self.detect(images)
+
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Detect in one picture.
 
@@ -76,21 +87,87 @@ class PictureDetector:
         return boxes, scores, classes
 
 
-def load_picture_detector(config: Config, checkpoints: Path) -> PictureDetector:
-    """Build the detector of a run with the weights of its latest checkpoint.
+def load_network(model: ModelFiles, config: Config | None = None) -> PictureDetector:
+    """Build the Keras network of a model, with its weights.
 
     Args:
-        config: of the run, classes filled in.
-        checkpoints: the run's folder of checkpoints.
+        model: of a run the latest checkpoint that can be read is taken.
+        config: of the network, where it is to have other thresholds than it was trained with; the
+            model's own when None. Classes filled in.
 
     Raises:
-        WeightsError: there is no checkpoint that can be read.
+        WeightsError: the weights are missing, damaged or of another network; or the model is a
+            frozen export, whose weights cannot be taken out.
+        ConfigError: the model's configuration cannot be read.
     """
-    detector = FasterRCNN(config.model, len(config.data.classes))
-    if restore_latest(checkpoints, detector) == 0:
+    config = config or model.load_config()
+    data = config.data
+    network = FasterRCNN(config.model, len(data.classes))
+    _LOADERS[model.kind](model, network)
+    return PictureDetector(network, data.classes, data.short_side, data.long_side)
+
+
+def _load_run(model: ModelFiles, network: FasterRCNN) -> None:
+    checkpoints = RunFolder(model.path).checkpoints
+    if restore_latest(checkpoints, network) == 0:
         raise WeightsError(
             f"{checkpoints}: holds no checkpoint. Expected a run that was trained, or at least "
             "stopped after its first step."
         )
-    data = config.data
-    return PictureDetector(detector, data.classes, data.short_side, data.long_side)
+
+
+def _load_one_checkpoint(model: ModelFiles, network: FasterRCNN) -> None:
+    try:
+        load_checkpoint(model.path, network)
+    except OSError as error:
+        raise WeightsError(
+            f"{model.path}: the checkpoint cannot be read ({error}). Expected a file that training "
+            "wrote; give another one of the run, or the run's folder for the latest that can be "
+            "read."
+        ) from None
+
+
+def _load_saved_model(model: ModelFiles, network: FasterRCNN) -> None:
+    try:
+        values = _read_variables(model, network)
+    except WeightsError:
+        raise
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        raise WeightsError(
+            f"{model.path}: the SavedModel's variables cannot be read ({error}). Expected all "
+            "files of the export; copy the whole folder again, or export anew."
+        ) from None
+    for name, variable in named_weights(network).items():
+        variable.assign(values[name])
+
+
+def _read_variables(model: ModelFiles, network: keras.Model) -> dict[str, np.ndarray]:
+    """Read an export's variables by the names of `named_weights`, all or none."""
+    reader = tf.train.load_checkpoint(str(model.path / "variables" / "variables"))
+    stored = reader.get_variable_to_shape_map()
+    if not any(key.startswith("weights/") for key in stored):
+        run = model.load_config().output
+        raise WeightsError(
+            f"{model.path}: is a frozen export, in which the weights are constants that cannot be "
+            f"taken out. Give the run that it was made from{f' ({run})' if run else ''}, one of "
+            "its checkpoints, or an export without --freeze."
+        )
+    values = {}
+    for name, variable in named_weights(network).items():
+        key = _EXPORTED_VARIABLE.format(name.replace("/", ".S"))
+        if stored.get(key) != list(variable.shape):
+            found = f"of shape {stored[key]}" if key in stored else "missing"
+            raise WeightsError(
+                f"{model.path}: variable {name} is {found}, expected one of shape "
+                f"{list(variable.shape)}; the variables are not those of assets/config.json. "
+                "Export anew."
+            )
+        values[name] = reader.get_tensor(key)
+    return values
+
+
+_LOADERS: Mapping[str, Callable[[ModelFiles, FasterRCNN], None]] = {
+    "run": _load_run,
+    "checkpoint": _load_one_checkpoint,
+    "saved_model": _load_saved_model,
+}

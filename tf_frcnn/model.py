@@ -74,6 +74,7 @@ class FasterRCNN(keras.Model):
                 config.dropout,
                 backbone.fc_stddev,
                 backbone.fc_bias,
+                config.head_rank,
                 name="box_head",
             ),
             "detection_layer": DetectionLayer(

@@ -1,12 +1,18 @@
 """Where a trained model lies: a run, one of its checkpoints, a SavedModel. No TensorFlow here."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tf_frcnn.config import Config, load_config
-from tf_frcnn.errors import WeightsError
-from tf_frcnn.runs import RunFolder
+from tf_frcnn.errors import UserError, WeightsError
+from tf_frcnn.runs import RunFolder, make_writable_folder
+
+METRICS_FILE = "metrics.json"
+DATASET_FILE = "dataset.json"
+"""What a run and an export know of the model beside its configuration: its figures, and the
+fingerprint of the data that it was trained on."""
 
 MODEL_TEXT = (
     "Expected the folder of a training run (config.json and checkpoints/), a checkpoint in it "
@@ -49,6 +55,20 @@ class ModelFiles:
         if self.kind == "saved_model":
             return None
         return RunFolder(self.config_file.parent).load_division()
+
+    def load_records(self) -> dict[str, Any]:
+        """Read what is known of it beside its configuration.
+
+        Returns:
+            File name -> JSON value, of `METRICS_FILE` and `DATASET_FILE` where they are there. The
+            figures of a run are those of its last step, and no checkpoint's.
+
+        Raises:
+            UserError: one of them is no JSON.
+        """
+        names = (DATASET_FILE,) if self.kind == "checkpoint" else (DATASET_FILE, METRICS_FILE)
+        paths = [self.config_file.with_name(name) for name in names]
+        return {path.name: _load_json(path) for path in paths if path.is_file()}
 
     @property
     def metrics_log(self) -> Path | None:
@@ -127,10 +147,47 @@ def newest_version(folder: Path) -> Path | None:
     """
     versions = [
         path
-        for path in (folder.iterdir() if folder.is_dir() else ())
+        for path in _entries(folder)
         if path.name.isdecimal() and (path / _SAVED_MODEL_FILE).is_file()
     ]
     return max(versions, key=lambda path: int(path.name), default=None)
+
+
+def make_versions_folder(folder: Path, option: str) -> None:
+    """Make the folder of a model's versions, if it is not there, and see that it is none other.
+
+    Args:
+        folder: saved_models/NAME.
+        option: that named it, for messages.
+
+    Raises:
+        UserError: it is a version, a run or another folder with something in it; or it cannot be
+            made or written to.
+    """
+    advice = f"Expected the folder of a model's versions, or a name that is free: {option} DIR/NAME"
+    if (folder / _SAVED_MODEL_FILE).is_file():
+        raise UserError(
+            f"{option} {folder}: is a SavedModel itself. {advice}, in which 1, 2, ... are made."
+        )
+    # What a killed export left begins with a dot, and so do the files of desktops.
+    names = [path for path in _entries(folder) if not path.name.startswith(".")]
+    if names and newest_version(folder) is None:
+        raise UserError(f"{option} {folder}: holds {_listing(folder)}. {advice}.")
+    make_writable_folder(folder, option)
+
+
+def _entries(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _load_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({error}). Expected JSON as training writes it; restore the "
+            "file, or move it away to go on without it."
+        ) from None
 
 
 def _listing(folder: Path) -> str:

@@ -4,6 +4,7 @@
 |--------------------|-----------------------------------------------------------|
 | `config.json`      | the configuration, classes filled in                      |
 | `splits.json`      | which picture is in which split, where they were made     |
+| `dataset.json`     | the fingerprint of the data                               |
 | `metrics.jsonl`    | a line every few steps: losses, rate, seconds a step      |
 | `events/`          | the same for TensorBoard                                  |
 | `checkpoints/`     | the last few                                              |
@@ -42,6 +43,7 @@ class RunFolder:
         self.path = Path(path)
         self.config_file = self.path / "config.json"
         self.splits_file = self.path / "splits.json"
+        self.dataset_file = self.path / "dataset.json"
         self.metrics_log = self.path / "metrics.jsonl"
         self.metrics_file = self.path / "metrics.json"
         self.events = self.path / "events"
@@ -137,6 +139,7 @@ class RunFolder:
             self.load_config()  # a config.json of something else is refused
             self.config_file.unlink()
             self.splits_file.unlink(missing_ok=True)
+            self.dataset_file.unlink(missing_ok=True)
         elif self.path.is_dir() and any(self.path.iterdir()):
             raise UserError(
                 f"{self.path}: holds other files and no config.json of a run. Give another "
@@ -147,7 +150,8 @@ class RunFolder:
 
     def _holds_only_configuration(self) -> bool:
         names = set(self.path.iterdir()) if self.path.is_dir() else set()
-        return self.config_file in names and names <= {self.config_file, self.splits_file}
+        before_the_first_step = {self.config_file, self.splits_file, self.dataset_file}
+        return self.config_file in names and names <= before_the_first_step
 
     def _check_same(self, config: Config) -> None:
         old, new = flatten(self.load_config()), flatten(config)
@@ -229,6 +233,29 @@ def make_writable_folder(path: Path, option: str) -> None:
             f"{option} {path}: the folder cannot be {doing} ({error.strerror}). Give one that can "
             "be written, or mend its permissions."
         ) from None
+
+
+def prepare_file(path: Path, overwrite: bool) -> None:
+    """See that a file can be written, and that nothing would be overwritten.
+
+    Args:
+        path: the file; its folder is made.
+        overwrite: move what is there to NAME.bak-TIME.
+
+    Raises:
+        UserError: there is something already and `overwrite` is off; or its folder cannot be
+            written to.
+    """
+    if path.is_dir():
+        raise UserError(f"--output {path}: is a folder. Expected the name of a file.")
+    if overwrite:
+        move_aside(path)
+    if path.exists():
+        raise UserError(
+            f"{path}: there is something already. Give another --output, or --overwrite to move "
+            "it to a .bak file."
+        )
+    make_writable_folder(path.parent, "--output")
 
 
 def write_json(path: Path, value: Any) -> None:

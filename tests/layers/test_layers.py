@@ -38,7 +38,14 @@ LAYERS = [
     (RPNHead, {"channels": 6, "num_anchors": 2}),
     (
         BoxHead,
-        {"units": 9, "num_classes": 2, "dropout": 0.5, "fc_stddev": 0.0, "fc_bias": 0.3},
+        {
+            "units": 9,
+            "num_classes": 2,
+            "dropout": 0.5,
+            "fc_stddev": 0.0,
+            "fc_bias": 0.3,
+            "rank": 4,
+        },
     ),
 ]
 
@@ -117,6 +124,26 @@ def test_box_head_drops_units_in_training_only():
     evaluated, again = (head(features, training=False)[0] for _ in range(2))
     np.testing.assert_array_equal(evaluated, again)
     assert not np.allclose(head(features, training=True)[0], evaluated)
+
+
+def test_box_head_of_a_rank_is_a_head_whose_kernels_are_products():
+    # K = P Q in both FC layers: no bias and no activation stands between P and Q.
+    low, whole = BoxHead(6, 2, rank=2), BoxHead(6, 2)
+    for head in (low, whole):
+        head.build((None, None, 7, 7, 1))
+    random = np.random.default_rng(0)
+    for name, num_in in (("fc1", 49), ("fc2", 6)):
+        first, second = random.normal(size=(num_in, 2)), random.normal(size=(2, 6))
+        bias = random.normal(size=6)
+        getattr(low, f"{name}_projection").set_weights([first])
+        getattr(low, name).set_weights([second, bias])
+        getattr(whole, name).set_weights([first @ second, bias])
+    for name in ("classes", "deltas"):
+        getattr(low, name).set_weights(getattr(whole, name).get_weights())
+    features = as_float(random.normal(size=(2, 3, 7, 7, 1)))
+    for value, expected in zip(low(features), whole(features), strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-4)
+        assert np.abs(expected).max() > 1e-2
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 2, 5)])

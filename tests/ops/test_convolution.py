@@ -7,7 +7,11 @@ import tensorflow as tf
 from tests import oracles
 from tf_frcnn.layers.convolution import Conv3x3
 from tf_frcnn.ops import convolution
-from tf_frcnn.ops.convolution import conv3x3, conv3x3_for_training
+from tf_frcnn.ops.convolution import (
+    conv3x3,
+    conv3x3_for_training,
+    convolutions_for_this_machine,
+)
 
 
 def random_tensors(*shapes):
@@ -77,6 +81,26 @@ def test_kernel_gradient_equals_finite_differences():
     np.testing.assert_allclose(
         gradient, oracles.numerical_gradient(loss, kernel, 1.0), rtol=1e-3, atol=1e-3
     )
+
+
+@pytest.mark.parametrize("size", [(7, 12), (1, 1), (1, 5)])
+def test_inference_takes_the_fast_form_where_it_is_told_to(size):
+    inputs, kernel = random_tensors((2, *size, 3), (3, 3, 3, 4))
+
+    def operators_and_value():
+        # A function of its own each time: what is traced keeps its form.
+        traced = tf.function(lambda: conv3x3(inputs, kernel)).get_concrete_function()
+        return {node.type for node in traced.graph.get_operations()}, traced()
+
+    plain, value = operators_and_value()
+    with convolutions_for_this_machine():
+        fast, fast_value = operators_and_value()
+    again, _ = operators_and_value()
+    assert "Conv2D" in plain and "Conv2DBackpropInput" not in plain and again == plain
+    assert "Conv2DBackpropInput" in fast and "Conv2D" not in fast
+    assert "IdentityN" not in fast  # that of a custom gradient, which an export would keep
+    np.testing.assert_allclose(value, reference(inputs, kernel), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(fast_value, value, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("channels", "is_ours"), [((48, 50), True), ((47, 64), False)])

@@ -91,6 +91,7 @@ def read_datasets(
         DataError: the folder, a split, an annotation, a picture or a class is missing or wrong.
     """
     root, name = find_format(config)
+    log_format(config, name)
     dataset_format = DATASETS[name]
     splits = _find_splits(config, root, dataset_format)
     datasets = dataset_format.read(
@@ -129,6 +130,7 @@ def read_dataset(
         DataError: the folder, the split, an annotation, a picture or a class is missing or wrong.
     """
     root, name = find_format(config)
+    log_format(config, name)
     dataset_format = DATASETS[name]
     split = _split_to_evaluate(split, config.val_split, root, dataset_format)
     dataset = dataset_format.read(
@@ -179,13 +181,18 @@ def find_format(config: DataConfig) -> tuple[Path, str]:
             f"{options}."
         )
     if found:
-        logger.info("%s: format %s detected", root, found[0])
         return root, found[0]
     layouts = "; ".join(dataset_format.layout for dataset_format in DATASETS.values())
     raise DataError(
         f"{root}: no data set found: {describe_folder(root)}. Expected {layouts}. "
         f"Give the right folder with `--data.root DIR`{_suggest_folder(root)}."
     )
+
+
+def log_format(config: DataConfig, name: str) -> None:
+    """Log the format that `find_format` found, where it was not given."""
+    if config.format == "auto":
+        logger.info("%s: format %s detected", config.root, name)
 
 
 def _suggest_folder(root: Path) -> str:

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tf_frcnn.config import DataConfig, ModelConfig
-from tf_frcnn.data import find_format
+from tf_frcnn.data import find_format, log_format
 from tf_frcnn.doctor.check import check_data
 from tf_frcnn.doctor.page import format_share, write_page
 from tf_frcnn.doctor.remarks import list_remarks
@@ -93,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     model = ModelConfig(**vars(arguments.model))
     root, data_format = find_format(arguments.data)  # before a folder is made for what is none
+    log_format(arguments.data, data_format)
     data = DataConfig(**{**vars(arguments.data), "format": data_format})
     output = arguments.output or Path("check-data") / root.resolve().name
     prepare_output(output, arguments.overwrite)

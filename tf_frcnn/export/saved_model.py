@@ -1,32 +1,51 @@
 """Export as a SavedModel that TensorFlow Serving and `tf.saved_model.load` understand."""
 
+import dataclasses
 import logging
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
 from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.config import Config, save_config
 from tf_frcnn.errors import UserError
+from tf_frcnn.export.signatures import make_signatures
+from tf_frcnn.export.warmup import write_warmup_requests
 from tf_frcnn.inference import PictureDetector
+from tf_frcnn.runs import write_json
 
 logger = logging.getLogger(__name__)
 
+# Nothing is trained from an export, and gradients of constants cannot be written.
+_SAVE_OPTIONS = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
 
-def export_saved_model(detector: PictureDetector, config: Config, export_dir: Path) -> Path:
+
+def export_saved_model(
+    detector: PictureDetector,
+    config: Config,
+    export_dir: Path,
+    records: Mapping[str, Any] | None = None,
+    frozen: bool = False,
+    option: str = "--export-dir",
+) -> Path:
     """Write the next version of a model, under a temporary name first, and rename it.
 
-    The signature `serving_default` takes `images` uint8 [B, H, W, 3] RGB of any B, H, W and answers
-    what `PictureDetector.detect` does. The configuration and the class names, a line each, travel
-    as the assets `config.json` and `labels.txt`. The variables are kept by name, as
-    `weights[LAYER/VARIABLE]`.
+    `make_signatures` says what it answers. The configuration, the class names, a line each, and the
+    records travel as the assets `config.json`, `labels.txt` and under their own names. The
+    variables are kept by name, as `weights[LAYER/VARIABLE]`. Requests for a server's warm-up lie in
+    `assets.extra`.
 
     Args:
         detector: what is exported.
-        config: of the run.
+        config: of the run that trained it; of the network, what the detector has counts.
         export_dir: folder of the versions; the new one is its highest number plus one.
+        records: file name -> JSON value, what is known of the model: its figures, its data.
+        frozen: write the variables as constants; nothing can take them out again.
+        option: that named the folder, for messages.
 
     Returns:
         The version's folder.
@@ -34,23 +53,28 @@ def export_saved_model(detector: PictureDetector, config: Config, export_dir: Pa
     Raises:
         UserError: the folder cannot be written; no half-written version is left.
     """
+    config = dataclasses.replace(config, model=detector.detector.config)
     partial = None
     try:
         export_dir.mkdir(parents=True, exist_ok=True)
         version = export_dir / str(1 + max(_versions(export_dir), default=0))
         # A server that watches the folder looks at names that are numbers only.
         partial = Path(tempfile.mkdtemp(prefix=f".partial-{version.name}-", dir=export_dir))
-        with tempfile.TemporaryDirectory() as assets:
-            module = _serving_module(detector, config, Path(assets))
-            tf.saved_model.save(
-                module, str(partial), signatures={"serving_default": module.serving_default}
-            )
+        signatures = make_signatures(detector, frozen)
+        with tempfile.TemporaryDirectory(dir=partial) as assets:
+            module = tf.Module()
+            module.assets = _write_assets(Path(assets), config, records or {})
+            module.weights = {} if frozen else _variables(detector)
+            tf.saved_model.save(module, str(partial), signatures, _SAVE_OPTIONS)
+        write_warmup_requests(
+            partial, export_dir.name, signatures, detector.short_side, detector.long_side
+        )
         partial.chmod(0o755)  # mkdtemp's folders are private
         partial.rename(version)
     except (OSError, tf.errors.OpError) as error:
         raise UserError(
             f"{export_dir}: the SavedModel cannot be written ({error}). "
-            "Free some space, mend the permissions, or give another --export-dir."
+            f"Free some space, mend the permissions, or give another {option}."
         ) from None
     finally:
         if partial is not None:  # it is there only if it was not renamed
@@ -63,20 +87,20 @@ def _versions(export_dir: Path) -> list[int]:
     return [int(path.name) for path in export_dir.iterdir() if path.name.isdecimal()]
 
 
-def _serving_module(detector: PictureDetector, config: Config, assets: Path) -> tf.Module:
-    (assets / "labels.txt").write_text("\n".join(detector.class_names) + "\n", encoding="utf-8")
-    save_config(config, assets / "config.json")
-    module = tf.Module()
-    # The variables themselves, not the Keras model around them: the file then needs no Keras.
-    module.weights = {
+def _write_assets(
+    folder: Path, config: Config, records: Mapping[str, Any]
+) -> list[tf.saved_model.Asset]:
+    labels = "".join(f"{name}\n" for name in config.data.classes)
+    (folder / "labels.txt").write_text(labels, encoding="utf-8")
+    save_config(config, folder / "config.json")
+    for name, value in records.items():
+        write_json(folder / name, value)
+    return [tf.saved_model.Asset(str(path)) for path in sorted(folder.iterdir())]
+
+
+def _variables(detector: PictureDetector) -> dict[str, tf.Variable]:
+    """List the variables themselves, not the Keras model around them: the file needs no Keras."""
+    return {
         name: variable.value if isinstance(variable.value, tf.Variable) else variable
         for name, variable in named_weights(detector.detector).items()
     }
-    module.assets = [
-        tf.saved_model.Asset(str(assets / name)) for name in ("labels.txt", "config.json")
-    ]
-    module.serving_default = tf.function(
-        detector.detect,
-        input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")],
-    )
-    return module

@@ -12,7 +12,8 @@ from tf_frcnn.ops.convolution import conv3x3, conv3x3_for_training
 class Conv3x3(keras.layers.Conv2D):
     """`keras.layers.Conv2D` with a 3 x 3 kernel, stride 1 and padding "same", trained faster.
 
-    Same weights and names, same values; `ops.convolution` says what differs in training.
+    Same weights and names, same values; `ops.convolution` says what differs in training and under
+    `convolutions_for_this_machine`.
 
     Inputs: [B, H, W, C]. Returns [B, H, W, filters].
     """

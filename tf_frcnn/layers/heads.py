@@ -74,9 +74,13 @@ class BoxHead(keras.layers.Layer):
     [B, R, 1 + N, 4] (dy, dx, log dh, log dw relative to the RoI, divided by the box coder's std);
     class 0 is the background. The classifier starts at N(0, 0.01), the box branch at N(0, 0.001).
 
+    With a `rank`, each FC layer is a product of two: a projection to `rank` numbers, without bias
+    or activation, and the layer itself on those (Fast R-CNN, section 3.1). Such a head is made from
+    a trained one; how it starts means nothing.
+
     Args of `__init__`: `units` of both FC layers, `num_classes` N without the background, `dropout`
     after each FC layer, `fc_stddev` of the FC layers' normal initialisation (0 for He's), `fc_bias`
-    their biases' start.
+    their biases' start, `rank` of both (0 for whole ones).
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class BoxHead(keras.layers.Layer):
         dropout: float = 0.0,
         fc_stddev: float = 0.005,
         fc_bias: float = 0.1,
+        rank: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -94,6 +99,7 @@ class BoxHead(keras.layers.Layer):
         self.dropout = dropout
         self.fc_stddev = fc_stddev
         self.fc_bias = fc_bias
+        self.rank = rank
         self.fc1, self.fc2 = (
             keras.layers.Dense(
                 units,
@@ -104,6 +110,11 @@ class BoxHead(keras.layers.Layer):
             )
             for name in ("fc1", "fc2")
         )
+        if rank:
+            self.fc1_projection, self.fc2_projection = (
+                keras.layers.Dense(rank, use_bias=False, name=f"{name}_projection")
+                for name in ("fc1", "fc2")
+            )
         self.dropout1 = keras.layers.Dropout(dropout, name="dropout1")
         self.dropout2 = keras.layers.Dropout(dropout, name="dropout2")
         self.classes = keras.layers.Dense(
@@ -117,8 +128,11 @@ class BoxHead(keras.layers.Layer):
         """Create the weights for RoI features of [height, width, channels] `input_shape[2:]`."""
         height, width, channels = input_shape[2:]
         self.flat_size = height * width * channels
-        self.fc1.build((None, self.flat_size))
-        self.fc2.build((None, self.units))
+        if self.rank:
+            self.fc1_projection.build((None, self.flat_size))
+            self.fc2_projection.build((None, self.units))
+        self.fc1.build((None, self.rank or self.flat_size))
+        self.fc2.build((None, self.rank or self.units))
         self.classes.build((None, self.units))
         self.deltas.build((None, self.units))
         super().build(input_shape)
@@ -129,9 +143,11 @@ class BoxHead(keras.layers.Layer):
         """See the class."""
         batch, num_rois = tf.shape(roi_features)[0], roi_features.shape[1]
         num_rois = tf.shape(roi_features)[1] if num_rois is None else num_rois
-        hidden = self.fc1(tf.reshape(roi_features, [-1, self.flat_size]))
+        hidden = tf.reshape(roi_features, [-1, self.flat_size])
+        hidden = self.fc1(self.fc1_projection(hidden) if self.rank else hidden)
         hidden = self.dropout1(hidden, training=training)
-        hidden = self.dropout2(self.fc2(hidden), training=training)
+        hidden = self.fc2(self.fc2_projection(hidden) if self.rank else hidden)
+        hidden = self.dropout2(hidden, training=training)
         class_logits = tf.cast(self.classes(hidden), tf.float32)
         box_deltas = tf.cast(self.deltas(hidden), tf.float32)
         return (
@@ -141,5 +157,5 @@ class BoxHead(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of `__init__`."""
-        names = ("units", "num_classes", "dropout", "fc_stddev", "fc_bias")
+        names = ("units", "num_classes", "dropout", "fc_stddev", "fc_bias", "rank")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -1,13 +1,16 @@
-"""A 3 x 3 convolution that is fast to train on processors with AVX2 and no AVX-512.
+"""A 3 x 3 convolution that is fast on processors with AVX2 and no AVX-512.
 
 oneDNN has one kernel for the gradient of a convolution's input, and two others for the convolution
 itself and for the gradient of its kernel. Channels last and under AVX2 the first runs at the speed
 of a matrix product, the others at a half and a quarter of it. So the convolution is computed here
 as the input gradient of another one, and the kernel's gradient as matrix products. Where AVX-512
-or a GPU is there, TensorFlow's own are used.
+or a GPU is there, TensorFlow's own are used, and so they are in graphs that go to other machines.
 """
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import tensorflow as tf
@@ -16,8 +19,24 @@ import tensorflow as tf
 MIN_CHANNELS = 48
 
 
+_for_this_machine = ContextVar("for_this_machine", default=False)
+
+
+@contextmanager
+def convolutions_for_this_machine() -> Iterator[None]:
+    """Let `conv3x3` take the form that is fastest here; graphs traced meanwhile keep it."""
+    token = _for_this_machine.set(True)
+    try:
+        yield
+    finally:
+        _for_this_machine.reset(token)
+
+
 def conv3x3(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """Convolve with a 3 x 3 kernel, stride 1, zero padding of one pixel.
+
+    One plain operator, which every machine and converter knows; under
+    `convolutions_for_this_machine` possibly another one.
 
     Args:
         inputs: [B, H, W, C].
@@ -26,14 +45,15 @@ def conv3x3(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     Returns:
         [B, H, W, D].
     """
+    if _for_this_machine.get() and _is_faster(inputs, kernel):
+        return _convolve_turned(inputs, kernel)
     return tf.nn.conv2d(inputs, kernel, strides=1, padding="SAME")
 
 
 def conv3x3_for_training(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """Do the same as `conv3x3`, and compute its gradients, in the way that is fastest here.
 
-    Values differ from those of `conv3x3` by rounding. Not for exports: the operators of this form
-    are those of training.
+    Values differ from those of `conv3x3` by rounding.
 
     Args:
         inputs: [B, H, W, C].
@@ -42,10 +62,15 @@ def conv3x3_for_training(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     Returns:
         [B, H, W, D].
     """
-    wide = min(kernel.shape[2], kernel.shape[3]) >= MIN_CHANNELS
-    if wide and inputs.dtype == tf.float32 and _products_are_faster():
+    if _is_faster(inputs, kernel):
         return _convolve_as_gradient(inputs, kernel)
     return conv3x3(inputs, kernel)
+
+
+def _is_faster(inputs: tf.Tensor, kernel: tf.Tensor) -> bool:
+    """Tell whether the form of this file is the faster one for these tensors, here."""
+    wide = min(kernel.shape[2], kernel.shape[3]) >= MIN_CHANNELS
+    return wide and inputs.dtype == tf.float32 and _products_are_faster()
 
 
 def _products_are_faster() -> bool:
@@ -64,16 +89,21 @@ def _has_avx2_only() -> bool:
 
 @tf.custom_gradient
 def _convolve_as_gradient(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """Convolve in the fast form, with gradients in fast forms of their own."""
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return _input_gradient(inputs, kernel, upstream), _kernel_gradient(inputs, upstream)
+
+    return _convolve_turned(inputs, kernel), gradient
+
+
+def _convolve_turned(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """Convolve as the input gradient of the convolution whose kernel is turned by 180 degrees.
 
     That gradient sends output pixel p through tap (i, j) to input pixel p + (i - 1, j - 1), where a
     convolution fetches pixel p + (i - 1, j - 1) for output p: the same with all taps mirrored, and
     with the roles of input and output channels exchanged.
     """
-
-    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return _input_gradient(inputs, kernel, upstream), _kernel_gradient(inputs, upstream)
-
     turned = tf.transpose(tf.reverse(kernel, axis=[0, 1]), [0, 1, 3, 2])  # [3, 3, D, C]
     batch, height, width = (tf.shape(inputs)[axis] for axis in range(3))
     shape = [batch, height, width, kernel.shape[3]]
@@ -84,7 +114,7 @@ def _convolve_as_gradient(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         strides=[1, 1, 1, 1],
         padding="SAME",
     )
-    return tf.ensure_shape(outputs, [*inputs.shape[:3], kernel.shape[3]]), gradient
+    return tf.ensure_shape(outputs, [*inputs.shape[:3], kernel.shape[3]])
 
 
 def _input_gradient(inputs: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:

@@ -1,0 +1,190 @@
+"""Time this project's export and torchvision's same model in turn, in one run.
+
+The machines that this runs on are noisy, so all systems are loaded first, each in a process of its
+own, and then called one after the other, round by round. What counts is the median of each and the
+ratios. Weights are random: the arithmetic does not depend on them, and 300 proposals there are
+always.
+
+torch is large and not installed with this project; `--torch-python` names the Python of an
+environment that has torch and torchvision.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from provenance import ROOT, commit, processor
+
+from tf_frcnn.config import Config, DataConfig, ModelConfig
+
+HERE = Path(__file__).resolve().parent
+CLASSES = tuple(f"class {number}" for number in range(1, 21))
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What the benchmark takes."""
+
+    torch_python: str = sys.executable
+    """Python with torch and torchvision."""
+    height: int = 600
+    """Rows of a picture."""
+    width: int = 800
+    """Columns of a picture."""
+    batch: int = 1
+    """Pictures a call."""
+    rounds: int = 9
+    """Calls of each system that count."""
+    warm_up: int = 3
+    """Calls of each before them."""
+    head_rank: int = 0
+    """Also time a frozen export with FC layers of this rank; 0 for none."""
+    output: Path = ROOT / "results" / "compare_torchvision.json"
+    """File of the figures; a table of another picture size or batch in it is kept."""
+
+
+class System:
+    """A process that is called in turn with others.
+
+    Args of `__init__`: `command` that starts it; its first line says what it is.
+    """
+
+    def __init__(self, command: list[str]) -> None:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+        )
+        self.description = self._read_line()
+
+    def call(self) -> float:
+        """Let it work once -> seconds."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return float(self._read_line())
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _read_line(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline().strip()
+        if not line:
+            raise SystemExit(f"{' '.join(map(str, self._process.args))}: ended without an answer")  # type: ignore[arg-type]
+        return line
+
+
+def write_exports(folder: Path, head_rank: int) -> dict[str, Path]:
+    """Export the network of the paper with random weights, in each form -> its version folder."""
+    from tf_frcnn.environment import load_tensorflow
+
+    load_tensorflow()
+    from tf_frcnn.export.low_rank import reduce_head
+    from tf_frcnn.export.saved_model import export_saved_model
+    from tf_frcnn.inference import PictureDetector
+    from tf_frcnn.model import FasterRCNN
+
+    config = Config(DataConfig(classes=CLASSES), ModelConfig(backbone_weights="none"))
+    data = config.data
+    network = FasterRCNN(config.model, len(CLASSES))
+    detector = PictureDetector(network, CLASSES, data.short_side, data.long_side)
+    exports = {
+        name: export_saved_model(detector, config, folder / name, frozen=frozen)
+        for name, frozen in (("variables", False), ("frozen", True))
+    }
+    if head_rank:
+        reduced = reduce_head(detector, head_rank)
+        name = f"frozen, head rank {head_rank}"
+        exports[name] = export_saved_model(reduced, config, folder / "rank", frozen=True)
+    return exports
+
+
+def compare(arguments: Arguments) -> dict[str, Any]:
+    """Load all systems, call them in turn -> the figures."""
+    size = [str(value) for value in (arguments.height, arguments.width, arguments.batch)]
+    with tempfile.TemporaryDirectory() as folder:
+        # In a process of its own, so that its memory is free again.
+        done = subprocess.run(
+            [sys.executable, __file__, "write-exports", folder, str(arguments.head_rank)],
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        exports = json.loads(done.stdout.splitlines()[-1])
+        peer = [arguments.torch_python, str(HERE / "torchvision_detector.py"), str(len(CLASSES))]
+        commands = {
+            "torchvision": [*peer, *size, "default"],
+            "torchvision, channels-last": [*peer, *size, "channels-last"],
+        } | {
+            name: [sys.executable, str(HERE / "exported_detector.py"), path, *size]
+            for name, path in exports.items()
+        }
+        systems = {name: System(command) for name, command in commands.items()}
+        seconds: dict[str, list[float]] = {name: [] for name in systems}
+        for number in range(arguments.warm_up + arguments.rounds):
+            for name, system in systems.items():
+                seconds[name].append(system.call())
+            print(f"round {number + 1}: ", {k: round(v[-1], 2) for k, v in seconds.items()})
+        for system in systems.values():
+            system.close()
+    return {
+        name: {
+            "description": systems[name].description,
+            "first_call": values[0],
+            "median": float(np.median(values[arguments.warm_up :])),
+            "seconds": values[arguments.warm_up :],
+        }
+        for name, values in seconds.items()
+    }
+
+
+def main() -> None:
+    """Compare, print the ratios, and keep the figures."""
+    if sys.argv[1:2] == ["write-exports"]:
+        exports = write_exports(Path(sys.argv[2]), int(sys.argv[3]))
+        print(json.dumps({name: str(path) for name, path in exports.items()}))
+        return
+    arguments = tyro.cli(Arguments, description=__doc__)
+    systems = compare(arguments)
+    medians = {name: figures["median"] for name, figures in systems.items()}
+    ratios = {
+        name: {
+            "to torchvision": medians["torchvision"] / median,
+            "to torchvision, channels-last": medians["torchvision, channels-last"] / median,
+        }
+        for name, median in medians.items()
+        if not name.startswith("torchvision")
+    }
+    for name, median in medians.items():
+        print(
+            f"{name:28} {median:.3f} s", {k: round(v, 2) for k, v in ratios.get(name, {}).items()}
+        )
+    tables = json.loads(arguments.output.read_text()) if arguments.output.is_file() else {}
+    tables[f"{arguments.batch} x {arguments.height} x {arguments.width}"] = {
+        "commit": commit(),
+        "processor": processor(),
+        "rounds": arguments.rounds,
+        "systems": systems,
+        "speed_ratios": ratios,
+    }
+    arguments.output.write_text(json.dumps(tables, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""What can go wrong between a client and the server, said in the same words for REST and gRPC."""
+
+from tf_frcnn.errors import UserError
+
+_MAX_QUOTED = 500  # the server may quote a whole request, which holds pictures
+
+
+def no_server(address: str, reason: object) -> UserError:
+    """Make the error of a server that cannot be reached, or takes no more requests."""
+    return UserError(
+        f"{address}: no server takes requests there ({reason}). Start one as docs/serving.md says, "
+        "or give its address: --server."
+    )
+
+
+def no_answer_in_time(address: str, seconds: float) -> UserError:
+    """Make the error of a server that takes too long."""
+    return UserError(
+        f"{address}: no answer within {seconds:g} s. Give it more: --timeout. A large model on a "
+        "busy machine takes seconds a picture, and more for the first one without a warm-up."
+    )
+
+
+def not_loaded(address: str, message: str) -> UserError:
+    """Make the error of a server that does not have the model."""
+    return UserError(
+        f"{address}: the server has no such model loaded ({shorten(message)}). It may be loading "
+        "it still, or have failed to, which its log says; otherwise give the name that it serves: "
+        "--model."
+    )
+
+
+def refused(address: str, status: str, message: str) -> UserError:
+    """Make the error of a request that the server answered with an error of its own.
+
+    Args:
+        address: of the model.
+        status: as the protocol has it.
+        message: the server's.
+    """
+    return UserError(f"{address}: the server answered {status}: {shorten(message)}")
+
+
+def shorten(message: str) -> str:
+    """Cut a message from outside down to a length that a terminal shows."""
+    message = message.strip()
+    return message if len(message) <= _MAX_QUOTED else message[:_MAX_QUOTED] + " ..."

@@ -1,0 +1,160 @@
+"""What goes to TensorFlow Serving and what comes back, as pure functions: the clients share them.
+
+The REST API is described at https://www.tensorflow.org/tfx/serving/api_rest. Requests are in its
+row format, an instance a picture; its answer is then a row a picture. gRPC answers tensors with a
+batch dimension; the rows of these are the same.
+"""
+
+import base64
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tf_frcnn.errors import UserError
+
+SIGNATURE = "serve_encoded"
+INPUT = "image_bytes"
+OUTPUTS = (
+    "detection_boxes",
+    "detection_scores",
+    "detection_classes",
+    "detection_names",
+    "num_detections",
+)
+
+_REMEDY = "Serve a model that `tf-frcnn export` wrote, or name another one: --model."
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What the server found in one picture, best first.
+
+    It is what `tf_frcnn.detector.Prediction` is, without TensorFlow, which a client does not need.
+
+    Attributes:
+        boxes: [D, 4] float32 yxyx boxes in pixels of the picture, half-open.
+        scores: [D] float32 from 0 to 1.
+        class_ids: [D] int32 from 1.
+        class_names: [D] the names that go with `class_ids`.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    class_ids: np.ndarray
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def above(self, score: float) -> "Answer":
+        """Keep the detections that have this score or a higher one."""
+        kept = np.flatnonzero(self.scores >= score)
+        return Answer(
+            self.boxes[kept],
+            self.scores[kept],
+            self.class_ids[kept],
+            tuple(self.class_names[index] for index in kept),
+        )
+
+
+def to_request(pictures: Sequence[bytes]) -> dict[str, Any]:
+    """Write the body of a REST request.
+
+    Args:
+        pictures: the contents of JPEG or PNG files, of any sizes.
+
+    Returns:
+        What is to be sent as JSON.
+    """
+    instances = [{INPUT: {"b64": base64.b64encode(content).decode()}} for content in pictures]
+    return {"signature_name": SIGNATURE, "instances": instances}
+
+
+def from_response(rows: Any, num_pictures: int, server: str) -> list[Answer]:
+    """Read what the server answered.
+
+    Args:
+        rows: of REST what stands under `predictions`; of gRPC the rows of its tensors. Any value is
+            looked at.
+        num_pictures: how many were sent.
+        server: its address, for messages.
+
+    Returns:
+        An answer a picture, without the padding.
+
+    Raises:
+        UserError: these are not `OUTPUTS` for so many pictures.
+    """
+    if not isinstance(rows, list) or len(rows) != num_pictures:
+        there = f"{len(rows)} rows" if isinstance(rows, list) else f"{type(rows).__name__}, no rows"
+        raise UserError(
+            f"{server}: the answer has {there}. Expected one a picture, {num_pictures}. {_REMEDY}"
+        )
+    return [
+        _read_row(row, f"{server}: row {number} of the answer")
+        for number, row in enumerate(rows, start=1)
+    ]
+
+
+def _read_row(row: Any, source: str) -> Answer:
+    names = row if isinstance(row, Mapping) else {}
+    missing = [name for name in OUTPUTS if name not in names]
+    if missing:
+        raise UserError(
+            f"{source}: lacks {', '.join(missing)}. Expected {', '.join(OUTPUTS)}. {_REMEDY}"
+        )
+    try:
+        boxes = np.asarray(row["detection_boxes"], np.float32)
+        scores = np.asarray(row["detection_scores"], np.float32)
+        classes = np.asarray(row["detection_classes"])
+        labels = [_to_text(name) for name in row["detection_names"]]
+        count = operator.index(row["num_detections"])
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{source}: holds values of another type ({error}). Expected numbers in all outputs "
+            f"but detection_names. {_REMEDY}"
+        ) from None
+    _check_shapes(boxes, scores, classes, len(labels), count, source)
+    boxes, scores, classes = boxes[:count], scores[:count], classes[:count]
+    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+        raise UserError(
+            f"{source}: a box or a score is not finite. Expected finite numbers: a model that "
+            "gives others has diverged; train it with a lower rate."
+        )
+    return Answer(boxes, scores, classes.astype(np.int32), tuple(labels[:count]))
+
+
+def _to_text(name: Any) -> str:
+    """Read a name: REST's strings are text, those of a tensor are bytes."""
+    if isinstance(name, bytes):
+        return name.decode("utf-8")
+    if not isinstance(name, str):
+        raise TypeError(f"a name is {type(name).__name__}")
+    return name
+
+
+def _check_shapes(
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    classes: np.ndarray,
+    num_names: int,
+    count: int,
+    source: str,
+) -> None:
+    """Raise a `UserError` unless all outputs of a row are for the same number of detections."""
+    size = len(scores) if scores.ndim == 1 else 0
+    fit = boxes.shape == (size, 4) and classes.shape == (size,) and num_names == size
+    if not fit or not 0 <= count <= size:
+        raise UserError(
+            f"{source}: boxes, scores and classes have the shapes {boxes.shape}, {scores.shape} "
+            f"and {classes.shape} beside {num_names} names, and num_detections is {count}. "
+            f"Expected (D, 4), (D,), (D,), D names and 0 to D for one number D. {_REMEDY}"
+        )
+    if classes.dtype.kind not in "iu" or (classes[:count] < 1).any():
+        raise UserError(
+            f"{source}: detection_classes are {classes[:count].tolist()}. Expected whole numbers "
+            f"from 1. {_REMEDY}"
+        )

@@ -1,0 +1,204 @@
+"""`tf-frcnn tflite`: the files it writes, and what is said of what cannot be done."""
+
+import dataclasses
+import json
+
+import pytest
+
+from tests.tflite.conftest import noise
+from tf_frcnn import cli, inference
+from tf_frcnn.checkpoints import save_checkpoint
+from tf_frcnn.config import save_config
+from tf_frcnn.errors import WeightsError
+from tf_frcnn.tflite import command, conversion, timing
+from tf_frcnn.tflite.interpreter import FileRunner
+from tf_frcnn.tflite.stages import STAGES
+from tf_frcnn.training.trainer import FasterRCNNTrainer
+
+
+@pytest.fixture
+def run(tmp_path, tiny_config, voc_folder):
+    """Write the configuration of a run on `voc_folder`."""
+    data = dataclasses.replace(tiny_config.data, root=str(voc_folder))
+    model = dataclasses.replace(tiny_config.model, rpn_min_size=2.0)  # some size is too small
+    config = dataclasses.replace(tiny_config, data=data, model=model)
+    (tmp_path / "run").mkdir()
+    save_config(config, tmp_path / "run" / "config.json")
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def converted(monkeypatch, detector, float_content):
+    """Spare the slow parts: loading, converting (the float32 file stands for all), measuring."""
+    monkeypatch.setattr(inference, "load_network", lambda model: detector)
+    monkeypatch.setattr(conversion.Converter, "convert", lambda self, *_: float_content)
+    monkeypatch.setattr(timing, "NUM_RUNS", 1)
+
+
+def tflite(run, *options):
+    """Run `tf-frcnn tflite RUN OPTIONS` in this process -> exit status."""
+    return cli.main(["tflite", str(run), *map(str, options)])
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+# === What is written ===
+
+
+def test_a_run_becomes_an_int8_file(run, detector, tiny_config, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(timing, "NUM_RUNS", 1)
+    trainer = FasterRCNNTrainer(detector.detector, tiny_config.train)
+    save_checkpoint(run / "checkpoints", 2, detector.detector, trainer.optimizer)
+    output = tmp_path / "out" / "m.tflite"
+    assert tflite(run, "--output", output, "--quantize", "int8", "--size", "40x61") == 0
+    assert names_in(output.parent) == ["labels.txt", "m.report.json", "m.tflite"]
+    assert (output.parent / "labels.txt").read_text() == "cat\ndog\nduck\n"
+    boxes, scores, classes = FileRunner(output.read_bytes()).detect(noise((40, 61)))
+    assert len(boxes) == len(scores) == len(classes) <= 10
+    report = json.loads((output.parent / "m.report.json").read_text())
+    assert report["model"] == str(run) and report["quantize"] == "int8"
+    assert report["picture_size"] == [40, 61] == report["inputs"][0]["shape"][1:3]
+    assert report["bytes"] == output.stat().st_size
+    assert list(report["stages"]) == list(STAGES)
+    assert report["operators"]["CONV_2D"] == 16
+    times = [stage["milliseconds"] for stage in report["stages"].values()]
+    assert report["milliseconds"] == pytest.approx(sum(times)) and report["milliseconds"] > 0
+    assert report["milliseconds_by_operator"] is None
+    assert report["deviation"]["picture"].endswith("train_0.jpg")
+    said = capsys.readouterr()
+    printed = "".join(said.out.split())  # lines are broken anywhere, in long paths too
+    assert "CONV_2D16" in printed and "roi_pooling" in printed and "train_0.jpg:" in printed
+    assert "finding the ranges of int8 in 6 pictures" in said.err
+    assert "XNNPACK" not in said.err and "MLIR" not in said.err
+
+
+@pytest.mark.usefixtures("converted")
+def test_the_report_says_how_far_it_is_off(run, tmp_path, capsys):
+    assert tflite(run, "--output", tmp_path / "m.tflite", "--size", "50x70") == 0
+    report = json.loads((tmp_path / "m.report.json").read_text())
+    deviation = report["deviation"]
+    assert deviation["num_found"] == deviation["num_expected"] > 0 == deviation["num_unmatched"]
+    assert 0.0 <= deviation["max_box_difference"] < 0.5
+    assert 0.0 <= deviation["max_score_difference"] < 1e-3
+    assert sum(stage["bytes"] for stage in report["stages"].values()) + report[
+        "bytes_of_graph"
+    ] == len((tmp_path / "m.tflite").read_bytes())
+    assert "0 without a partner" in capsys.readouterr().out.replace("\n", " ")
+
+
+@pytest.mark.usefixtures("converted")
+def test_without_pictures_the_report_is_on_noise(run, tmp_path, voc_folder, monkeypatch):
+    voc_folder.rename(tmp_path / "moved")
+    assert tflite(run, "--output", tmp_path / "m.tflite", "--size", "50x70") == 0
+    report = json.loads((tmp_path / "m.report.json").read_text())
+    assert report["deviation"]["picture"].startswith("noise (no picture of the run can be read")
+
+
+def test_the_default_size_is_that_of_3_to_4(run, tmp_path, monkeypatch):
+    sizes = []
+
+    def look(detector, form, size, pictures):
+        sizes.append(size)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(inference, "load_network", lambda model: None)
+    monkeypatch.setattr(command, "_convert", look)
+    assert tflite(run, "--output", tmp_path / "m.tflite") == 130
+    assert sizes == [(64, 85)]  # short side 64; 64 * 4 / 3 = 85.3
+    assert not (tmp_path / "m.tflite").exists()
+
+
+# === What is there already ===
+
+
+@pytest.mark.usefixtures("converted")
+@pytest.mark.parametrize("name", ["m.tflite", "m.report.json", "labels.txt"])
+def test_nothing_is_overwritten(run, tmp_path, name, capsys):
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / name).write_text("mine")
+    options = ("--output", output / "m.tflite", "--size", "50x70")
+    assert tflite(run, *options) == 2
+    assert f"{name}: is there already. Give another --output" in capsys.readouterr().err
+    assert names_in(output) == [name] and (output / name).read_text() == "mine"
+    assert tflite(run, *options, "--overwrite") == 0
+    (backup,) = output.glob("*.bak-*")
+    assert backup.name.startswith(name) and backup.read_text() == "mine"
+
+
+@pytest.mark.usefixtures("converted")
+def test_files_of_one_model_share_their_labels(run, tmp_path):
+    for name in ("a", "b"):
+        assert tflite(run, "--output", tmp_path / "out" / f"{name}.tflite", "--size", "50x70") == 0
+    assert not list((tmp_path / "out").glob("*.bak-*"))
+
+
+@pytest.mark.usefixtures("converted")
+def test_a_full_disk_leaves_no_half_file(run, tmp_path, capsys, monkeypatch):
+    write_bytes = type(tmp_path).write_bytes
+
+    def fill(path, content):
+        if path.name.startswith("m.tflite"):
+            write_bytes(path, content[:100])
+            raise OSError(28, "No space left on device")
+        return write_bytes(path, content)
+
+    monkeypatch.setattr(type(tmp_path), "write_bytes", fill)
+    output = tmp_path / "out" / "m.tflite"
+    assert tflite(run, "--output", output, "--size", "50x70") == 2
+    assert "m.tflite: cannot be written (No space left on device)" in capsys.readouterr().err
+    assert names_in(output.parent) == ["labels.txt"]
+
+
+# === What cannot be done ===
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--output", "OUT/m.pb"), "m.pb: expected the name of a file, FILE.tflite"),
+        (("--output", "OUT/m.tflite", "--size", "64"), "--size 64: expected height and width"),
+        (
+            ("--output", "OUT/m.tflite", "--size", "1x900"),
+            "nothing could be found. Expected --size",
+        ),
+        (("--output", "/proc/out/m.tflite"), "--output /proc/out: the folder cannot be made"),
+        (
+            ("--output", "OUT/m.tflite", "--calibration", "OUT"),
+            "there is no picture directly in this folder",
+        ),
+    ],
+)
+def test_what_cannot_work_is_told_before_tensorflow_is_loaded(
+    run, tmp_path, monkeypatch, capsys, options, message
+):
+    monkeypatch.setattr(command, "load_tensorflow", lambda: pytest.fail("TensorFlow is loaded"))
+    (tmp_path / "OUT").mkdir()
+    options = [option.replace("OUT", str(tmp_path / "OUT")) for option in options]
+    assert tflite(run, *options) == 2
+    assert message in capsys.readouterr().err
+    assert names_in(tmp_path / "OUT") == []
+
+
+def test_int8_without_pictures(run, tmp_path, voc_folder, capsys):
+    voc_folder.rename(tmp_path / "moved")
+    assert tflite(run, "--output", tmp_path / "m.tflite", "--quantize", "int8") == 2
+    assert "Give a folder with a hundred pictures" in capsys.readouterr().err
+
+
+def test_a_model_that_is_not_there(tmp_path, capsys):
+    assert tflite(tmp_path / "no", "--output", tmp_path / "out" / "m.tflite") == 2
+    assert "no: there is no such file or folder. Expected the folder" in capsys.readouterr().err
+    assert names_in(tmp_path) == []
+
+
+def test_a_frozen_export_is_refused(run, tmp_path, monkeypatch, capsys):
+    def refuse(model):
+        raise WeightsError("1: is a frozen export")
+
+    monkeypatch.setattr(inference, "load_network", refuse)
+    assert tflite(run, "--output", tmp_path / "out" / "m.tflite") == 2
+    assert "is a frozen export" in capsys.readouterr().err
+    assert names_in(tmp_path / "out") == []

@@ -1,0 +1,181 @@
+"""The four forms of the file: what they answer, and what they are made of."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.tflite.conftest import PICTURE_SIZE, build_detector, noise
+from tf_frcnn.data.transforms import resize_images
+from tf_frcnn.errors import ConfigError, UserError
+from tf_frcnn.tflite import conversion, interpreter
+from tf_frcnn.tflite.conversion import Converter
+from tf_frcnn.tflite.deviation import compare_detections
+from tf_frcnn.tflite.flatbuffer import Graph, cut_after, foreign_operators, read_model
+from tf_frcnn.tflite.interpreter import FileRunner
+from tf_frcnn.tflite.report import describe_file
+
+WEIGHTED = ("CONV_2D", "FULLY_CONNECTED")
+
+
+@pytest.fixture(scope="module")
+def ranges(converter):
+    return converter.find_ranges([noise(PICTURE_SIZE, seed) for seed in (1, 2)])
+
+
+@pytest.fixture(scope="module")
+def int8_content(converter, ranges):
+    return converter.convert("int8", ranges)
+
+
+# === float32 ===
+
+
+@pytest.fixture(params=["ai-edge-litert", "tf.lite"])
+def interpreter_name(request, monkeypatch):
+    if request.param == "ai-edge-litert":
+        pytest.importorskip("ai_edge_litert")
+    else:
+        monkeypatch.setattr(
+            interpreter, "_find_interpreter", lambda: (tf.lite.Interpreter, request.param)
+        )
+    return request.param
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_float32_answers_what_the_keras_model_does(float_content, detector, seed, interpreter_name):
+    picture = noise(PICTURE_SIZE, seed)
+    runner = FileRunner(float_content)
+    assert runner.name.startswith(interpreter_name)
+    found, expected = runner.detect(picture), detector(picture)
+    assert len(expected[0]) > 3, "the comparison needs detections"
+    np.testing.assert_array_equal(found[2], expected[2])
+    # What is promised is 0.5 px and 1e-3; float32 in another order leaves less.
+    np.testing.assert_allclose(found[0], expected[0], atol=0.02)
+    np.testing.assert_allclose(found[1], expected[1], atol=1e-4)
+
+
+def test_the_signature_is_that_of_serving_without_names(float_content):
+    report = describe_file(float_content)
+    assert report["inputs"] == [{"name": "images", "type": "uint8", "shape": [1, 50, 70, 3]}]
+    assert sorted(report["outputs"], key=lambda output: output["name"]) == [
+        {"name": "detection_boxes", "type": "float32", "shape": [1, 10, 4]},
+        {"name": "detection_classes", "type": "int32", "shape": [1, 10]},
+        {"name": "detection_scores", "type": "float32", "shape": [1, 10]},
+        {"name": "num_detections", "type": "int32", "shape": [1]},
+    ]
+    (signature,) = read_model(float_content).signatureDefs
+    assert signature.signatureKey == b"serving_default"
+
+
+def test_the_rest_of_the_answer_is_zero(float_content, picture):
+    runner = FileRunner(float_content)
+    runner.set_input(np.zeros_like(picture))
+    runner.run_once()
+    by_shape = {output.shape: output for output in runner.outputs() if output.dtype == np.float32}
+    scores, boxes = by_shape[1, 10], by_shape[1, 10, 4]
+    assert np.all(boxes[scores == 0.0] == 0.0) and np.all(np.diff(scores) <= 0.0)
+
+
+# === Smaller forms ===
+
+
+@pytest.mark.parametrize(("form", "size"), [("float16", 0.5), ("dynamic", 0.25)])
+def test_smaller_weights_find_the_same(converter, float_content, detector, picture, form, size):
+    content = converter.convert(form)
+    assert not foreign_operators(read_model(content))
+    # The graph itself and the biases do not shrink.
+    assert size < len(content) / len(float_content) < size + 0.05
+    parameters = [
+        sum(stage["parameters"] for stage in describe_file(file)["stages"].values())
+        for file in (content, float_content)
+    ]
+    assert parameters[0] == parameters[1]
+    figures = compare_detections(detector(picture), FileRunner(content).detect(picture))
+    # A weight is off by 2^-11 of itself, or by half of 1/127 of its channel's largest.
+    assert figures["max_score_difference"] < {"float16": 0.005, "dynamic": 0.05}[form]
+
+
+# === int8 ===
+
+
+def test_int8_computes_exactly_the_weighted_layers_in_8_bits(int8_content):
+    assert not foreign_operators(read_model(int8_content))
+    graph = Graph(read_model(int8_content))
+    for operator in graph.operators:
+        types = {graph.dtype(index) for index in (*operator.inputs[:2], *operator.outputs)}
+        if operator.name in WEIGHTED:
+            assert types == {"int8"}, operator
+        elif operator.name in ("SOFTMAX", "EXP", "TOPK_V2", "NON_MAX_SUPPRESSION_V4", "FLOOR"):
+            assert types <= {"float32", "int32"}, operator
+        elif operator.name in ("ADD", "SUB", "MUL"):  # of boxes, coordinates and features
+            assert "int8" not in types, operator
+    assert sum(operator.name in WEIGHTED for operator in graph.operators) == 13 + 3 + 4
+
+
+def test_int8_takes_and_answers_what_float32_does(int8_content, float_content):
+    reports = describe_file(int8_content), describe_file(float_content)
+    for name in ("inputs", "outputs"):
+        assert reports[0][name] == reports[1][name]
+    assert reports[0]["bytes"] < 0.3 * reports[1]["bytes"]
+
+
+def test_int8_features_are_those_of_the_network(int8_content, detector, picture):
+    runner = FileRunner(cut_after(int8_content, "trunk"))
+    runner.set_input(picture)
+    runner.run_once()
+    (features,) = runner.outputs()
+    network = detector.detector
+    resized = resize_images(np.float32(picture[None]), (64, 90))
+    expected = network.backbone(network.preprocessing((resized, np.float32([[64, 90]])))).numpy()
+    assert features.dtype == np.int8
+    # Thirteen layers each round by half a step of 256: they tell the same, not to the last bit.
+    assert np.corrcoef(features.ravel(), expected.ravel())[0, 1] > 0.99
+
+
+def test_ranges_are_over_all_pictures(converter, ranges):
+    one, other = (converter.find_ranges([noise(PICTURE_SIZE, seed)]) for seed in (1, 2))
+    assert set(one) == set(other) == set(ranges)
+    for name, (smallest, largest) in ranges.items():
+        assert smallest == min(one[name][0], other[name][0])
+        assert largest == max(one[name][1], other[name][1])
+    assert any(one[name] != other[name] for name in ranges)
+    # Black and white pictures must not be cut off: 0 and 255 less the means of blue and red.
+    assert ranges["network_input"] == pytest.approx((-123.68, 255 - 103.939))
+
+
+# === What cannot be converted ===
+
+
+def test_operators_that_are_left_are_told(converter, monkeypatch):
+    class Fake:
+        @classmethod
+        def from_saved_model(cls, *_, **__):
+            return cls()
+
+        target_spec = tf.lite.TargetSpec()
+
+        def convert(self):
+            return b""
+
+    monkeypatch.setattr(conversion.tf.lite, "TFLiteConverter", Fake)
+    monkeypatch.setattr(conversion, "read_model", lambda content: content)
+    monkeypatch.setattr(conversion, "foreign_operators", lambda model: {"FlexB", "FlexA"})
+    with pytest.raises(
+        UserError, match=r"builtin operators by TensorFlow .*: it left FlexA, FlexB"
+    ):
+        converter.convert("none")
+
+    def fail(self):
+        raise RuntimeError("tf.Foo: is not supported\nand a long story")
+
+    monkeypatch.setattr(Fake, "convert", fail)
+    with pytest.raises(UserError, match=r"tf\.Foo: is not supported\. Expected"):
+        converter.convert("none")
+
+
+def test_the_quantised_roi_operator_is_refused(tiny_config):
+    detector = build_detector(dataclasses.replace(tiny_config.model, roi_op="roi_pool"))
+    with pytest.raises(ConfigError, match=r"model\.roi_op roi_pool: cannot be converted"):
+        Converter(detector, PICTURE_SIZE)

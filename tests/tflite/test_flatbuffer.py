@@ -1,0 +1,138 @@
+"""A file's flatbuffer: operators by kind and stage, foreign ones, sizes, and the first stages."""
+
+import numpy as np
+import pytest
+from tensorflow.lite.python import schema_py_generated as schema
+
+from tf_frcnn.data.transforms import resize_images
+from tf_frcnn.tflite.flatbuffer import (
+    Graph,
+    cut_after,
+    foreign_operators,
+    operator_counts,
+    pack_model,
+    read_model,
+)
+from tf_frcnn.tflite.interpreter import FileRunner
+from tf_frcnn.tflite.stages import STAGES, stage_index
+
+
+@pytest.fixture(scope="module")
+def graph(float_content):
+    return Graph(read_model(float_content))
+
+
+def make_model(*codes):
+    """Make a model without tensors: an operator for each (builtin code, custom name)."""
+    model, graph = schema.ModelT(), schema.SubGraphT()
+    model.version, model.operatorCodes, graph.operators = 3, [], []
+    for number, (builtin, custom) in enumerate(codes):
+        code, operator = schema.OperatorCodeT(), schema.OperatorT()
+        code.builtinCode, code.customCode = builtin, custom
+        code.deprecatedBuiltinCode = min(builtin, 127)
+        operator.opcodeIndex, operator.inputs, operator.outputs = number, [], []
+        model.operatorCodes.append(code)
+        graph.operators.append(operator)
+    graph.tensors, graph.inputs, graph.outputs = [], [], []
+    model.subgraphs, model.buffers = [graph], [schema.BufferT()]
+    return read_model(pack_model(model))
+
+
+def test_flex_and_custom_operators_are_named():
+    builtin = schema.BuiltinOperator
+    model = make_model(
+        (builtin.CUSTOM, "FlexCropAndResize"),
+        (builtin.CONV_2D, None),
+        (builtin.BROADCAST_TO, None),  # its number does not fit into the older field
+        (builtin.CUSTOM, "TFLite_Detection_PostProcess"),
+    )
+    assert foreign_operators(model) == {"FlexCropAndResize", "TFLite_Detection_PostProcess"}
+    assert operator_counts(model) == {
+        "BROADCAST_TO": 1,
+        "CONV_2D": 1,
+        "FlexCropAndResize": 1,
+        "TFLite_Detection_PostProcess": 1,
+    }
+    assert foreign_operators(make_model((builtin.CONV_2D, None))) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [
+        ("trunk/backbone/block1_conv1/Relu;trunk/backbone/block1_conv1/BiasAdd", "trunk"),
+        ("head/box_head/Reshape;roi_pooling/Reshape_5", "head"),
+        ("rpn", "rpn"),
+        ("trunks/a", None),
+        ("StatefulPartitionedCall:0", None),
+        ("", None),
+    ],
+)
+def test_a_stage_is_the_first_scope(name, stage):
+    assert stage_index(name) == (-1 if stage is None else STAGES.index(stage))
+
+
+def test_operators_are_in_their_stages(graph):
+    stages = {}
+    for operator in graph.operators:
+        stages.setdefault(operator.name, []).append(operator.stage)
+    assert stages["RESIZE_BILINEAR"] == ["preprocess"]
+    assert stages["CONV_2D"] == ["trunk"] * 13 + ["rpn"] * 3
+    assert stages["FULLY_CONNECTED"] == ["head"] * 4
+    # One for the proposals, one for each of the three classes.
+    assert sorted(stages["NON_MAX_SUPPRESSION_V4"]) == ["detections"] * 3 + ["proposals"]
+    assert set(stages["GATHER"]) == {"proposals", "roi_pooling", "detections"}
+
+
+def test_data_never_flows_back(graph):
+    made_in = {}
+    for operator in graph.operators:
+        stage = STAGES.index(operator.stage)
+        assert all(made_in.get(index, 0) <= stage for index in operator.inputs)
+        made_in.update(dict.fromkeys(operator.outputs, stage))
+
+
+def test_parameters_and_multiply_adds(graph):
+    # 64 x 90 is padded to 64 x 96: block 5 sees 4 x 6 cells, the head 20 RoIs.
+    convs = [operator for operator in graph.operators if operator.name == "CONV_2D"]
+    first, last_of_trunk = convs[0], convs[12]
+    assert graph.parameters(first) == 3 * 3 * 3 * 16 + 16
+    assert graph.multiply_adds(first) == 64 * 96 * 16 * 27
+    assert graph.parameters(last_of_trunk) == 9 * 128 * 128 + 128
+    assert graph.multiply_adds(last_of_trunk) == 4 * 6 * 128 * 9 * 128
+    fully_connected = [op for op in graph.operators if op.name == "FULLY_CONNECTED"]
+    sizes = sorted((graph.parameters(op), graph.multiply_adds(op)) for op in fully_connected)
+    # Four classes with the background, 16 deltas; FC layers of 512 units on 7 x 7 x 128.
+    assert [size[1] for size in sizes] == [20 * 512 * n for n in (4, 16, 512, 49 * 128)]
+    assert sizes[-1][0] == 49 * 128 * 512 + 512
+    assert graph.multiply_adds(graph.operators[0]) == graph.parameters(graph.operators[0]) == 0
+
+
+def test_bytes_by_stage_are_those_of_the_weights(graph, float_content):
+    sizes = graph.bytes_by_stage()
+    for stage in ("trunk", "rpn", "head"):
+        parameters = sum(graph.parameters(op) for op in graph.operators if op.stage == stage)
+        # Beside the weights there are only shapes.
+        assert 4 * parameters <= sizes[stage] < 4 * parameters + 200
+    assert sum(sizes.values()) < len(float_content) < sum(sizes.values()) + 100_000
+
+
+def test_the_first_stages_are_a_model_of_their_own(float_content, detector, picture):
+    cut = cut_after(float_content, "trunk")
+    assert len(cut) < len(float_content) / 3  # the head's weights are gone
+    runner = FileRunner(cut)
+    runner.set_input(picture)
+    runner.run_once()
+    (features,) = runner.outputs()
+    images = np.float32(picture[None])
+    resized = resize_images(images, (64, 90))
+    network = detector.detector
+    expected = network.backbone(network.preprocessing((resized, np.float32([[64, 90]]))))
+    np.testing.assert_allclose(features, expected, atol=1e-3 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_can_be_cut_after(float_content, picture, stage):
+    runner = FileRunner(cut_after(float_content, stage))
+    runner.set_input(picture)
+    runner.run_once()
+    assert all(np.isfinite(output).all() for output in runner.outputs())

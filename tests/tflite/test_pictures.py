@@ -1,0 +1,69 @@
+"""Pictures to measure with: which are taken, and at what size."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tf_frcnn.config import save_config
+from tf_frcnn.errors import DataError, UserError
+from tf_frcnn.model_files import find_model
+from tf_frcnn.tflite.pictures import find_pictures, read_resized
+
+
+@pytest.fixture
+def model(tmp_path, tiny_config, voc_folder):
+    """Find a run that was trained on `voc_folder`."""
+    data = dataclasses.replace(tiny_config.data, root=str(voc_folder))
+    (tmp_path / "run").mkdir()
+    save_config(dataclasses.replace(tiny_config, data=data), tmp_path / "run" / "config.json")
+    return find_model(tmp_path / "run")
+
+
+def test_training_pictures_of_the_run(model, voc_folder):
+    names = [path.name for path in find_pictures(None, model)]
+    assert names == [f"train_{number}.jpg" for number in range(6)]
+
+
+def test_training_pictures_that_are_gone(model, voc_folder):
+    voc_folder.rename(voc_folder.with_name("moved"))
+    with pytest.raises(UserError, match=r"ranges of int8 in: .*run was.*voc: .*--calibration DIR"):
+        find_pictures(None, model)
+
+
+def test_a_folder_gives_what_is_directly_in_it(tmp_path, model):
+    folder = tmp_path / "mine"
+    (folder / "deeper.jpg").mkdir(parents=True)
+    for name in ("b.PNG", "a.jpg", "notes.txt", "._a.jpg"):
+        (folder / name).touch()
+    assert [path.name for path in find_pictures(folder, model)] == ["a.jpg", "b.PNG"]
+
+
+def test_many_pictures_are_thinned_evenly(tmp_path, model):
+    for number in range(250):
+        (tmp_path / f"{number:03d}.png").touch()
+    names = [path.stem for path in find_pictures(tmp_path, model)]
+    # Picture floor(2.5 k) for k = 0 ... 99.
+    assert len(names) == 100 and names[:4] == ["000", "002", "005", "007"] and names[-1] == "247"
+
+
+def test_folders_without_pictures(tmp_path, model):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"--calibration .*empty: there is no picture directly"):
+        find_pictures(tmp_path / "empty", model)
+    with pytest.raises(UserError, match=r"--calibration .*nowhere: cannot be listed \(No such"):
+        find_pictures(tmp_path / "nowhere", model)
+
+
+def test_a_picture_is_stretched_to_the_size(tmp_path):
+    # Left half black, right half white, 4 x 8 -> 2 x 20.
+    pixels = np.zeros((4, 8, 3), np.uint8)
+    pixels[:, 4:] = 255
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    image = read_resized(tmp_path / "a.png", (2, 20))
+    assert image.shape == (2, 20, 3) and image.dtype == np.uint8
+    assert not image[:, :8].any() and np.all(image[:, 12:] == 255)
+    (tmp_path / "b.png").touch()
+    with pytest.raises(DataError, match=r"b\.png: the content is not that of a picture"):
+        read_resized(tmp_path / "b.png", (2, 20))

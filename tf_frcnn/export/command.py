@@ -1,0 +1,99 @@
+"""`tf-frcnn export MODEL --output saved_models/NAME`: write a trained model as a SavedModel."""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from tf_frcnn.config import Config
+from tf_frcnn.environment import load_tensorflow
+from tf_frcnn.errors import EXIT_OK, ConfigError
+from tf_frcnn.model_files import METRICS_FILE, find_model, make_versions_folder
+
+logger = logging.getLogger(__name__)
+
+_SEED = 0  # nothing is drawn at random here; TensorFlow wants one all the same
+
+
+@dataclass(frozen=True)
+class ExportArguments:
+    """Everything `tf-frcnn export` takes."""
+
+    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """Run folder, checkpoint, SavedModel version folder, or its parent (newest version)."""
+    output: Path
+    """Folder of the model's versions, saved_models/NAME; what is written is the next of them,
+    NAME/1, NAME/2, ..., and nothing that is there is changed."""
+    score_threshold: float | None = None
+    """Detections below this score are dropped; when not given, as in training."""
+    nms_iou: float | None = None
+    """IoU above which the NMS of one class drops the detection with the lower score; when not
+    given, as in training."""
+    max_detections: int | None = None
+    """Detections kept per picture, D in what the model answers; when not given, as in training."""
+    freeze: bool = False
+    """Write the variables as constants: faster on CPUs. The model cannot be exported again from
+    such a file, nor converted."""
+    head_rank: int | None = None
+    """Replace the two FC layers by products of two smaller ones of this rank, their truncated
+    singular value decomposition: faster, less exact."""
+
+    def apply_to(self, config: Config) -> Config:
+        """Replace the thresholds of a configuration by those that were asked for.
+
+        Raises:
+            ConfigError: one of them is out of its range.
+        """
+        names = ("score_threshold", "nms_iou", "max_detections")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        try:
+            return dataclasses.replace(config, model=dataclasses.replace(config.model, **given))
+        except ConfigError as error:  # the options are called otherwise here than in training
+            raise ConfigError(str(error).replace("--model.", "--")) from None
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command and return its exit status.
+
+    Args:
+        argv: arguments without the program's and the command's name.
+
+    Raises:
+        UserError: an option cannot be used, there is no model, or the output cannot be written.
+    """
+    arguments = tyro.cli(
+        ExportArguments,
+        prog="tf-frcnn export",
+        description="Write a model as a SavedModel for TensorFlow Serving and every program that "
+        "has TensorFlow: the next version in the output folder. docs/export.md says what it takes "
+        "and answers.",
+        args=list(argv),
+    )
+    model = find_model(arguments.model)
+    trained = model.load_config()
+    config = arguments.apply_to(trained)
+    records = model.load_records()
+    make_versions_folder(arguments.output, "--output")
+    # Imported late: options, help and wrong inputs need not wait for TensorFlow.
+    load_tensorflow()
+    from tf_frcnn.environment import set_up_tensorflow
+    from tf_frcnn.export.low_rank import reduce_head
+    from tf_frcnn.export.saved_model import export_saved_model
+    from tf_frcnn.inference import load_network
+
+    set_up_tensorflow(_SEED)
+    detector = load_network(model, config)
+    if arguments.head_rank is not None:
+        detector = reduce_head(detector, arguments.head_rank)
+    if detector.detector.config != trained.model and records.pop(METRICS_FILE, None):
+        logger.warning(
+            "%s stays behind: its figures are those of other thresholds or FC layers", METRICS_FILE
+        )
+    export_saved_model(
+        detector, config, arguments.output, records, arguments.freeze, option="--output"
+    )
+    return EXIT_OK

@@ -1,0 +1,72 @@
+"""The signatures of an export: one network, and three ways to send it pictures.
+
+All answer what `PictureDetector.detect` does.
+"""
+
+from collections.abc import Callable, Mapping
+
+import tensorflow as tf
+
+from tf_frcnn.export.decoding import check_formats, decode_picture
+from tf_frcnn.export.freezing import freeze
+from tf_frcnn.inference import PictureDetector
+
+Signature = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
+
+
+def make_signatures(detector: PictureDetector, frozen: bool = False) -> dict[str, Signature]:
+    """Make the functions that become an export's signatures.
+
+    `serving_default` takes `images` uint8 [B, H, W, 3] RGB of any B, H, W; `serve_float` the same
+    in float32, 0-255; `serve_encoded` takes `image_bytes` string [B], a JPEG or a PNG each, whose
+    sizes may differ.
+
+    Args:
+        detector: what they run.
+        frozen: keep its variables as constants instead.
+
+    Returns:
+        Name -> function.
+    """
+    # What is frozen is for CPUs like this one; what is not, for any machine.
+    network = tf.function(
+        detector.detect_here if frozen else detector.detect,
+        input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)],
+    )
+    traced = network.get_concrete_function()
+    detect = freeze(traced) if frozen else network
+    one = {
+        name: tf.TensorSpec(value.shape[1:], value.dtype)
+        for name, value in traced.structured_outputs.items()
+    }
+
+    def serving_default(images: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        return detect(tf.cast(images, tf.float32))
+
+    def serve_float(images: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        return detect(images)
+
+    def detect_one(content: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        image = tf.cast(decode_picture(content), tf.float32)
+        return {
+            name: tf.squeeze(value, 0) for name, value in detect(tf.expand_dims(image, 0)).items()
+        }
+
+    def serve_encoded(image_bytes: tf.Tensor) -> Mapping[str, tf.Tensor]:
+        with tf.control_dependencies([check_formats(image_bytes)]):
+            image_bytes = tf.identity(image_bytes)
+        # One by one: sizes differ, and padding to a common one would change what the network sees
+        # at the borders. Each picture has all cores.
+        return tf.map_fn(detect_one, image_bytes, parallel_iterations=1, fn_output_signature=one)
+
+    def pictures(dtype: tf.DType) -> tf.TensorSpec:
+        return tf.TensorSpec([None, None, None, 3], dtype, name="images")
+
+    inputs = {
+        serving_default: pictures(tf.uint8),
+        serve_float: pictures(tf.float32),
+        serve_encoded: tf.TensorSpec([None], tf.string, name="image_bytes"),
+    }
+    return {
+        serve.__name__: tf.function(serve, input_signature=[spec]) for serve, spec in inputs.items()
+    }

@@ -1,0 +1,239 @@
+"""A TFLite file read by its schema: operators, tensors, and to which stage each belongs."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tensorflow.lite.python import schema_py_generated as schema
+
+from tf_frcnn.tflite.stages import STAGES, stage_index
+
+_OPERATOR_NAMES = {
+    value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)
+}
+_TYPE_NAMES = {
+    value: name.lower() for name, value in vars(schema.TensorType).items() if isinstance(value, int)
+}
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator of the graph.
+
+    Attributes:
+        name: of its kind: CONV_2D, GATHER, ...
+        stage: one of `STAGES`.
+        inputs: indices of tensors; optional ones that are not there are left out.
+        outputs: indices of tensors.
+    """
+
+    name: str
+    stage: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+def read_model(content: bytes) -> Any:
+    """Read a file's content as the schema's objects.
+
+    Args:
+        content: of a TFLite file.
+
+    Returns:
+        The schema's `ModelT`.
+    """
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
+
+
+def operator_counts(model: Any) -> dict[str, int]:
+    """Count the operators of all graphs of a model by their kinds, most frequent first."""
+    counts = Counter(
+        _operator_name(model, operator) for graph in model.subgraphs for operator in graph.operators
+    )
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def foreign_operators(model: Any) -> set[str]:
+    """Name the operators of a model that are no builtins of TFLite: Flex and custom ones."""
+    return {
+        code.customCode.decode()
+        for code in model.operatorCodes
+        if _builtin_code(code) == schema.BuiltinOperator.CUSTOM
+    }
+
+
+class Graph:
+    """The graph of a model, its operators sorted into stages.
+
+    A file of this project has one graph: it has no loops and no branches.
+
+    Args of `__init__`: `model` as `read_model` returns it.
+
+    Attributes:
+        operators: in the order in which they are computed.
+    """
+
+    def __init__(self, model: Any) -> None:
+        (self._graph,) = model.subgraphs
+        self._buffers = model.buffers
+        self.operators: list[Operator] = []
+        stage_of_tensor: dict[int, int] = {}
+        for operator in self._graph.operators:
+            inputs = tuple(int(index) for index in operator.inputs if index >= 0)
+            outputs = tuple(int(index) for index in operator.outputs)
+            # Data flows from stage to stage: an operator is never in an earlier one than its
+            # inputs, whatever the name says that the converter gave it.
+            stage = max(
+                stage_index(self.tensor_name(outputs[0])),
+                *(stage_of_tensor.get(index, 0) for index in inputs),
+                0,
+            )
+            stage_of_tensor.update(dict.fromkeys(outputs, stage))
+            name = _operator_name(model, operator)
+            self.operators.append(Operator(name, STAGES[stage], inputs, outputs))
+        self._producers = {
+            index: operator for operator in self.operators for index in operator.outputs
+        }
+
+    def tensor_name(self, index: int) -> str:
+        """Return a tensor's name."""
+        return self._graph.tensors[index].name.decode()
+
+    def shape(self, index: int) -> tuple[int, ...]:
+        """Return a tensor's shape; () for a scalar."""
+        shape = self._graph.tensors[index].shape
+        return () if shape is None else tuple(int(side) for side in shape)
+
+    def dtype(self, index: int) -> str:
+        """Return a tensor's type: float32, int8, ..."""
+        return _TYPE_NAMES[self._graph.tensors[index].type]
+
+    def constant_bytes(self, index: int) -> int:
+        """Return how many bytes a tensor takes in the file; 0 where it is computed."""
+        data = self._buffers[self._graph.tensors[index].buffer].data
+        return 0 if data is None else len(data)
+
+    def weight(self, operator: Operator, position: int) -> int | None:
+        """Find the constant that is an operator's input, behind its conversion to float32 if any.
+
+        Args:
+            operator: of this graph.
+            position: of the input.
+
+        Returns:
+            Index of the tensor; None where the input is not there or is computed.
+        """
+        if position >= len(operator.inputs):
+            return None
+        index = operator.inputs[position]
+        producer = self._producers.get(index)
+        if producer is not None and producer.name == "DEQUANTIZE":
+            index = producer.inputs[0]
+        return index if self.constant_bytes(index) else None
+
+    def bytes_by_stage(self) -> dict[str, int]:
+        """Add up the constants of each stage, each where it is used first."""
+        totals = dict.fromkeys(STAGES, 0)
+        seen: set[int] = set()
+        for operator in self.operators:
+            for index in operator.inputs:
+                buffer = self._graph.tensors[index].buffer
+                if buffer not in seen:
+                    seen.add(buffer)
+                    totals[operator.stage] += self.constant_bytes(index)
+        return totals
+
+    def multiply_adds(self, operator: Operator) -> int:
+        """Count the products that a convolution or a fully connected layer adds up; else 0."""
+        if operator.name not in WEIGHTED_OPERATORS:
+            return 0
+        outputs = int(np.prod(self.shape(operator.outputs[0])))
+        kernel = self.shape(operator.inputs[1])  # [C out, height, width, C in] or [C out, C in]
+        return outputs * int(np.prod(kernel[1:]))
+
+    def parameters(self, operator: Operator) -> int:
+        """Count the numbers in the kernel and the bias of such an operator; else 0."""
+        if operator.name not in WEIGHTED_OPERATORS:
+            return 0
+        weights = (self.weight(operator, position) for position in (1, 2))
+        return sum(int(np.prod(self.shape(index))) for index in weights if index is not None)
+
+
+WEIGHTED_OPERATORS = ("CONV_2D", "FULLY_CONNECTED")
+
+
+def cut_after(content: bytes, stage: str) -> bytes:
+    """Make a model of the stages up to one, as measuring needs it.
+
+    Args:
+        content: of a TFLite file.
+        stage: the last one to keep.
+
+    Returns:
+        The content of a file without a signature, whose outputs are what the later stages take.
+    """
+    model = read_model(content)
+    operators = Graph(model).operators
+    kept = [STAGES.index(operator.stage) <= STAGES.index(stage) for operator in operators]
+    graph = model.subgraphs[0]
+    made = _indices(operators, kept, True)
+    needed = {
+        index
+        for operator, is_kept in zip(operators, kept, strict=True)
+        if not is_kept
+        for index in operator.inputs
+    } | set(graph.outputs)
+    graph.outputs = [index for index in sorted(made) if index in needed]
+    graph.operators = [
+        operator for operator, is_kept in zip(graph.operators, kept, strict=True) if is_kept
+    ]
+    _drop_constants(model, operators, kept)
+    model.signatureDefs = None
+    return pack_model(model)
+
+
+def pack_model(model: Any) -> bytes:
+    """Write the schema's objects as a file's content."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
+def _indices(operators: Iterable[Operator], kept: Iterable[bool], wanted: bool) -> set[int]:
+    return {
+        index
+        for operator, is_kept in zip(operators, kept, strict=True)
+        if is_kept == wanted
+        for index in operator.outputs
+    }
+
+
+def _drop_constants(model: Any, operators: list[Operator], kept: list[bool]) -> None:
+    """Empty the buffers that only operators use which are not kept."""
+    tensors = model.subgraphs[0].tensors
+    used = {
+        tensors[index].buffer
+        for operator, is_kept in zip(operators, kept, strict=True)
+        if is_kept
+        for index in operator.inputs
+    }
+    for number, buffer in enumerate(model.buffers):
+        if number not in used:
+            buffer.data = None
+
+
+def _operator_name(model: Any, operator: Any) -> str:
+    code = model.operatorCodes[operator.opcodeIndex]
+    builtin = _builtin_code(code)
+    if builtin == schema.BuiltinOperator.CUSTOM:
+        return code.customCode.decode()
+    return _OPERATOR_NAMES[builtin]
+
+
+def _builtin_code(code: Any) -> int:
+    """Read an operator's number: small ones also stand in the field that older files have."""
+    return max(code.builtinCode, code.deprecatedBuiltinCode)

@@ -1,0 +1,71 @@
+"""The files that `tf-frcnn tflite` writes: whole or not at all, and never over others."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from tf_frcnn.errors import UserError
+from tf_frcnn.runs import make_writable_folder, move_aside
+from tf_frcnn.tflite.arguments import TFLiteArguments
+
+
+def labels_text(class_names: Sequence[str]) -> str:
+    """Write class names for labels.txt: class k of the file's answers is line k, from 1."""
+    return "".join(f"{name}\n" for name in class_names)
+
+
+def prepare_files(arguments: TFLiteArguments, labels: str) -> None:
+    """Make the output's folder, and see that nothing that is in it would be overwritten.
+
+    A labels.txt of the same classes may stay: files of one model can lie side by side.
+
+    Args:
+        arguments: of the command.
+        labels: what labels.txt will hold.
+
+    Raises:
+        UserError: one of the files is there and --overwrite is not given; or the folder cannot be
+            made or written to.
+    """
+    make_writable_folder(arguments.output.parent, "--output")
+    for path in (arguments.output, arguments.report_file, arguments.labels_file):
+        if path == arguments.labels_file and _holds(path, labels):
+            continue
+        if path.exists() and not arguments.overwrite:
+            raise UserError(
+                f"{path}: is there already. Give another --output, or --overwrite to move it to a "
+                "name that ends in .bak-TIME."
+            )
+        move_aside(path)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name and rename it.
+
+    Args:
+        path: the file.
+        content: of it.
+
+    Raises:
+        UserError: it cannot be written; nothing of it is left.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        try:
+            partial.write_bytes(content)
+            partial.replace(path)
+        finally:
+            with suppress(OSError):  # it is there only if it was not renamed
+                partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}). Free some space, mend the permissions, "
+            "or give another --output."
+        ) from None
+
+
+def _holds(path: Path, text: str) -> bool:
+    try:
+        return path.read_bytes() == text.encode()
+    except OSError:
+        return False

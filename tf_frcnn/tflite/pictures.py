@@ -1,0 +1,91 @@
+"""Pictures to measure with: those that int8 finds its ranges in, and the one of the report."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tf_frcnn.data import read_dataset
+from tf_frcnn.data.image import PICTURE_EXTENSIONS, read_image
+from tf_frcnn.errors import UserError
+from tf_frcnn.model_files import ModelFiles
+
+logger = logging.getLogger(__name__)
+
+MAX_PICTURES = 100
+
+
+def find_pictures(folder: Path | None, model: ModelFiles) -> list[Path]:
+    """Find pictures like those that the model will see.
+
+    Args:
+        folder: with pictures directly in it; the training pictures of the model's run when None.
+        model: what was trained on them.
+
+    Returns:
+        At most `MAX_PICTURES` files, spread evenly over those that are there; at least one.
+
+    Raises:
+        UserError: there is none.
+    """
+    paths = _pictures_in(folder) if folder is not None else _training_pictures(model)
+    count = min(len(paths), MAX_PICTURES)
+    return [paths[index * len(paths) // count] for index in range(count)]
+
+
+def read_resized(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """Read a picture at the size that a TFLite file takes, whatever shape it has.
+
+    Args:
+        path: the file.
+        size: (height, width) in pixels.
+
+    Returns:
+        [height, width, 3] uint8 RGB.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    height, width = size
+    image = Image.fromarray(read_image(path))
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+
+
+def _pictures_in(folder: Path) -> Sequence[Path]:
+    try:
+        paths = sorted(path for path in folder.iterdir() if _is_picture(path))
+    except OSError as error:
+        raise UserError(
+            f"--calibration {folder}: cannot be listed ({error.strerror}). Expected a folder of "
+            "pictures."
+        ) from None
+    if not paths:
+        extensions = ", ".join(sorted(PICTURE_EXTENSIONS))
+        raise UserError(
+            f"--calibration {folder}: there is no picture directly in this folder. Expected files "
+            f"that end in {extensions}, like those that the model will see."
+        )
+    return paths
+
+
+def _is_picture(path: Path) -> bool:
+    hidden = path.name.startswith(".")
+    return path.suffix.lower() in PICTURE_EXTENSIONS and not hidden and path.is_file()
+
+
+def _training_pictures(model: ModelFiles) -> Sequence[Path]:
+    config = model.load_config()
+    data = config.data
+    try:
+        dataset = read_dataset(
+            data, data.train_split, data.classes, config.train.seed, model.load_division()
+        )
+    except UserError as error:
+        raise UserError(
+            f"no pictures to find the ranges of int8 in: those that {model.path} was trained on "
+            f"cannot be read ({error}). Give a folder with a hundred pictures like those that the "
+            "model will see: --calibration DIR."
+        ) from None
+    return [example.image_path for example in dataset.examples]
