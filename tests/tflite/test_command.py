@@ -161,7 +161,7 @@ def test_a_full_disk_leaves_no_half_file(run, tmp_path, capsys, monkeypatch):
         (("--output", "OUT/m.pb"), "m.pb: expected the name of a file, FILE.tflite"),
         (("--output", "OUT/m.tflite", "--size", "64"), "--size 64: expected height and width"),
         (
-            ("--output", "OUT/m.tflite", "--size", "1x900"),
+            ("--output", "OUT/m.tflite", "--size", "2x900"),
             "nothing could be found. Expected --size",
         ),
         (("--output", "/proc/out/m.tflite"), "--output /proc/out: the folder cannot be made"),

@@ -24,7 +24,8 @@ class FileRunner:
 
     def __init__(self, content: bytes) -> None:
         interpreter_class, self.name = _find_interpreter()
-        with without_library_messages():
+        with without_library_messages(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # tf.lite's announces that it will move to LiteRT
             self._interpreter = interpreter_class(model_content=content, num_threads=NUM_THREADS)
             self._interpreter.allocate_tensors()
 
@@ -71,6 +72,5 @@ def _find_interpreter() -> tuple[Any, str]:
     except ImportError:
         import tensorflow as tf
 
-        warnings.filterwarnings("ignore", message=".*tf.lite.Interpreter is deprecated.*")
         return tf.lite.Interpreter, f"tf.lite {tf.__version__}"
     return Interpreter, f"ai-edge-litert {metadata.version('ai-edge-litert')}"

@@ -1,0 +1,133 @@
+"""Measure the forms of a TFLite file: size, time and AP of each, beside the Keras network's.
+
+Pictures are stretched to the size of the file and boxes scaled back, which every program that uses
+such a file must do; where all pictures have the shape of the file, nothing is lost by that. Each
+form is judged on the same split by the same rules. Times are medians over the pictures of the
+split, on all cores, with the interpreter that is installed. `int8` finds its ranges in training
+pictures of the run.
+"""
+
+import json
+import statistics
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from PIL import Image
+from provenance import ROOT, commit, processor
+
+from tf_frcnn.data.image import read_image
+from tf_frcnn.data.loading import load_dataset
+from tf_frcnn.environment import load_tensorflow, set_up_logging
+from tf_frcnn.errors import EXIT_OK, run_command
+from tf_frcnn.evaluation.evaluator import Detect, compute_metrics, detect_dataset
+from tf_frcnn.model_files import find_model
+from tf_frcnn.tflite.pictures import find_pictures, read_resized
+from tf_frcnn.tflite.sizes import default_size, parse_size
+
+FORMS = ("none", "float16", "dynamic", "int8")
+FIGURES = ("coco_ap", "coco_ap50", "coco_ap75")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What the benchmark takes."""
+
+    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """Run folder, checkpoint, SavedModel version folder, or its parent."""
+    split: str = "test"
+    """Split of the run's data set."""
+    forms: tuple[str, ...] = field(default=FORMS)
+    """Values of `tf-frcnn tflite --quantize`."""
+    size: str | None = None
+    """As of `tf-frcnn tflite`."""
+    output: Path = ROOT / "results" / "tflite.json"
+    """File of the figures; written anew after each form."""
+
+
+class TimedDetector:
+    """Detects in pictures of any size by a detector of one size, and takes the time.
+
+    Args of `__init__`: `detect` for pictures of `size`, (height, width) in pixels.
+
+    Attributes:
+        seconds: of each picture, without the resizing.
+    """
+
+    def __init__(self, detect: Detect, size: tuple[int, int]) -> None:
+        self.detect = detect
+        self.size = size
+        self.seconds: list[float] = []
+
+    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Detect in [H, W, 3] uint8 RGB; a `Detect`."""
+        height, width = self.size
+        resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+        start = time.perf_counter()
+        boxes, scores, classes = self.detect(np.asarray(resized))
+        self.seconds.append(time.perf_counter() - start)
+        ratio = np.array(image.shape[:2], np.float32) / np.array(self.size, np.float32)
+        return boxes * np.tile(ratio, 2), scores, classes
+
+
+def measure(arguments: Arguments) -> int:
+    """Convert, run and judge each form, and write the figures -> exit status."""
+    model = find_model(arguments.model)
+    config = model.load_config()
+    size = parse_size(arguments.size) if arguments.size else default_size(config.data)
+    load_tensorflow()
+    from tf_frcnn.inference import load_network
+    from tf_frcnn.tflite.conversion import Converter
+    from tf_frcnn.tflite.interpreter import NUM_THREADS, FileRunner
+
+    data = config.data
+    dataset = load_dataset(
+        data, arguments.split, data.classes, config.train.seed, model.load_division()
+    )
+    detector = load_network(model)
+    converter = Converter(detector, size)
+    results: dict[str, Any] = {
+        "command": f"python benchmarks/tflite.py MODEL --split {arguments.split}",
+        "commit": commit(),
+        "processor": processor(),
+        "picture_size": list(size),
+        "threads": NUM_THREADS,
+        "split": arguments.split,
+        "num_pictures": len(dataset.examples),
+        "forms": {},
+    }
+
+    def judge(name: str, detect: Detect, num_bytes: int | None) -> None:
+        timed = TimedDetector(detect, size)
+        metrics = compute_metrics(dataset, detect_dataset(dataset, timed, read_image))
+        results["forms"][name] = {
+            "bytes": num_bytes,
+            "seconds": statistics.median(timed.seconds),
+            **{figure: metrics[figure] for figure in FIGURES},
+        }
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        arguments.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+    judge("keras", detector, None)
+    for form in arguments.forms:
+        ranges = None
+        if form == "int8":
+            pictures = find_pictures(None, model)
+            ranges = converter.find_ranges(read_resized(path, size) for path in pictures)
+        content = converter.convert(form, ranges)
+        judge(form, FileRunner(content).detect, len(content))
+    return EXIT_OK
+
+
+def main() -> int:
+    """Parse the arguments and measure."""
+    arguments = tyro.cli(Arguments, description=__doc__)
+    set_up_logging()
+    return run_command(lambda: measure(arguments))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
