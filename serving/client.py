@@ -6,11 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, cast
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 import tyro
-from messages import Answer
 
 from tf_frcnn.data.faults import counted, enumerate_names
 from tf_frcnn.data.image import read_image
@@ -23,10 +22,8 @@ from tf_frcnn.predict.outputs import (
     write_drawing,
     write_results,
 )
+from tf_frcnn.prediction import Prediction
 from tf_frcnn.runs import make_writable_folder
-
-if TYPE_CHECKING:
-    from tf_frcnn.detector import Prediction
 
 logger = logging.getLogger("tf_frcnn.serving")  # below the package's, which is sent to the terminal
 
@@ -46,7 +43,7 @@ class Server(Protocol):
     def prepare(self, pictures: Sequence[bytes]) -> Any:
         """Write the request for JPEG or PNG pictures; it may be sent more than once."""
 
-    def detect(self, request: Any, num_pictures: int) -> list[Answer]:
+    def detect(self, request: Any, num_pictures: int) -> list[Prediction]:
         """Send a request for so many pictures and read the answer, or raise a `UserError`."""
 
 
@@ -122,7 +119,7 @@ def run_client(arguments: ClientArguments, server: Server) -> int:
         while batch := list(itertools.islice(pictures, arguments.batch_size)):
             for picture, answer in zip(batch, _send(server, batch), strict=True):
                 file_name = relative_name(picture.path, folder)
-                found = answer.above(arguments.score)
+                found = answer.select(np.flatnonzero(answer.scores >= arguments.score))
                 _write(picture, found, file_name, output / drawings[file_name], results)
                 num_done += 1
     except (UserError, KeyboardInterrupt):
@@ -197,7 +194,7 @@ def _read_pictures(paths: Iterable[Path]) -> Iterator[_Picture]:
         yield _Picture(path, content, image)
 
 
-def _send(server: Server, batch: Sequence[_Picture]) -> list[Answer]:
+def _send(server: Server, batch: Sequence[_Picture]) -> list[Prediction]:
     """Send pictures in one request; an error names them, since the server only counts them."""
     try:
         return server.detect(server.prepare([picture.content for picture in batch]), len(batch))
@@ -207,12 +204,14 @@ def _send(server: Server, batch: Sequence[_Picture]) -> list[Answer]:
 
 
 def _write(
-    picture: _Picture, answer: Answer, file_name: str, drawing: Path, results: list[dict[str, Any]]
+    picture: _Picture,
+    found: Prediction,
+    file_name: str,
+    drawing: Path,
+    results: list[dict[str, Any]],
 ) -> None:
     """Draw what was found in a picture, add it to the results, and say so."""
-    # The class of that name comes with TensorFlow; an `Answer` has all that is read of it here.
-    found = cast("Prediction", answer)
     write_drawing(drawing, picture.image, found)
     results += coco_results(file_name, found)
-    counts = describe_counts(Counter(answer.class_names))
+    counts = describe_counts(Counter(found.class_names))
     logger.info("%s: %s -> %s", picture.path, counts, drawing)

@@ -11,10 +11,11 @@ from typing import Any
 import tyro
 from client import ClientArguments, run_client
 from failures import no_answer_in_time, no_server, not_loaded, refused
-from messages import INPUT, SIGNATURE, Answer, from_response
+from messages import INPUT, SIGNATURE, from_response
 
 from tf_frcnn.environment import load_tensorflow, set_up_logging
 from tf_frcnn.errors import UserError, run_command
+from tf_frcnn.prediction import Prediction
 
 DEFAULT_SERVER = "localhost:8500"
 _ANY_SIZE = -1
@@ -75,7 +76,7 @@ class GrpcServer:
         request.inputs[INPUT].CopyFrom(tf.make_tensor_proto(list(pictures), tf.string))
         return request
 
-    def detect(self, request: Any, num_pictures: int) -> list[Answer]:
+    def detect(self, request: Any, num_pictures: int) -> list[Prediction]:
         """Send a request and read the answer.
 
         Args:

@@ -8,12 +8,12 @@ batch dimension; the rows of these are the same.
 import base64
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tf_frcnn.errors import UserError
+from tf_frcnn.prediction import Prediction
 
 SIGNATURE = "serve_encoded"
 INPUT = "image_bytes"
@@ -26,38 +26,6 @@ OUTPUTS = (
 )
 
 _REMEDY = "Serve a model that `tf-frcnn export` wrote, or name another one: --model."
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """What the server found in one picture, best first.
-
-    It is what `tf_frcnn.detector.Prediction` is, without TensorFlow, which a client does not need.
-
-    Attributes:
-        boxes: [D, 4] float32 yxyx boxes in pixels of the picture, half-open.
-        scores: [D] float32 from 0 to 1.
-        class_ids: [D] int32 from 1.
-        class_names: [D] the names that go with `class_ids`.
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    class_ids: np.ndarray
-    class_names: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-    def above(self, score: float) -> "Answer":
-        """Keep the detections that have this score or a higher one."""
-        kept = np.flatnonzero(self.scores >= score)
-        return Answer(
-            self.boxes[kept],
-            self.scores[kept],
-            self.class_ids[kept],
-            tuple(self.class_names[index] for index in kept),
-        )
 
 
 def to_request(pictures: Sequence[bytes]) -> dict[str, Any]:
@@ -73,7 +41,7 @@ def to_request(pictures: Sequence[bytes]) -> dict[str, Any]:
     return {"signature_name": SIGNATURE, "instances": instances}
 
 
-def from_response(rows: Any, num_pictures: int, server: str) -> list[Answer]:
+def from_response(rows: Any, num_pictures: int, server: str) -> list[Prediction]:
     """Read what the server answered.
 
     Args:
@@ -99,7 +67,7 @@ def from_response(rows: Any, num_pictures: int, server: str) -> list[Answer]:
     ]
 
 
-def _read_row(row: Any, source: str) -> Answer:
+def _read_row(row: Any, source: str) -> Prediction:
     names = row if isinstance(row, Mapping) else {}
     missing = [name for name in OUTPUTS if name not in names]
     if missing:
@@ -124,7 +92,7 @@ def _read_row(row: Any, source: str) -> Answer:
             f"{source}: a box or a score is not finite. Expected finite numbers: a model that "
             "gives others has diverged; train it with a lower rate."
         )
-    return Answer(boxes, scores, classes.astype(np.int32), tuple(labels[:count]))
+    return Prediction(boxes, scores, classes.astype(np.int32), tuple(labels[:count]))
 
 
 def _to_text(name: Any) -> str:

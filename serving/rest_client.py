@@ -14,10 +14,11 @@ from urllib.parse import quote, urlsplit
 import tyro
 from client import ClientArguments, run_client
 from failures import no_answer_in_time, no_server, not_loaded, refused, shorten
-from messages import Answer, from_response, to_request
+from messages import from_response, to_request
 
 from tf_frcnn.environment import set_up_logging
 from tf_frcnn.errors import UserError, run_command
+from tf_frcnn.prediction import Prediction
 
 DEFAULT_SERVER = "http://localhost:8501"
 
@@ -62,7 +63,7 @@ class RestServer:
         """Write the body of a request; see `to_request`."""
         return json.dumps(to_request(pictures)).encode()
 
-    def detect(self, request: bytes, num_pictures: int) -> list[Answer]:
+    def detect(self, request: bytes, num_pictures: int) -> list[Prediction]:
         """Send a request and read the answer.
 
         Args:

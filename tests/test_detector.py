@@ -15,12 +15,13 @@ import tensorflow as tf
 import tf_frcnn
 from tf_frcnn.checkpoints import load_checkpoint, named_weights, save_checkpoint
 from tf_frcnn.config import save_config
-from tf_frcnn.detector import Detector, Prediction
+from tf_frcnn.detector import Detector
 from tf_frcnn.errors import ConfigError, WeightsError
 from tf_frcnn.export.saved_model import export_saved_model
 from tf_frcnn.inference import PictureDetector, load_network
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.model_files import find_model
+from tf_frcnn.prediction import Prediction
 from tf_frcnn.training.trainer import FasterRCNNTrainer
 
 

@@ -6,9 +6,8 @@ for box, name in zip(prediction.boxes, prediction.class_names): ...
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import numpy as np
 import tensorflow as tf
@@ -17,58 +16,12 @@ from tf_frcnn.config import Config
 from tf_frcnn.errors import WeightsError
 from tf_frcnn.inference import load_network
 from tf_frcnn.model_files import MODEL_TEXT, ModelFiles, find_model
-
-if TYPE_CHECKING:
-    import supervision
+from tf_frcnn.prediction import Prediction
 
 _SIGNATURE = "serving_default"
 
 DetectBatch = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
 """Takes [B, H, W, 3] uint8 RGB and answers what `PictureDetector.detect` does."""
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """What was found in one picture, best first.
-
-    Attributes:
-        boxes: [D, 4] float32 yxyx boxes in pixels of the picture, half-open.
-        scores: [D] float32 from 0 to 1.
-        class_ids: [D] int32 from 1.
-        class_names: [D] the names that go with `class_ids`.
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    class_ids: np.ndarray
-    class_names: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-    def to_supervision(self) -> "supervision.Detections":
-        """Convert to the `Detections` of the package supervision.
-
-        Returns:
-            `xyxy` [D, 4] float32 pixels, `confidence` [D], `class_id` [D] from 0, as supervision
-            counts (an index into `Detector.class_names`), and `data["class_name"]` [D].
-
-        Raises:
-            ImportError: supervision is not installed.
-        """
-        try:
-            from supervision import Detections
-        except ImportError as error:
-            raise ImportError(
-                f"to_supervision() needs the package supervision, which cannot be imported "
-                f"({error}). Install it: python -m pip install supervision"
-            ) from error
-        return Detections(
-            xyxy=self.boxes[:, [1, 0, 3, 2]],
-            confidence=self.scores,
-            class_id=self.class_ids - 1,
-            data={"class_name": np.array(self.class_names, dtype=np.str_)},
-        )
 
 
 class Detector:

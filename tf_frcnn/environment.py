@@ -105,11 +105,7 @@ def set_up_tensorflow(seed: int) -> None:
     np.random.seed(seed)
     tf.random.set_seed(seed)
     keras.utils.set_random_seed(seed)
-    names = [tf.config.experimental.get_device_details(gpu).get("device_name", "") for gpu in gpus]
-    logger.info(
-        "device: %s",
-        ", ".join(names) if gpus else f"CPU, {os.cpu_count()} cores, {platform.machine()}",
-    )
+    logger.info("device: %s", describe_device())
     logger.info(
         "versions: tf_frcnn %s, TensorFlow %s, Keras %s, NumPy %s, Python %s",
         metadata.version("tf_frcnn"),
@@ -119,3 +115,12 @@ def set_up_tensorflow(seed: int) -> None:
         platform.python_version(),
     )
     logger.info("seed: %d", seed)
+
+
+def describe_device() -> str:
+    """Name the GPUs that TensorFlow sees, or the processor."""
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    names = [tf.config.experimental.get_device_details(gpu).get("device_name", "") for gpu in gpus]
+    return ", ".join(names) if gpus else f"CPU, {os.cpu_count()} cores, {platform.machine()}"

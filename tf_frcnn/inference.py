@@ -12,7 +12,6 @@ from tf_frcnn.data.transforms import resize_images, resized_size, scale_boxes
 from tf_frcnn.errors import WeightsError
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.model_files import ModelFiles
-from tf_frcnn.ops.convolution import convolutions_for_this_machine
 from tf_frcnn.runs import RunFolder
 
 # Where an export keeps a variable: NAME is that of `named_weights`, its slash written as ".S".
@@ -62,11 +61,6 @@ class PictureDetector:
         names = tf.constant(["", *self.class_names])
         detections["detection_names"] = tf.gather(names, detections["detection_classes"])
         return detections
-
-    def detect_here(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Do the same as `detect`, up to rounding, in the way that is fastest on this machine."""
-        with convolutions_for_this_machine():
-            return self.detect(images)
 
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Detect in one picture.

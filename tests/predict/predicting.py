@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from tf_frcnn import cli
-from tf_frcnn.detector import Prediction
+from tf_frcnn.prediction import Prediction
 
 ORIENTATION = 0x0112  # the EXIF tag
 CODECS = {".avi": "mpeg4", ".webm": "libvpx"}  # others hold any

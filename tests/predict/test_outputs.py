@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tf_frcnn.detector import Prediction
 from tf_frcnn.predict.outputs import coco_results, drawing_paths
+from tf_frcnn.prediction import Prediction
 
 
 def test_drawings_differ_where_case_does_not_count():

@@ -74,16 +74,6 @@ def test_answers_keep_the_order_of_the_pictures():
     assert [len(answer) for answer in messages.from_response(rows, 3, SERVER)] == [1, 0, 3]
 
 
-@pytest.mark.parametrize(
-    ("score", "names"), [(0.0, ("dog", "cat")), (0.5, ("dog", "cat")), (0.6, ("dog",)), (1.0, ())]
-)
-def test_a_score_chooses(score, names):
-    (answer,) = messages.from_response([ROW], 1, SERVER)
-    kept = answer.above(score)
-    assert kept.class_names == names
-    assert len(kept.boxes) == len(kept.scores) == len(kept.class_ids) == len(names)
-
-
 # === Answers of another shape ===
 
 

@@ -121,7 +121,7 @@ def test_nothing_is_overwritten(run, tmp_path, name, capsys):
     (output / name).write_text("mine")
     options = ("--output", output / "m.tflite", "--size", "50x70")
     assert tflite(run, *options) == 2
-    assert f"{name}: is there already. Give another --output" in capsys.readouterr().err
+    assert f"{name}: there is something already. Give another --output" in capsys.readouterr().err
     assert names_in(output) == [name] and (output / name).read_text() == "mine"
     assert tflite(run, *options, "--overwrite") == 0
     (backup,) = output.glob("*.bak-*")

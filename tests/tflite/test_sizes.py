@@ -1,4 +1,4 @@
-"""Picture sizes: read, by default, and what the network makes of them."""
+"""Picture sizes: by default, and what the network makes of them."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from tf_frcnn.config import DataConfig
 from tf_frcnn.data import transforms
 from tf_frcnn.errors import UserError
-from tf_frcnn.tflite.sizes import check_size, default_size, parse_size, resized_size
+from tf_frcnn.picture_size import parse_size
+from tf_frcnn.tflite.sizes import check_size, default_size, resized_size
 
 
 @given(*(st.integers(1, 5000),) * 2, st.integers(1, 1200), st.integers(0, 1000))
@@ -25,22 +26,6 @@ def test_the_default_is_a_picture_of_3_to_4():
     assert default_size(DataConfig(short_side=600, long_side=1000)) == (600, 800)
     # The longer side would be 800: both times 700 / 800.
     assert default_size(DataConfig(short_side=600, long_side=700)) == (525, 700)
-
-
-def test_a_size_is_height_and_width():
-    assert parse_size("480x640") == (480, 640)
-
-
-@pytest.mark.parametrize("text", ["480", "480x", "480*640", "480x640x3", "-1x5", "4.5x6", "", "x"])
-def test_what_is_no_size_is_told(text):
-    with pytest.raises(UserError, match=r"expected height and width in pixels as HxW"):
-        parse_size(text)
-
-
-@pytest.mark.parametrize("text", ["0x640", "640x0", "10000x10000"])
-def test_sizes_that_no_picture_has(text):
-    with pytest.raises(UserError, match=f"--size {text}: expected at least 1 pixel on each side"):
-        parse_size(text)
 
 
 def test_a_picture_that_is_too_narrow_is_refused_with_the_least():

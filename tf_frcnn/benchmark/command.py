@@ -1,8 +1,6 @@
 """`tf-frcnn benchmark MODEL`: how long a model takes a picture, in all and by stage."""
 
 import logging
-import os
-import platform
 import resource
 import sys
 import time
@@ -21,8 +19,8 @@ from tf_frcnn.benchmark.measurement import Timing, measure
 from tf_frcnn.environment import load_tensorflow
 from tf_frcnn.errors import EXIT_OK, UserError, WeightsError
 from tf_frcnn.model_files import find_model
+from tf_frcnn.picture_size import parse_size
 from tf_frcnn.runs import prepare_file, write_json
-from tf_frcnn.tflite.sizes import parse_size
 
 if TYPE_CHECKING:
     from tf_frcnn.model_files import ModelFiles
@@ -89,7 +87,7 @@ def main(argv: Sequence[str]) -> int:
         prepare_file(arguments.output, arguments.overwrite)
     # Imported late: options, help and wrong inputs need not wait for TensorFlow.
     load_tensorflow()
-    from tf_frcnn.environment import set_up_tensorflow
+    from tf_frcnn.environment import describe_device, set_up_tensorflow
 
     set_up_tensorflow(_SEED)
     shape = (arguments.batch, height, width, 3)
@@ -99,7 +97,7 @@ def main(argv: Sequence[str]) -> int:
         "kind": model.kind,
         "picture_size": [height, width],
         "batch": arguments.batch,
-        **_describe_machine(),
+        "device": describe_device(),
         **_measure_whole(model, images, arguments),
         "stages": _measure_stages(model, images, arguments),
     }
@@ -108,17 +106,6 @@ def main(argv: Sequence[str]) -> int:
         write_json(arguments.output, report)
         logger.info("written: %s", arguments.output)
     return EXIT_OK
-
-
-def _describe_machine() -> dict[str, Any]:
-    import tensorflow as tf
-
-    gpus = tf.config.list_physical_devices("GPU")
-    names = [tf.config.experimental.get_device_details(gpu).get("device_name", "") for gpu in gpus]
-    return {
-        "device": ", ".join(names) or f"CPU, {os.cpu_count()} cores, {platform.machine()}",
-        "tensorflow": tf.__version__,
-    }
 
 
 def _measure_whole(

@@ -4,12 +4,14 @@ All answer what `PictureDetector.detect` does.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 
 import tensorflow as tf
 
 from tf_frcnn.export.decoding import check_formats, decode_picture
 from tf_frcnn.export.freezing import freeze
 from tf_frcnn.inference import PictureDetector
+from tf_frcnn.ops.convolution import convolutions_for_this_machine
 
 Signature = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
 
@@ -28,12 +30,12 @@ def make_signatures(detector: PictureDetector, frozen: bool = False) -> dict[str
     Returns:
         Name -> function.
     """
-    # What is frozen is for CPUs like this one; what is not, for any machine.
     network = tf.function(
-        detector.detect_here if frozen else detector.detect,
-        input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)],
+        detector.detect, input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)]
     )
-    traced = network.get_concrete_function()
+    # What is frozen is for CPUs like this one; what is not, for any machine.
+    with convolutions_for_this_machine() if frozen else nullcontext():
+        traced = network.get_concrete_function()
     detect = freeze(traced) if frozen else network
     one = {
         name: tf.TensorSpec(value.shape[1:], value.dtype)

@@ -1,16 +1,13 @@
 """The options of `tf-frcnn predict`, and which detections they ask for."""
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from tf_frcnn.errors import UserError
-
-if TYPE_CHECKING:
-    from tf_frcnn.detector import Prediction
+from tf_frcnn.prediction import Prediction
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class PredictArguments:
                 "before --classes, which takes every word that follows it."
             )
 
-    def select(self, prediction: "Prediction") -> "Prediction":
+    def select(self, prediction: Prediction) -> Prediction:
         """Keep the detections that were asked for, by --score and --classes.
 
         Args:
@@ -70,10 +67,4 @@ class PredictArguments:
             for index, name in enumerate(prediction.class_names)
             if prediction.scores[index] >= self.score and (not self.classes or name in self.classes)
         ]
-        return dataclasses.replace(
-            prediction,
-            boxes=prediction.boxes[wanted],
-            scores=prediction.scores[wanted],
-            class_ids=prediction.class_ids[wanted],
-            class_names=tuple(prediction.class_names[index] for index in wanted),
-        )
+        return prediction.select(wanted)

@@ -3,16 +3,14 @@
 import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tf_frcnn.drawing import draw_detections
 from tf_frcnn.errors import UserError
+from tf_frcnn.prediction import Prediction
 from tf_frcnn.runs import write_json
-
-if TYPE_CHECKING:
-    from tf_frcnn.detector import Prediction
 
 _MIN_LONG_SIDE = 480  # smaller pictures are enlarged before drawing: else no label is readable
 _MAX_LONG_SIDE = 65_500  # the JPEG library writes no larger ones
@@ -20,7 +18,7 @@ _JPEG_QUALITY = 95
 
 
 def coco_results(
-    file_name: str, prediction: "Prediction", frame: int | None = None
+    file_name: str, prediction: Prediction, frame: int | None = None
 ) -> list[dict[str, Any]]:
     """Write detections as objects of the COCO results format.
 
@@ -74,7 +72,7 @@ def drawing_paths(file_names: Iterable[str], extension: str) -> dict[str, str]:
     return drawings
 
 
-def write_drawing(path: Path, image: np.ndarray, found: "Prediction") -> None:
+def write_drawing(path: Path, image: np.ndarray, found: Prediction) -> None:
     """Draw detections on a picture and write that as JPEG.
 
     Args:

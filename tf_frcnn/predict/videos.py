@@ -20,9 +20,10 @@ from tf_frcnn.predict.inputs import relative_name
 from tf_frcnn.predict.outputs import coco_results, describe_counts, drawing_paths
 from tf_frcnn.predict.video_reader import VideoReader
 from tf_frcnn.predict.video_writer import VideoWriter
+from tf_frcnn.prediction import Prediction
 
 if TYPE_CHECKING:
-    from tf_frcnn.detector import Detector, Prediction
+    from tf_frcnn.detector import Detector
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ def _predict_video(
     return results
 
 
-def _draw(image: np.ndarray, found: "Prediction") -> np.ndarray:
+def _draw(image: np.ndarray, found: Prediction) -> np.ndarray:
     """Draw detections on a frame, whose size stays -> [H, W, 3] uint8 RGB."""
     return np.asarray(
         draw_detections(image, found.boxes, found.class_names, found.scores, found.class_ids)

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tf_frcnn.errors import UserError
-from tf_frcnn.runs import make_writable_folder, move_aside
+from tf_frcnn.runs import prepare_file
 from tf_frcnn.tflite.arguments import TFLiteArguments
 
 
@@ -27,16 +27,10 @@ def prepare_files(arguments: TFLiteArguments, labels: str) -> None:
         UserError: one of the files is there and --overwrite is not given; or the folder cannot be
             made or written to.
     """
-    make_writable_folder(arguments.output.parent, "--output")
     for path in (arguments.output, arguments.report_file, arguments.labels_file):
         if path == arguments.labels_file and _holds(path, labels):
             continue
-        if path.exists() and not arguments.overwrite:
-            raise UserError(
-                f"{path}: is there already. Give another --output, or --overwrite to move it to a "
-                "name that ends in .bak-TIME."
-            )
-        move_aside(path)
+        prepare_file(path, arguments.overwrite)
 
 
 def write_whole(path: Path, content: bytes) -> None:

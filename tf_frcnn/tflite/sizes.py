@@ -1,43 +1,16 @@
-"""The picture size of a TFLite file: as given, or from the run's; and what the network makes of it.
+"""The picture size of a TFLite file where none is given, and what the network makes of it.
 
 No TensorFlow here: a size is refused before it is loaded.
 """
 
 import math
-import re
 
 import numpy as np
 
 from tf_frcnn.config import DataConfig
-from tf_frcnn.data.image import MAX_PIXELS
 from tf_frcnn.errors import UserError
 
 DEFAULT_RATIO = (3, 4)  # height : width of most cameras' pictures
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Read HEIGHTxWIDTH.
-
-    Args:
-        text: as given with --size.
-
-    Returns:
-        (height, width) in pixels.
-
-    Raises:
-        UserError: it is no size, or one that no picture has.
-    """
-    match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text)
-    if match is None:
-        raise UserError(
-            f"--size {text}: expected height and width in pixels as HxW, for example 600x800."
-        )
-    height, width = int(match[1]), int(match[2])
-    if not 1 <= height * width <= MAX_PIXELS:
-        raise UserError(
-            f"--size {text}: expected at least 1 pixel on each side and {MAX_PIXELS:,} in all."
-        )
-    return height, width
 
 
 def default_size(data: DataConfig) -> tuple[int, int]:
