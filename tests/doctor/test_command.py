@@ -64,6 +64,7 @@ def test_clean_folder(fixture, request, tmp_path, capsys):
     assert [counts["num_boxes"] for counts in train["per_class"].values()] == [3, 3, 3]
     assert report["anchors"]["num_boxes"] == 9
     assert "Nothing would stop training" in page and "<svg" in page
+    assert "left out</th>" not in page
     assert "src=" not in page and 'href="http' not in page  # opens without a network
     assert "Nothing would stop training" in capsys.readouterr().out
 
@@ -86,6 +87,7 @@ def test_planted_faults_are_all_counted_and_the_rest_is_reported(voc_folder, tmp
     assert (train["num_boxes"], train["num_boxes_left_out"]) == (6, 1)
     assert (val["num_empty_pictures"], val["num_boxes_left_out"]) == (1, 25)
     assert "28 faults would stop training" in page and "And 8 more" in page
+    assert "<th>left out</th>" in page and "<th>boxes left out</th>" in page
     printed = capsys.readouterr().out
     assert "28 faults would stop training" in printed and "and 8 more" in printed
 

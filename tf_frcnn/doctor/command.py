@@ -15,6 +15,7 @@ from rich.table import Table
 from tf_frcnn.config import DataConfig, ModelConfig
 from tf_frcnn.data import find_format, log_format
 from tf_frcnn.doctor.check import check_data
+from tf_frcnn.doctor.counts import shown_counts
 from tf_frcnn.doctor.page import format_share, write_page
 from tf_frcnn.doctor.remarks import list_remarks
 from tf_frcnn.errors import EXIT_FINDINGS, EXIT_OK
@@ -25,18 +26,6 @@ logger = logging.getLogger(__name__)
 
 JSON_FILE = "check_data.json"
 PAGE_FILE = "check_data.html"
-_COUNTS = {
-    "pictures": "num_pictures",
-    "empty": "num_empty_pictures",
-    "left out": "num_pictures_left_out",
-    "boxes": "num_boxes",
-    "boxes left out": "num_boxes_left_out",
-    "difficult": "num_difficult",
-    "crowd": "num_crowd",
-    "clipped": "num_clipped",
-    "1 px": "num_one_pixel",
-}
-_ALWAYS_SHOWN = ("num_pictures", "num_empty_pictures", "num_boxes")
 _MAX_CLASSES = 20  # rows that the terminal shows; the page has all
 
 
@@ -123,12 +112,7 @@ def _print_summary(console: Console, report: Mapping[str, Any]) -> None:
 
 def _splits_table(report: Mapping[str, Any]) -> Table:
     table = Table("split", "used as", box=SIMPLE_HEAD)
-    # What no split has gets no column: all of them are more than a narrow terminal shows.
-    columns = {
-        label: key
-        for label, key in _COUNTS.items()
-        if key in _ALWAYS_SHOWN or any(counts[key] for counts in report["splits"].values())
-    }
+    columns = shown_counts(report["splits"])
     for label in columns:
         table.add_column(label, justify="right")
     for split, counts in report["splits"].items():

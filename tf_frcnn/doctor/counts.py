@@ -1,6 +1,7 @@
 """How many pictures and boxes a split has, by class, by picture, by size."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,18 @@ import numpy as np
 from tf_frcnn.data.example import Dataset
 
 _QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
+_LABELS = {
+    "pictures": "num_pictures",
+    "empty": "num_empty_pictures",
+    "left out": "num_pictures_left_out",
+    "boxes": "num_boxes",
+    "boxes left out": "num_boxes_left_out",
+    "difficult": "num_difficult",
+    "crowd": "num_crowd",
+    "clipped": "num_clipped",
+    "1 px": "num_one_pixel",
+}
+_ALWAYS_SHOWN = ("num_pictures", "num_empty_pictures", "num_boxes")
 
 
 def count_split(dataset: Dataset) -> dict[str, Any]:
@@ -43,6 +56,22 @@ def count_split(dataset: Dataset) -> dict[str, Any]:
         "box_width": _quantiles(width),
         "box_aspect_ratio": _quantiles(height / width),
         "per_class": _count_classes(dataset),
+    }
+
+
+def shown_counts(splits: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Choose the columns of a table of splits: all of them would be too wide.
+
+    Args:
+        splits: name -> what `count_split` returns.
+
+    Returns:
+        Heading -> key; without counts that are 0 in every split and seldom anything else.
+    """
+    return {
+        label: key
+        for label, key in _LABELS.items()
+        if key in _ALWAYS_SHOWN or any(counts[key] for counts in splits.values())
     }
 
 

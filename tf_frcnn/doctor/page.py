@@ -6,6 +6,7 @@ import jinja2
 from markupsafe import Markup
 
 from tf_frcnn.doctor.check import DataCheck
+from tf_frcnn.doctor.counts import shown_counts
 from tf_frcnn.doctor.plots import (
     aspect_ratios_svg,
     boxes_a_picture_svg,
@@ -37,6 +38,7 @@ def write_page(path: Path, check: DataCheck) -> None:
         title=Path(check.report["data"]["root"]).resolve().name,
         report=check.report,
         remarks=list_remarks(check.report),
+        columns=shown_counts(check.report["splits"]),
         classes_plot=Markup(classes_svg(check.datasets)),
         plots={
             "Boxes a picture": Markup(boxes_a_picture_svg(check.datasets)),
