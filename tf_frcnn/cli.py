@@ -14,6 +14,7 @@ COMMANDS = {
     "check-data": ("tf_frcnn.doctor.command", "look at a data set as training would, and report"),
     "export": ("tf_frcnn.export.command", "write a model as a SavedModel, to be served"),
     "predict": ("tf_frcnn.predict.command", "detect in pictures and videos; drawings and JSON"),
+    "replay": ("tf_frcnn.training.non_finite.command", "run a step that was not finite again"),
     "tflite": ("tf_frcnn.tflite.command", "write a model as a TFLite file, and look into it"),
 }
 

@@ -247,6 +247,9 @@ class TrainConfig:
     """How many of the latest checkpoints are kept."""
     log_every: int = 10
     """Steps between two lines of metrics.jsonl."""
+    on_nan: Literal["stop", "skip"] = "stop"
+    """What to do about a step whose loss or gradient is not finite: stop and say why, or leave its
+    update out, count it and go on. May differ when a run goes on."""
 
     def __post_init__(self) -> None:
         for name in (
@@ -336,13 +339,26 @@ def load_config(path: Path) -> Config:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is no UTF-8 text ({error.reason}).") from None
+    return parse_config(text, str(path))
+
+
+def parse_config(text: str, source: str) -> Config:
+    """Read a configuration from the text that `config_to_json` made.
+
+    Args:
+        text: JSON.
+        source: where it is from, for messages.
+
+    Raises:
+        ConfigError: it is no JSON, or has a field that is unknown or wrong.
+    """
     try:
         return pydantic.TypeAdapter(Config).validate_json(text)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "the file"
         raise ConfigError(
-            f"{path}: {name}: {first['msg']}. Expected a config.json as training writes it."
+            f"{source}: {name}: {first['msg']}. Expected a config.json as training writes it."
         ) from None
 
 

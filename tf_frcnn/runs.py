@@ -8,6 +8,7 @@
 | `metrics.jsonl`    | a line every few steps: losses, rate, seconds a step      |
 | `events/`          | the same for TensorBoard                                  |
 | `checkpoints/`     | the last few                                              |
+| `non_finite/`      | steps whose loss or gradient was not finite, to be replayed |
 | `curves.png`       | losses over steps                                         |
 | `detections.json`  | what was found in the evaluated split, as COCO's results  |
 | `detections.png`   | pictures of that split with what was found                |
@@ -48,6 +49,7 @@ class RunFolder:
         self.metrics_file = self.path / "metrics.json"
         self.events = self.path / "events"
         self.checkpoints = self.path / "checkpoints"
+        self.non_finite = self.path / "non_finite"
         self.curves = self.path / "curves.png"
 
     @property
@@ -155,8 +157,9 @@ class RunFolder:
 
     def _check_same(self, config: Config) -> None:
         old, new = flatten(self.load_config()), flatten(config)
-        for place in ("output", "export-dir"):  # a run that was moved is still the same run
-            old[place] = new[place]
+        # A run that was moved is still the same run, and so is one that leaves steps out.
+        for name in ("output", "export-dir", "train.on-nan"):
+            old[name] = new[name]
         differing = [name for name in new if old[name] != new[name]]
         if differing:
             lines = "".join(

@@ -3,8 +3,6 @@
 Colours are of middling lightness: the report shows the same curves on light and dark ground.
 """
 
-import json
-import logging
 import math
 import os
 from collections.abc import Mapping
@@ -16,9 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from tf_frcnn.errors import DataError
-
-logger = logging.getLogger(__name__)
+from tf_frcnn.metrics_log import read_metrics
 
 LOSS_TERMS = {
     "rpn_objectness": "RPN objectness",
@@ -34,58 +30,6 @@ _VALIDATION_COLOR = "#D55E00"
 _SMOOTHING_SHARE = 1 / 60  # of the points: standard deviation of the smoothing kernel
 
 Steps = Mapping[int, Mapping[str, float]]
-
-
-def read_metrics(metrics_jsonl: Path) -> dict[int, dict[str, float]]:
-    """Read the log of a run as one record a step.
-
-    A run that was killed may leave half a line, and a run that was resumed writes some steps
-    again: what is no whole line is left out, and the later value of a step wins.
-
-    Args:
-        metrics_jsonl: one JSON object a line, with `step` and any other numbers.
-
-    Returns:
-        For each step, in rising order, its finite numbers by name; training and validation lines
-        of a step together.
-
-    Raises:
-        DataError: the file cannot be read.
-    """
-    try:
-        lines = metrics_jsonl.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as error:
-        raise DataError(
-            f"{metrics_jsonl}: cannot be read ({error.strerror}). Expected the metrics.jsonl that "
-            "training writes into its output folder."
-        ) from None
-    records: dict[int, dict[str, float]] = {}
-    num_broken = 0
-    for line in filter(str.strip, lines):
-        values = _parse_line(line)
-        if values is None:
-            num_broken += 1
-        else:
-            records.setdefault(int(values.pop("step")), {}).update(values)
-    if num_broken:
-        logger.warning("%s: %d broken line(s) left out.", metrics_jsonl, num_broken)
-    return dict(sorted(records.items()))
-
-
-def _parse_line(line: str) -> dict[str, float] | None:
-    """Read the finite numbers of one line; None where it is no object with a step."""
-    try:
-        values = json.loads(line)
-    except json.JSONDecodeError:
-        return None
-    if not isinstance(values, dict):
-        return None
-    numbers = {
-        name: float(value)
-        for name, value in values.items()
-        if isinstance(value, int | float) and math.isfinite(value)
-    }
-    return numbers if "step" in numbers else None
 
 
 def plot_curves(metrics_jsonl: Path, output: Path) -> None:

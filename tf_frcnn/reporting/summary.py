@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tf_frcnn.config import Config
-from tf_frcnn.reporting.curves import read_metrics
+from tf_frcnn.metrics_log import count_skipped, read_metrics
 
 FIGURES = {
     "voc_ap50_area": "VOC mAP@0.5 (area)",
@@ -27,13 +27,14 @@ def training_figures(config: Config, metrics_log: Path) -> dict[str, Any]:
         metrics_log: its metrics.jsonl.
 
     Returns:
-        steps, seconds_per_step (median over the log's lines, so that the first step's tracing does
-        not count) and seed.
+        steps, skipped_steps (those of them whose update was left out), seconds_per_step (median
+        over the log's lines, so that the first step's tracing does not count) and seed.
     """
     lines = read_metrics(metrics_log).values()
     seconds = [line["seconds_per_step"] for line in lines if "seconds_per_step" in line]
     return {
         "steps": config.train.steps,
+        "skipped_steps": count_skipped(metrics_log, config.train.steps),
         "seconds_per_step": float(np.median(seconds)) if seconds else None,
         "seed": config.train.seed,
     }

@@ -1,8 +1,7 @@
-"""What happens beside the training steps: guards, validation, logs, checkpoints, progress."""
+"""What happens beside the training steps: validation, logs, checkpoints, progress."""
 
 import json
 import logging
-import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,33 +15,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tf_frcnn.checkpoints import prune_checkpoints, save_checkpoint
 from tf_frcnn.data.pipeline import BatchPipeline
-from tf_frcnn.errors import NonFiniteLossError
+from tf_frcnn.metrics_log import SKIPPED_STEPS
 
 logger = logging.getLogger(__name__)
 
 LOSSES = ("rpn_objectness", "rpn_box", "roi_class", "roi_box")
 Logs = dict[str, Any]
-
-
-class StopOnNonFiniteLoss(keras.callbacks.Callback):
-    """Stops the run at the first loss that is NaN or infinite."""
-
-    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Check the losses.
-
-        Raises:
-            NonFiniteLossError: names the step and the loss terms.
-        """
-        losses = {name: (logs or {})[name] for name in LOSSES}
-        if all(math.isfinite(value) for value in losses.values()):
-            return
-        terms = ", ".join(f"{name} = {value:g}" for name, value in losses.items())
-        raise NonFiniteLossError(
-            f"step {batch + 1}: the loss is not finite ({terms}). The weights of this step are not "
-            "saved. Usual causes: a learning rate that is too high (lower --train.learning-rate, "
-            "lengthen --train.warmup-steps, set --train.clip-norm 10), or backbone weights that do "
-            "not belong to the network."
-        )
 
 
 class ValidationLoss(keras.callbacks.Callback):
@@ -81,15 +59,20 @@ class MetricsLog(keras.callbacks.Callback):
     """Appends to `metrics.jsonl`, and writes the same to TensorBoard's events.
 
     A line holds the mean losses, the learning rate and the mean seconds of the steps since the line
-    before; a line of its own holds the validation losses.
+    before; lines of their own hold the validation losses, and the count of the steps that were left
+    out because they were not finite, which are in no mean.
+
+    Args of `__init__`: `path` and `events` to write to; `every` so many steps a line; `steps` in
+    all; `skipped` steps that were left out before.
     """
 
-    def __init__(self, path: Path, events: Path, every: int, steps: int) -> None:
+    def __init__(self, path: Path, events: Path, every: int, steps: int, skipped: int = 0) -> None:
         super().__init__()
         self.path = path
         self.events = events
         self.every = every
         self.steps = steps
+        self.skipped = skipped
         self._file: TextIO | None = None
         self._writer: Any = None
         self._pending: list[Logs] = []
@@ -104,9 +87,13 @@ class MetricsLog(keras.callbacks.Callback):
         logs = logs or {}
         done = batch + 1
         self._pending.append(logs)
+        if not logs.get("finite", True):
+            self.skipped += 1
+            self._write(done, {SKIPPED_STEPS: self.skipped})
         if done % self.every == 0 or done == self.steps:
-            names = ("loss", *LOSSES)
-            line = {name: float(np.mean([one[name] for one in self._pending])) for name in names}
+            applied = [one for one in self._pending if one.get("finite", True)]
+            names = ("loss", *LOSSES) if applied else ()
+            line = {name: float(np.mean([one[name] for one in applied])) for name in names}
             line["learning_rate"] = float(self.model.optimizer.learning_rate)
             line["seconds_per_step"] = float(np.mean([one["seconds"] for one in self._pending]))
             self._pending.clear()

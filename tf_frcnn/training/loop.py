@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -49,6 +49,8 @@ def train(
     start: int,
     callbacks: Sequence[keras.callbacks.Callback],
     stop_request: StopRequest,
+    on_not_finite: Callable[[int, Mapping[str, tf.Tensor], Mapping[str, float]], None]
+    | None = None,
 ) -> int:
     """Run training steps until the pipeline ends or a stop is requested.
 
@@ -61,6 +63,8 @@ def train(
         start: steps done before.
         callbacks: called in this order.
         stop_request: looked at after each step.
+        on_not_finite: told of a step whose update was left out, before the callbacks are: its
+            number from 1, its batch, and what it gave. What it raises ends the training.
 
     Returns:
         The number of steps done in all.
@@ -75,6 +79,8 @@ def train(
         losses = step_function(batch)
         logs = {name: float(value) for name, value in losses.items()}
         logs["seconds"] = time.perf_counter() - began
+        if on_not_finite is not None and not logs.get("finite", True):
+            on_not_finite(step + 1, batch, logs)
         callback_list.on_train_batch_end(step, logs)
         step += 1
         if stop_request.signal_number is not None:

@@ -3,21 +3,24 @@
 import logging
 from collections.abc import Mapping
 
+import keras
+
 from tf_frcnn.checkpoints import restore_latest
 from tf_frcnn.config import Config
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.pipeline import BatchPipeline
 from tf_frcnn.errors import UserError
+from tf_frcnn.metrics_log import count_skipped
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.runs import RunFolder
 from tf_frcnn.training.callbacks import (
     Checkpoints,
     MetricsLog,
     ProgressBar,
-    StopOnNonFiniteLoss,
     ValidationLoss,
 )
 from tf_frcnn.training.loop import stop_on_signals, train
+from tf_frcnn.training.non_finite.guard import NonFiniteGuard
 from tf_frcnn.training.trainer import FasterRCNNTrainer
 from tf_frcnn.weights.keras_applications import load_backbone_weights
 
@@ -49,7 +52,7 @@ def train_detector(
 
     Raises:
         TrainingInterrupted: a signal stopped the run; a checkpoint of its last step was saved.
-        NonFiniteLossError: a loss was NaN or infinite.
+        NonFiniteLossError: a loss or gradient was NaN or infinite, and `on_nan` is not to go on.
         UserError: weights, a picture or a checkpoint cannot be read or written.
     """
     detector = FasterRCNN(config.model, len(config.data.classes))
@@ -62,23 +65,33 @@ def train_detector(
         logger.info("%s", report)
     steps, seed, batch_size = config.train.steps, config.train.seed, config.train.batch_size
     pipeline = BatchPipeline(datasets["train"], config.data, batch_size, seed, start, steps)
-    callbacks = [StopOnNonFiniteLoss()]
+    callbacks: list[keras.callbacks.Callback] = []
     if "val" in datasets:
         validation = BatchPipeline(datasets["val"], config.data, seed=seed, training=False)
         callbacks.append(ValidationLoss(validation, config.train.validate_every, steps))
-    callbacks += [
-        MetricsLog(folder.metrics_log, folder.events, config.train.log_every, steps),
-        Checkpoints(
-            folder.checkpoints, config.train.checkpoint_every, config.train.keep_checkpoints, start
-        ),
-    ]
+    metrics_log = MetricsLog(
+        folder.metrics_log,
+        folder.events,
+        config.train.log_every,
+        steps,
+        count_skipped(folder.metrics_log, start),
+    )
+    checkpoints = Checkpoints(
+        folder.checkpoints, config.train.checkpoint_every, config.train.keep_checkpoints, start
+    )
+    callbacks += [metrics_log, checkpoints]
+    guard = NonFiniteGuard(
+        trainer, config, datasets["train"].examples, folder.non_finite, checkpoints.on_train_end
+    )
     with ProgressBar(steps, start, batch_size) as progress, stop_on_signals() as stop_request:
         callbacks.append(progress)
-        done = train(trainer, pipeline, start, callbacks, stop_request)
+        done = train(trainer, pipeline, start, callbacks, stop_request, guard)
     if stop_request.signal_number is not None:
         raise TrainingInterrupted(
             stop_request.signal_number,
             f"after step {done} of {steps}; saved to {folder.checkpoints}, from where the same "
             "command goes on.",
         )
+    if metrics_log.skipped:
+        logger.warning("%d of %d steps were left out: not finite", metrics_log.skipped, steps)
     return detector

@@ -119,22 +119,36 @@ class FasterRCNNTrainer(keras.Model):
             batch: see the class.
 
         Returns:
-            The losses before the update, and their sum as `loss`; scalars float32.
+            The losses before the update, and their sum as `loss`; scalars float32. `finite` is 0
+            where a loss or a gradient was not, and no weight was changed; else 1.
         """
         variables = self.detector.trainable_variables
+        # Batch normalisation moves its means in the forward pass already.
+        kept = [tf.identity(one) for one in self.detector.non_trainable_variables]
         with tf.GradientTape() as tape:
             losses = self.compute_losses(batch, training=True)
             total = tf.add_n(list(losses.values()))
             # Gradients are summed over replicas.
             scaled = total / tf.distribute.get_strategy().num_replicas_in_sync
         gradients = tape.gradient(scaled, variables)
+        finite = tf.reduce_all(
+            [tf.reduce_all(tf.math.is_finite(value)) for value in (total, *gradients)]
+        )
         if self.train_config.clip_norm > 0:
             gradients, _ = tf.clip_by_global_norm(gradients, self.train_config.clip_norm)
         gradients = [
             self._with_weight_decay(*pair) for pair in zip(gradients, variables, strict=True)
         ]
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        return {"loss": total, **losses}
+
+        def update() -> None:
+            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+        def take_back() -> None:
+            for variable, value in zip(self.detector.non_trainable_variables, kept, strict=True):
+                variable.assign(value)
+
+        tf.cond(finite, update, take_back)
+        return {"loss": total, **losses, "finite": tf.cast(finite, tf.float32)}
 
     def test_step(self, batch: Batch) -> Losses:
         """Compute the losses of one batch without an update; sampled as in training.

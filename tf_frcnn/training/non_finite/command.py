@@ -1,0 +1,73 @@
+"""`tf-frcnn replay FILE`: run one training step again, and say what is wrong with it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+from rich.console import Console
+
+from tf_frcnn.environment import load_tensorflow
+from tf_frcnn.errors import EXIT_NOT_FINITE, EXIT_OK, UserError
+from tf_frcnn.training.non_finite.record import StepRecord, load_step
+
+if TYPE_CHECKING:
+    from tf_frcnn.training.non_finite.diagnosis import Diagnosis
+
+
+@dataclass(frozen=True)
+class ReplayArguments:
+    """Everything `tf-frcnn replay` takes."""
+
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+    """RUN/non_finite/step-XXXXXXXX.h5, as training writes it; neither its run nor the data set is
+    needed."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command and return its exit status: 3 where the step is not finite again.
+
+    Args:
+        argv: arguments without the program's and the command's name.
+
+    Raises:
+        UserError: the file cannot be used.
+    """
+    arguments = tyro.cli(
+        ReplayArguments,
+        prog="tf-frcnn replay",
+        description="Run the training step again that is in a file, operation by operation, and "
+        "say where it is not finite. Exit status 3 if it is not, 0 if it is.",
+        args=list(argv),
+    )
+    record = load_step(arguments.file)
+    # Imported late: options, help and wrong files need not wait for TensorFlow.
+    load_tensorflow()
+    from tf_frcnn.training.non_finite.message import describe_diagnosis, describe_terms
+
+    diagnosis = _replay(arguments.file, record)
+    outcome = "is finite" if diagnosis.is_finite else "is not finite"
+    console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
+    console.print(f"step {record.step} {outcome} ({describe_terms(diagnosis.losses)}).")
+    console.print(describe_diagnosis(diagnosis))
+    return EXIT_OK if diagnosis.is_finite else EXIT_NOT_FINITE
+
+
+def _replay(path: Path, record: StepRecord) -> "Diagnosis":
+    """Build the network as it was before the step, and run the step."""
+    from tf_frcnn.checkpoints import load_checkpoint
+    from tf_frcnn.environment import set_up_tensorflow
+    from tf_frcnn.model import FasterRCNN
+    from tf_frcnn.training.non_finite.diagnosis import diagnose
+    from tf_frcnn.training.trainer import FasterRCNNTrainer
+
+    set_up_tensorflow(record.config.train.seed)
+    detector = FasterRCNN(record.config.model, len(record.class_names))
+    try:
+        load_checkpoint(path, detector)
+    except OSError as error:
+        raise UserError(
+            f"{path}: its weights cannot be read ({error}). Copy the file again, all of it."
+        ) from None
+    return diagnose(FasterRCNNTrainer(detector, record.config.train), record)
