@@ -31,6 +31,7 @@ OPTIONS = [  # option, what is typed, what the configuration then holds
     ("train.warmup-steps", "5", 5),
     ("train.decay-steps", "4 6", (4, 6)),
     ("train.seed", "11", 11),
+    ("train.on-nan", "skip", "skip"),
     ("output", "here", "here"),
     ("export-dir", "there", "there"),
 ]

@@ -82,6 +82,12 @@ def test_a_run_that_was_moved_is_still_the_same(unfinished):
     assert unfinished.load_config() == elsewhere  # where the SavedModel will be looked for
 
 
+def test_a_run_may_go_on_leaving_out_steps_that_are_not_finite(unfinished):
+    skipping = make_config(on_nan="skip")
+    start_run(unfinished, unfinished.prepare(skipping, overwrite=False))
+    assert unfinished.load_config() == skipping
+
+
 def test_another_configuration_is_refused_naming_the_fields_that_differ(unfinished):
     with pytest.raises(UserError) as caught:
         unfinished.prepare(make_config(steps=9, batch_size=2), overwrite=False)

@@ -56,7 +56,8 @@ def no_real_steps(monkeypatch):
 
     def steps_of_loss(value):
         def give_losses(self, batch):
-            return {name: tf.constant(value) for name in ("loss", *callbacks.LOSSES)}
+            losses = {name: tf.constant(value) for name in ("loss", *callbacks.LOSSES)}
+            return {**losses, "finite": tf.constant(float(np.isfinite(value)))}
 
         for name in ("train_step", "test_step"):
             monkeypatch.setattr(trainer.FasterRCNNTrainer, name, give_losses)
@@ -179,13 +180,32 @@ def test_sigterm_saves_and_is_status_143(options, no_real_steps, monkeypatch, ca
     assert [path.name for path in list_checkpoints(Path("run/checkpoints"))] == ["step-00000001.h5"]
 
 
-def test_a_loss_that_is_not_finite_is_status_3(options, no_real_steps, capsys):
+def test_a_loss_that_is_not_finite_is_status_3_or_left_out(
+    options, no_real_steps, tmp_path, monkeypatch, capsys
+):
     no_real_steps(float("nan"))
     assert run_train(options) == 3
     err = capsys.readouterr().err
     assert "error: step 1: the loss is not finite (rpn_objectness = nan" in err
+    assert "Likely cause: " in err and "JPEGImages/train_" in err and "--train.on-nan skip" in err
     assert "Traceback" not in err
-    assert not Path("run/checkpoints").exists()  # the broken weights are not kept
+    assert not Path("run/checkpoints").exists()  # no step was done
+    assert "tf-frcnn replay run/non_finite/step-00000001.h5" in err
+    names = [path.name for path in sorted(Path("run/non_finite").iterdir())]
+    assert names == ["step-00000001.h5", "step-00000001.json"]
+
+    # Evaluation and export are those of the finished run's test.
+    monkeypatch.setattr("tf_frcnn.reporting.evaluation.evaluate_detector", lambda *given: {})
+    monkeypatch.setattr("tf_frcnn.export.saved_model.export_saved_model", lambda *given: tmp_path)
+    assert run_train([*options, "--train.on-nan", "skip"]) == 0
+    captured = capsys.readouterr()
+    assert "step 4: the loss is not finite" in captured.err and "Left out: " in captured.err
+    assert "4 of 4 steps were left out" in captured.out
+    assert json.loads(Path("run/metrics.json").read_text())["skipped_steps"] == 4
+    assert [path.name for path in list_checkpoints(Path("run/checkpoints"))] == [
+        "step-00000002.h5",
+        "step-00000004.h5",
+    ]
 
 
 def test_a_full_disk_is_told_without_traceback(options, no_real_steps, monkeypatch, capsys):

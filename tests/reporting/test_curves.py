@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from tf_frcnn.errors import DataError
-from tf_frcnn.reporting.curves import plot_curves, read_metrics, smooth
+from tf_frcnn.reporting.curves import plot_curves, smooth
 
 
 def training_line(step, loss):
@@ -54,40 +54,6 @@ def saved(monkeypatch):
 
 def lines_of(axes):
     return [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.get_lines()]
-
-
-def test_read_metrics_joins_training_and_validation(write_log):
-    path = write_log(
-        {"step": 20, "loss": 1.5}, {"step": 10, "loss": 2}, {"step": 20, "val_loss": 3}
-    )
-    assert list(read_metrics(path).items()) == [
-        (10, {"loss": 2.0}),
-        (20, {"loss": 1.5, "val_loss": 3.0}),
-    ]
-
-
-def test_later_line_of_a_step_wins(write_log):
-    path = write_log(
-        {"step": 10, "loss": 2.0}, {"step": 20, "loss": 1.5}, {"step": 10, "loss": 1.9}
-    )
-    assert read_metrics(path) == {10: {"loss": 1.9}, 20: {"loss": 1.5}}
-
-
-def test_broken_lines_are_left_out_and_counted(write_log, caplog):
-    # Half a line that a resumed run continued, a list, an object without a step, half a last line.
-    path = write_log({"step": 10, "loss": 2.0}, ending="\n")
-    path.write_text(
-        path.read_text() + '{"step": 20, "lo{"step": 10, "loss": 1.8}\n[1]\n{"loss": 3}\n\n'
-        '{"step": 30, "loss": 1.0}\n{"step": 40, "loss',
-        encoding="utf-8",
-    )
-    assert read_metrics(path) == {10: {"loss": 2.0}, 30: {"loss": 1.0}}
-    assert "4 broken line(s)" in caplog.text
-
-
-def test_numbers_that_are_not_finite_and_words_are_left_out(write_log):
-    path = write_log({"step": 10, "loss": math.nan, "rpn_box": math.inf, "note": "x", "roi_box": 1})
-    assert read_metrics(path) == {10: {"roi_box": 1.0}}
 
 
 def test_missing_log_is_named(tmp_path):

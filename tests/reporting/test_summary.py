@@ -35,7 +35,18 @@ def test_seconds_a_step_are_the_median_of_the_lines(tmp_path):
     ]
     config = Config(train=TrainConfig(steps=30, seed=5))
     figures = training_figures(config, write_log(tmp_path / "metrics.jsonl", lines))
-    assert figures == {"steps": 30, "seconds_per_step": 2.0, "seed": 5}
+    assert figures == {"steps": 30, "skipped_steps": 0, "seconds_per_step": 2.0, "seed": 5}
+
+
+def test_steps_that_were_left_out_are_counted_and_said(tmp_path, capsys):
+    lines = [{"step": 4, "skipped_steps": 1}, {"step": 10, "loss": 2.0, "seconds_per_step": 1.0}]
+    log = write_log(tmp_path / "metrics.jsonl", [*lines, {"step": 17, "skipped_steps": 2}])
+    figures = training_figures(Config(train=TrainConfig(steps=20)), log)
+    assert figures["skipped_steps"] == 2
+    print_figures({**METRICS, **figures}, "runs/mine is finished")
+    assert "2 of 20 steps were left out: their loss or gradient was not" in capsys.readouterr().out
+    print_figures({**METRICS, **figures, "skipped_steps": 0}, "runs/mine is finished")
+    assert "left out" not in capsys.readouterr().out
 
 
 def test_a_log_without_lines_has_no_seconds(tmp_path):

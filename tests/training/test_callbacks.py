@@ -1,8 +1,7 @@
-"""What happens beside the steps: guards, validation, log lines, events, checkpoints, progress."""
+"""What happens beside the steps: validation, log lines, events, checkpoints, progress."""
 
 import json
 import logging
-import math
 
 import keras
 import pytest
@@ -10,13 +9,11 @@ import tensorflow as tf
 from rich.console import Console
 
 from tf_frcnn.checkpoints import list_checkpoints
-from tf_frcnn.errors import NonFiniteLossError
 from tf_frcnn.training import callbacks
 from tf_frcnn.training.callbacks import (
     Checkpoints,
     MetricsLog,
     ProgressBar,
-    StopOnNonFiniteLoss,
     ValidationLoss,
 )
 
@@ -68,25 +65,6 @@ def run(callback, all_logs, start=0, end=True):
 
 def read_lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-# === A loss that is not finite ===
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("term", callbacks.LOSSES)
-def test_a_loss_that_is_not_finite_stops_naming_step_and_terms(term, value):
-    with pytest.raises(NonFiniteLossError) as caught:
-        run(StopOnNonFiniteLoss(), [make_logs(), make_logs(**{term: value})])
-    message = str(caught.value)
-    assert message.startswith("step 2: the loss is not finite (")
-    assert f"{term} = {value:g}" in message
-    assert "--train.learning-rate" in message
-    assert caught.value.exit_status == 3
-
-
-def test_finite_losses_do_not_stop():
-    run(StopOnNonFiniteLoss(), [make_logs(0.0), make_logs(1e30)])
 
 
 # === Validation ===
@@ -144,6 +122,32 @@ def test_a_line_is_on_disk_at_once(tmp_path):
     run(log, [make_logs()], end=False)
     assert len(read_lines(path)) == 1  # a killed run keeps it
     log.on_train_end()
+
+
+def test_steps_that_were_left_out_are_counted_and_in_no_mean(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    bad = make_logs(float("nan"), finite=0.0)
+    # Steps 2, 3 and 4 are left out: line 2 is step 1 alone, and line 4 would be empty.
+    all_logs = [make_logs(1.0, finite=1.0), bad, bad, bad, make_logs(3.0), make_logs(5.0)]
+    run(MetricsLog(path, tmp_path / "events", every=2, steps=6), all_logs)
+    lines = read_lines(path)
+    skipped = [(line["step"], line["skipped_steps"]) for line in lines if "skipped_steps" in line]
+    assert skipped == [(2, 1), (3, 2), (4, 3)]
+    assert [(line["step"], line["loss"]) for line in lines if "loss" in line] == [
+        (2, 1.0),
+        (6, 4.0),
+    ]
+
+
+def test_a_resumed_run_counts_on_from_its_checkpoint(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    bad = make_logs(float("nan"), finite=0.0)
+    run(MetricsLog(path, tmp_path / "events", every=9, steps=9), [bad, make_logs(), bad])
+    # Killed after step 3, the last checkpoint is that of step 2: step 3 is left out again.
+    log = MetricsLog(path, tmp_path / "events", every=9, steps=9, start=2)
+    run(log, [bad, make_logs(), bad], start=2)
+    counts = [(line["step"], line["skipped_steps"]) for line in read_lines(path)]
+    assert counts == [(1, 1), (3, 2), (3, 2), (5, 3)]
 
 
 def test_tensorboard_reads_the_same_figures(tmp_path):

@@ -104,6 +104,23 @@ def test_nothing_to_do_is_begun_and_ended():
     assert done == 4 and recorder.calls == ["begin", "end"]
 
 
+def test_a_step_that_is_not_finite_is_told_with_its_batch_before_the_callbacks():
+    class Unlucky(SummingTrainer):
+        def train_step(self, batch):
+            return {"loss": batch, "finite": tf.cast(batch != 3.0, tf.float32)}
+
+    recorder = Recorder()
+
+    def on_not_finite(step, batch, logs):
+        recorder.calls.append(f"number {step}, batch {float(batch):g}, loss {logs['loss']:g}")
+
+    pipeline = NumberPipeline(2, 5)
+    assert train(Unlucky(), pipeline, 2, [recorder], StopRequest(), on_not_finite) == 5
+    # Batch 3 is that of step 3 from 0, the fourth.
+    told = ["step 3", "number 4, batch 3, loss 3", "done 3"]
+    assert recorder.calls == ["begin", "step 2", "done 2", *told, "step 4", "done 4", "end"]
+
+
 # === Signals ===
 
 

@@ -85,7 +85,7 @@ def test_pictures_with_no_box_with_one_and_with_a_hundred_train(make_trainer, co
 
 def test_a_batch_of_a_picture_without_boxes_and_one_with_boxes(make_trainer):
     report = make_trainer().train_step(make_batch([[], [[10, 20, 40, 80]]]))
-    assert set(report) == {"loss", *LOSSES}
+    assert set(report) == {"loss", *LOSSES, "finite"}
     assert all(np.isfinite(value) for value in report.values())
     total = sum(float(report[name]) for name in LOSSES)
     assert float(report["loss"]) == pytest.approx(total, rel=1e-6)
@@ -170,6 +170,25 @@ def test_frozen_layers_stay_and_all_others_move(make_trainer):
         np.testing.assert_array_equal(variable, before)
     for variable, before in zip(trainable, trainable_before, strict=True):
         assert np.any(variable.numpy() != before), variable.path
+
+
+def test_a_step_that_is_not_finite_changes_nothing(make_trainer):
+    # Nothing frozen: the fused inference form of a frozen layer makes 0 of NaN.
+    trainer, batch = make_trainer(frozen_layers=()), make_batch(TWO_PICTURES)
+    step = tf.function(trainer.train_step)
+    assert float(step(batch)["finite"]) == 1.0
+    # Moving means and momenta too; those of the normalisation move in the forward pass.
+    everything = [*trainer.detector.weights, *trainer.optimizer.variables]
+    before = values_of(everything)
+    images = batch["images"].numpy()
+    images[0, 5, 7, 2] = np.nan
+    report = step({**batch, "images": tf.constant(images)})
+    assert float(report["finite"]) == 0.0 and np.isnan(report["loss"])
+    for variable, value in zip(everything, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value, err_msg=variable.name)
+    assert float(step(batch)["finite"]) == 1.0
+    after = values_of(everything)
+    assert any(np.any(new != old) for new, old in zip(after, before, strict=True))
 
 
 def test_nothing_is_frozen_when_no_name_is_given(make_trainer):

@@ -43,6 +43,12 @@ def training_figures(config: Config, metrics_log: Path) -> dict[str, Any]:
 def print_figures(metrics: dict[str, Any], title: str) -> None:
     """Print the figures of an evaluation, all classes and each."""
     console = _console()
+    if metrics.get("skipped_steps"):
+        console.print(
+            f"{metrics['skipped_steps']} of {metrics['steps']} steps were left out: their loss or "
+            "gradient was not finite",
+            highlight=False,
+        )
     if metrics.get("split") is None:
         console.print(f"{title}: not evaluated (no test split)", highlight=False)
         return

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tf_frcnn.checkpoints import prune_checkpoints, save_checkpoint
 from tf_frcnn.data.pipeline import BatchPipeline
-from tf_frcnn.metrics_log import SKIPPED_STEPS
+from tf_frcnn.metrics_log import SKIPPED_STEPS, count_skipped
 
 logger = logging.getLogger(__name__)
 
@@ -63,22 +63,24 @@ class MetricsLog(keras.callbacks.Callback):
     out because they were not finite, which are in no mean.
 
     Args of `__init__`: `path` and `events` to write to; `every` so many steps a line; `steps` in
-    all; `skipped` steps that were left out before.
+    all; `start` steps done before.
     """
 
-    def __init__(self, path: Path, events: Path, every: int, steps: int, skipped: int = 0) -> None:
+    def __init__(self, path: Path, events: Path, every: int, steps: int, start: int = 0) -> None:
         super().__init__()
         self.path = path
         self.events = events
         self.every = every
         self.steps = steps
-        self.skipped = skipped
+        self.start = start
+        self._skipped = 0
         self._file: TextIO | None = None
         self._writer: Any = None
         self._pending: list[Logs] = []
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Open the files; what is in them stays."""
+        """Open the files; what is in them stays, and steps that were left out count on."""
+        self._skipped = count_skipped(self.path, self.start)
         self._file = self.path.open("a", encoding="utf-8")
         self._writer = tf.summary.create_file_writer(str(self.events))
 
@@ -86,14 +88,14 @@ class MetricsLog(keras.callbacks.Callback):
         """Write a line when it is time."""
         logs = logs or {}
         done = batch + 1
-        self._pending.append(logs)
-        if not logs.get("finite", True):
-            self.skipped += 1
-            self._write(done, {SKIPPED_STEPS: self.skipped})
-        if done % self.every == 0 or done == self.steps:
-            applied = [one for one in self._pending if one.get("finite", True)]
-            names = ("loss", *LOSSES) if applied else ()
-            line = {name: float(np.mean([one[name] for one in applied])) for name in names}
+        if logs.get("finite", True):
+            self._pending.append(logs)
+        else:
+            self._skipped += 1
+            self._write(done, {SKIPPED_STEPS: self._skipped})
+        if self._pending and (done % self.every == 0 or done == self.steps):
+            names = ("loss", *LOSSES)
+            line = {name: float(np.mean([one[name] for one in self._pending])) for name in names}
             line["learning_rate"] = float(self.model.optimizer.learning_rate)
             line["seconds_per_step"] = float(np.mean([one["seconds"] for one in self._pending]))
             self._pending.clear()

@@ -10,7 +10,6 @@ from tf_frcnn.config import Config
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.pipeline import BatchPipeline
 from tf_frcnn.errors import UserError
-from tf_frcnn.metrics_log import count_skipped
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.runs import RunFolder
 from tf_frcnn.training.callbacks import (
@@ -69,17 +68,13 @@ def train_detector(
     if "val" in datasets:
         validation = BatchPipeline(datasets["val"], config.data, seed=seed, training=False)
         callbacks.append(ValidationLoss(validation, config.train.validate_every, steps))
-    metrics_log = MetricsLog(
-        folder.metrics_log,
-        folder.events,
-        config.train.log_every,
-        steps,
-        count_skipped(folder.metrics_log, start),
-    )
     checkpoints = Checkpoints(
         folder.checkpoints, config.train.checkpoint_every, config.train.keep_checkpoints, start
     )
-    callbacks += [metrics_log, checkpoints]
+    callbacks += [
+        MetricsLog(folder.metrics_log, folder.events, config.train.log_every, steps, start),
+        checkpoints,
+    ]
     guard = NonFiniteGuard(
         trainer, config, datasets["train"].examples, folder.non_finite, checkpoints.on_train_end
     )
@@ -92,6 +87,4 @@ def train_detector(
             f"after step {done} of {steps}; saved to {folder.checkpoints}, from where the same "
             "command goes on.",
         )
-    if metrics_log.skipped:
-        logger.warning("%d of %d steps were left out: not finite", metrics_log.skipped, steps)
     return detector

@@ -41,8 +41,8 @@ def _not_repeated(diagnosis: Diagnosis) -> str:
     if not diagnosis.is_finite:
         return ""
     return (
-        "the step is finite when it is run again operation by operation. What differs is chance "
-        "(--model.dropout draws anew), the order of sums in a compiled step, or the device; a "
+        "none that a second run shows: operation by operation, the step is finite. What can differ "
+        "is the order of sums in a compiled step, the device, and what --model.dropout draws; a "
         "fault of the machine's memory looks like this too."
     )
 
@@ -116,21 +116,23 @@ def _float16(diagnosis: Diagnosis) -> str:
 def _grown(diagnosis: Diagnosis) -> str:
     if diagnosis.first_weight is not None or _pixels(diagnosis):
         return ""  # what follows from these says nothing of the rate
-    largest = max(diagnosis.layers, key=lambda one: one.activation.largest, default=None)
-    if largest is None or largest.activation.largest < LARGEST_ACTIVATION:
+    layers = diagnosis.layers
+    if diagnosis.first_activation is not None:  # numbers after it say nothing
+        layers = layers[: layers.index(diagnosis.first_activation) + 1]
+    largest = max(layers, key=lambda one: one.activation.largest)
+    if largest.activation.largest < LARGEST_ACTIVATION:
         return ""
-    first = diagnosis.layers[0]
     growth = (
-        f"the numbers grow from layer to layer, from {first.activation.largest:.3g} after "
-        f"{first.name} to {largest.activation.largest:.3g} after {largest.name}"
+        f"the numbers grow from layer to layer, from {layers[0].activation.largest:.3g} after "
+        f"{layers[0].name} to {largest.activation.largest:.3g} after {largest.name}"
     )
     if diagnosis.step == 1:
         return (
-            f"{growth}, and no update has been made: the weights at the start are not those of "
+            f"{growth}, and no update had been made: the weights at the start are not those of "
             f"this network; {_OTHER_WEIGHTS}."
         )
     way_out = _LOWER_RATE
-    if diagnosis.step <= FIRST_STEPS:
+    if diagnosis.step <= FIRST_STEPS and diagnosis.backbone_weights != "none":
         way_out += f"; if that changes nothing, {_OTHER_WEIGHTS}"
     return (
         f"{growth}: the weights have diverged, as a learning rate makes them that is too high "

@@ -9,8 +9,8 @@ import tyro
 from rich.console import Console
 
 from tf_frcnn.environment import load_tensorflow
-from tf_frcnn.errors import EXIT_NOT_FINITE, EXIT_OK, UserError
-from tf_frcnn.training.non_finite.record import StepRecord, load_step
+from tf_frcnn.errors import EXIT_NOT_FINITE, EXIT_OK
+from tf_frcnn.training.non_finite.record import StepRecord, load_step, load_weights
 
 if TYPE_CHECKING:
     from tf_frcnn.training.non_finite.diagnosis import Diagnosis
@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _replay(path: Path, record: StepRecord) -> "Diagnosis":
     """Build the network as it was before the step, and run the step."""
-    from tf_frcnn.checkpoints import load_checkpoint
+    from tf_frcnn.checkpoints import named_weights
     from tf_frcnn.environment import set_up_tensorflow
     from tf_frcnn.model import FasterRCNN
     from tf_frcnn.training.non_finite.diagnosis import diagnose
@@ -64,10 +64,5 @@ def _replay(path: Path, record: StepRecord) -> "Diagnosis":
 
     set_up_tensorflow(record.config.train.seed)
     detector = FasterRCNN(record.config.model, len(record.class_names))
-    try:
-        load_checkpoint(path, detector)
-    except OSError as error:
-        raise UserError(
-            f"{path}: its weights cannot be read ({error}). Copy the file again, all of it."
-        ) from None
+    load_weights(path, named_weights(detector))
     return diagnose(FasterRCNNTrainer(detector, record.config.train), record)

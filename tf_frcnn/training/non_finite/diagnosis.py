@@ -59,6 +59,7 @@ class Diagnosis:
     Attributes:
         step: its number, from 1.
         learning_rate: of its update.
+        backbone_weights: where the run's first weights were from, as `--model.backbone-weights`.
         reported_losses: each loss term, as the training step gave it.
         losses: each loss term of the second run.
         pictures: of the batch.
@@ -67,6 +68,7 @@ class Diagnosis:
 
     step: int
     learning_rate: float
+    backbone_weights: str
     reported_losses: Mapping[str, float]
     losses: Mapping[str, float]
     pictures: tuple[PictureReport, ...]
@@ -84,7 +86,7 @@ class Diagnosis:
 
     @property
     def first_layer(self) -> LayerReport | None:
-        """The layer where something stops being finite: forwards, and if nothing does, backwards."""
+        """The first layer where something is not finite; of gradients, the first one backwards."""
         forwards = (
             one
             for one in self.layers
@@ -121,18 +123,22 @@ def diagnose(trainer: FasterRCNNTrainer, record: StepRecord) -> Diagnosis:
     variables = trainer.detector.trainable_variables
     # Batch normalisation moves its means in training mode.
     kept = [(one, one.numpy()) for one in trainer.detector.non_trainable_variables]
+    was_eager = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)  # a graph within would have no numbers to look at
     try:
         with recorded_outputs(trainer) as outputs, tf.GradientTape() as tape:
             losses = trainer.compute_losses(batch, training=True)
             total = tf.add_n(list(losses.values()))
         gradients = tape.gradient(total, variables)
     finally:
+        tf.config.run_functions_eagerly(was_eager)
         for variable, value in kept:
             variable.assign(value)
     weights_of, gradients_of = _by_layer(trainer, variables, gradients)
     return Diagnosis(
         step=record.step,
         learning_rate=record.learning_rate,
+        backbone_weights=record.config.model.backbone_weights,
         reported_losses=dict(record.losses),
         losses={name: float(value) for name, value in losses.items()},
         pictures=tuple(_describe_picture(record, index) for index in range(len(record.paths))),

@@ -31,8 +31,9 @@ def describe_diagnosis(diagnosis: Diagnosis) -> str:
     """
     causes = find_causes(diagnosis)
     lines = [f"Likely cause: {causes[0]}", *(f"Also: {cause}" for cause in causes[1:])]
-    if dict(diagnosis.losses) != dict(diagnosis.reported_losses):
-        lines.append(f"Run again, the terms are: {describe_terms(diagnosis.losses)}.")
+    again = describe_terms(diagnosis.losses)
+    if again != describe_terms(diagnosis.reported_losses):
+        lines.append(f"Run again, the terms are: {again}.")
     lines += ["", *_picture_lines(diagnosis), "", *_layer_lines(diagnosis)]
     return "\n".join(lines)
 
@@ -73,7 +74,7 @@ def _layer_lines(diagnosis: Diagnosis) -> list[str]:
     return [*lines, *_more(len(layers) - stop, "  ", " after")]
 
 
-def _row(layer: LayerReport) -> tuple[str, str, str, str]:
+def _row(layer: LayerReport) -> tuple[str, ...]:
     return (layer.name, *(_number(one) for one in (layer.activation, layer.weight, layer.gradient)))
 
 

@@ -24,7 +24,7 @@ import h5py
 import numpy as np
 
 from tf_frcnn.config import Config, config_to_json, parse_config
-from tf_frcnn.errors import UserError
+from tf_frcnn.errors import ConfigError, UserError
 
 FORMAT = "tf_frcnn training step"
 FORMAT_VERSION = 1
@@ -113,7 +113,7 @@ def load_step(path: Path) -> StepRecord:
     """Read a step that `save_step` wrote.
 
     Args:
-        path: the file. Its weights are read by `load_checkpoint`.
+        path: the file; `load_weights` reads the rest of it.
 
     Raises:
         UserError: the file is missing, cut short, of another kind or of another version.
@@ -128,12 +128,47 @@ def load_step(path: Path) -> StepRecord:
     except UserError:
         raise
     except Exception as error:  # a damaged file makes HDF5 and JSON raise nearly anything
-        raise UserError(
-            f"{path}: cannot be read ({error}). {_EXPECTED}, all of it: copy it again, or train "
-            "again up to that step."
-        ) from None
+        raise _damage(path, error) from None
     _check_batch(path, record)
     return record
+
+
+def load_weights(path: Path, weights: Mapping[str, Any]) -> None:
+    """Assign the weights of a step; all are read and checked before the first is assigned.
+
+    Args:
+        path: a file of `save_step`.
+        weights: `named_weights` of a detector built for the step's configuration.
+
+    Raises:
+        UserError: the file is damaged, or the weights are not those of this detector.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            values = {
+                name: np.asarray(file[f"weights/{name}"])
+                for name in weights
+                if f"weights/{name}" in file
+            }
+    except (OSError, KeyError, RuntimeError) as error:
+        raise _damage(path, error) from None
+    for name, variable in weights.items():
+        if name not in values or values[name].shape != tuple(variable.shape):
+            found = f"has shape {values[name].shape}" if name in values else "is missing"
+            raise UserError(
+                f"{path}: weights/{name} {found}, expected one of shape {tuple(variable.shape)}, "
+                "as the configuration in the file has it. Replay it with the release of tf_frcnn "
+                "that wrote it."
+            )
+    for name, variable in weights.items():
+        variable.assign(values[name])
+
+
+def _damage(path: Path, error: Exception) -> UserError:
+    return UserError(
+        f"{path}: cannot be read ({error}). {_EXPECTED}, all of it: copy it again, or train again "
+        "up to that step."
+    )
 
 
 def _check_format(path: Path, file: h5py.File) -> None:
@@ -145,20 +180,28 @@ def _check_format(path: Path, file: h5py.File) -> None:
     if version != FORMAT_VERSION:
         raise UserError(
             f"{path}: has format version {version}, and this release reads version "
-            f"{FORMAT_VERSION}. It was written by tf_frcnn {file.attrs.get('tf_frcnn')}: replay "
-            "it with that release."
+            f"{FORMAT_VERSION}. {_writer(file)}"
         )
 
 
 def _read(path: Path, file: h5py.File) -> StepRecord:
+    try:
+        config = parse_config(file.attrs["config"], f"{path}: config")
+    except ConfigError as error:
+        raise UserError(f"{error} {_writer(file)}") from None
     return StepRecord(
         step=int(file.attrs["step"]),
         learning_rate=float(file.attrs["learning_rate"]),
         losses=json.loads(file.attrs["losses"]),
         batch={name: np.asarray(value) for name, value in file["batch"].items()},
         paths=tuple(json.loads(file.attrs["paths"])),
-        config=parse_config(file.attrs["config"], f"{path}: config"),
+        config=config,
     )
+
+
+def _writer(file: h5py.File) -> str:
+    release = file.attrs.get("tf_frcnn", "of an unknown release")
+    return f"The file was written by tf_frcnn {release}: replay it with that."
 
 
 def _check_batch(path: Path, record: StepRecord) -> None:
