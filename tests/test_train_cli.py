@@ -56,8 +56,7 @@ def no_real_steps(monkeypatch):
 
     def steps_of_loss(value):
         def give_losses(self, batch):
-            losses = {name: tf.constant(value) for name in ("loss", *callbacks.LOSSES)}
-            return {**losses, "finite": tf.constant(float(np.isfinite(value)))}
+            return {name: tf.constant(value) for name in ("loss", *callbacks.LOSSES)}
 
         for name in ("train_step", "test_step"):
             monkeypatch.setattr(trainer.FasterRCNNTrainer, name, give_losses)
@@ -183,29 +182,33 @@ def test_sigterm_saves_and_is_status_143(options, no_real_steps, monkeypatch, ca
 def test_a_loss_that_is_not_finite_is_status_3_or_left_out(
     options, no_real_steps, tmp_path, monkeypatch, capsys
 ):
-    no_real_steps(float("nan"))
+    def give_nan_from_step_4(self, batch):  # pictures 6 and 7 of the order, two a step
+        loss = tf.where(batch["seeds"][0, 1] < 6, 1.0, np.nan)
+        finite = tf.cast(tf.math.is_finite(loss), tf.float32)
+        return {**dict.fromkeys(("loss", *callbacks.LOSSES), loss), "finite": finite}
+
+    monkeypatch.setattr(trainer.FasterRCNNTrainer, "train_step", give_nan_from_step_4)
     assert run_train(options) == 3
     err = capsys.readouterr().err
-    assert "error: step 1: the loss is not finite (rpn_objectness = nan" in err
+    assert "error: step 4: the loss is not finite (rpn_objectness = nan" in err
     assert "Likely cause: " in err and "JPEGImages/train_" in err and "--train.on-nan skip" in err
+    assert "tf-frcnn replay run/non_finite/step-00000004.h5" in err
     assert "Traceback" not in err
-    assert not Path("run/checkpoints").exists()  # no step was done
-    assert "tf-frcnn replay run/non_finite/step-00000001.h5" in err
+    # Step 2 was saved when it was time, step 3 because the run ended.
+    steps = [path.name for path in list_checkpoints(Path("run/checkpoints"))]
+    assert steps == ["step-00000002.h5", "step-00000003.h5"]
     names = [path.name for path in sorted(Path("run/non_finite").iterdir())]
-    assert names == ["step-00000001.h5", "step-00000001.json"]
+    assert names == ["step-00000004.h5", "step-00000004.json"]
 
     # Evaluation and export are those of the finished run's test.
     monkeypatch.setattr("tf_frcnn.reporting.evaluation.evaluate_detector", lambda *given: {})
     monkeypatch.setattr("tf_frcnn.export.saved_model.export_saved_model", lambda *given: tmp_path)
     assert run_train([*options, "--train.on-nan", "skip"]) == 0
     captured = capsys.readouterr()
+    assert "going on from the checkpoint of step 3" in captured.err
     assert "step 4: the loss is not finite" in captured.err and "Left out: " in captured.err
-    assert "4 of 4 steps were left out" in captured.out
-    assert json.loads(Path("run/metrics.json").read_text())["skipped_steps"] == 4
-    assert [path.name for path in list_checkpoints(Path("run/checkpoints"))] == [
-        "step-00000002.h5",
-        "step-00000004.h5",
-    ]
+    assert "1 of 4 steps were left out" in captured.out
+    assert json.loads(Path("run/metrics.json").read_text())["skipped_steps"] == 1
 
 
 def test_a_full_disk_is_told_without_traceback(options, no_real_steps, monkeypatch, capsys):
