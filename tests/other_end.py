@@ -1,7 +1,7 @@
 """What the Python of the other environment does in `tests/test_both_ends.py`.
 
-`python -m tests.other_end FOLDER MODEL...` trains a run of its own in FOLDER. There it writes what the
-network of each MODEL answers (NUMBER.npz) and that of its run (run.npz), the state of that run's
+`python -m tests.other_end FOLDER MODEL...` trains a run of its own in FOLDER. There it writes what
+the network of each MODEL answers (NUMBER.npz) and that of its run (run.npz), the state of its run's
 optimiser (momenta.npz), and its version of Keras (keras.txt).
 """
 

@@ -48,6 +48,7 @@ def take_steps(optimizer, model, first, last, outside_replicas=False):
         take_step(tf.constant(0.1 * (step + 1)))
 
 
+@with_addons
 def test_an_unknown_name_is_refused_with_the_list():
     expected = "addons:Lamb: expected one of addons:AdaBelief, addons:LAMB, .*addons:Yogi"
     with pytest.raises(ConfigError, match=expected):
@@ -81,6 +82,18 @@ def test_lamb_by_hand():
     optimizer.build([variable])
     optimizer.apply_gradients([(tf.constant([0.1, 0.1, 0.1]), variable)])
     np.testing.assert_allclose(variable, [1.0, 1.0, 1.0], rtol=1e-4)  # for the 1e-6
+
+
+@with_addons
+def test_the_rate_is_that_of_the_next_step():
+    # From step 2 on a tenth of 0.5.
+    model, optimizer = make_model(), build_addons_optimizer("LAMB", StepSchedule(0.5, 0, (2,)))
+    optimizer.build(model.trainable_variables)
+    rates = []
+    for step in range(3):
+        rates.append(float(optimizer.learning_rate))
+        take_steps(optimizer, model, step, step + 1)
+    np.testing.assert_allclose(rates, [0.5, 0.5, 0.05], rtol=1e-6)
 
 
 @with_addons

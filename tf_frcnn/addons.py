@@ -25,16 +25,19 @@ ADDONS_OPTIMIZERS = (
     "RectifiedAdam",
     "Yogi",
 )
-_EXTRA = (
-    "python -m pip install -e '.[addons]' in a new environment with Python 3.10 or 3.11, which "
-    "installs TensorFlow 2.15"
-)
+_EXTRA = "`python -m pip install -e '.[addons]'` in a new environment with Python 3.10 or 3.11"
 
 
 class _LikeKeras:
     """What training asks of an optimiser, for those of Addons, which are of Keras' older kind."""
 
     _create_all_weights: Callable[[Sequence[tf.Variable]], None]
+    _decayed_lr: Callable[[tf.DType], tf.Tensor]
+
+    @property
+    def learning_rate(self) -> tf.Tensor:
+        """The rate of the next step, a scalar float32, where the older kind has the schedule."""
+        return self._decayed_lr(tf.float32)
 
     def build(self, variables: Sequence[tf.Variable]) -> None:
         """Make the state that belongs to the variables."""
@@ -74,11 +77,11 @@ def build_addons_optimizer(
         UserError: Addons is not installed, or cannot be used with the TensorFlow that is.
     """
     option = f"--train.optimizer addons:{name}"
+    optimizers = import_addons(option).optimizers
     if name not in ADDONS_OPTIMIZERS:
         names = ", ".join(f"addons:{known}" for known in ADDONS_OPTIMIZERS)
         raise ConfigError(f"{option}: expected one of {names}.")
-    kind = getattr(import_addons(option).optimizers, name)
-    return type(name, (_LikeKeras, kind), {})(learning_rate=learning_rate)
+    return type(name, (_LikeKeras, getattr(optimizers, name)), {})(learning_rate=learning_rate)
 
 
 def import_addons(purpose: str) -> ModuleType:
@@ -94,7 +97,7 @@ def import_addons(purpose: str) -> ModuleType:
         raise UserError(
             f"{purpose}: TensorFlow Addons works with TensorFlow 2.15 and Keras 2, here are "
             f"TensorFlow {tf.__version__} and Keras {keras.__version__}. Use an optimiser of "
-            f"Keras, or run {_EXTRA}."
+            f"Keras, or start anew with {_EXTRA}."
         )
     try:
         with warnings.catch_warnings():
@@ -102,6 +105,7 @@ def import_addons(purpose: str) -> ModuleType:
             import tensorflow_addons
     except ImportError as error:
         raise UserError(
-            f"{purpose}: TensorFlow Addons cannot be imported ({error}). Run {_EXTRA}."
+            f"{purpose}: TensorFlow Addons cannot be imported ({error}). Expected "
+            f"what comes with {_EXTRA}."
         ) from None
     return tensorflow_addons
