@@ -51,10 +51,13 @@ class Server(Protocol):
 class ClientArguments:
     """What the clients take, whatever the protocol."""
 
-    inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PICTURE...")]
-    """JPEG and PNG files; folders, of which those directly inside are taken; globs in quotes."""
     output: Path
     """New or empty folder for detections.json and the drawings."""
+    # Not required, so that `check` tells what is missing, in the same words for every tyro.
+    inputs: Annotated[
+        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PICTURE...")
+    ] = ()
+    """JPEG and PNG files; folders, of which those directly inside are taken; globs in quotes."""
     model: str = "quickstart"
     """Name that the model is served by, MODEL_NAME of serving/compose.yaml."""
     version: int | None = None

@@ -39,6 +39,9 @@ OPTIONS = [  # option, what is typed, what the configuration then holds
 
 def exit_of(parse, arguments, capsys):
     """Parse what must not be accepted -> (exit status, standard output, standard error)."""
+    # tyro before 0.9.2 keeps what it did not recognise for the next call in the same process.
+    formatter = sys.modules.get("tyro._argparse_formatter")
+    getattr(formatter, "global_unrecognized_arg_and_prog", []).clear()
     with pytest.raises(SystemExit) as caught:
         parse(arguments)
     captured = capsys.readouterr()
@@ -112,7 +115,7 @@ def test_an_unknown_preset_is_told_which_there_are(capsys):
         (["--model.backbone", "vgg19"], "--model.backbone"),
         (["--model.roi-op", "pool"], "roi_align_aligned"),
         (["--data.short-sid", "3"], "Unrecognized options: --data.short-sid"),
-        (["finetune", "pictures"], "Unrecognized options: pictures"),
+        (["finetune", "pictures"], ": pictures"),  # Unrecognized options, arguments in old tyros
         (["--train.steps"], "--train.steps"),
         (["--data.short-side", "-5"], "--data.short-side -5: expected a number above 0."),
         (["--train.decay-steps", "9", "5"], "--train.decay-steps 9 5: expected steps in rising"),

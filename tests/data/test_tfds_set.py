@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -41,6 +42,13 @@ def test_without_the_package_the_extra_is_named(monkeypatch):
         open_set(Path("voc/2007"))
     assert "--data.format tfds: " in str(caught.value)
     assert "`python -m pip install -e '.[tfds]'`" in str(caught.value)
+
+
+def test_a_package_that_did_not_load_is_told_as_such(monkeypatch):
+    # TensorFlow Datasets logs what went wrong in its import, and leaves an empty module.
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", ModuleType("tensorflow_datasets"))
+    with pytest.raises(ConfigError, match=r"in part only.*'\.\[addons,tfds\]'\) in a new env"):
+        open_set(Path("voc/2007"))
 
 
 # === Names ===

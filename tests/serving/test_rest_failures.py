@@ -102,6 +102,9 @@ def raw_server(answer):
             with connection:
                 connection.recv(65536)
                 connection.sendall(answer)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65536):  # closing with something unread resets all
+                    pass
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()

@@ -13,7 +13,11 @@ SHAPES = ((3, 2), (4,))
 
 def run(optimizer, steps=4, in_graph=True, strategy=None):
     """Update two variables with gradients of 0.1 * step -> (variables, momenta)."""
-    variables = [keras.Variable(np.full(shape, 1.0, np.float32)) for shape in SHAPES]
+    layer = keras.layers.Layer()  # makes variables as either Keras wants them
+    ones = keras.initializers.Ones()
+    variables = [
+        layer.add_weight(name=str(i), shape=s, initializer=ones) for i, s in enumerate(SHAPES)
+    ]
     optimizer.build(variables)
 
     def step(scale):

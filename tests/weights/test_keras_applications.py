@@ -22,6 +22,7 @@ from tf_frcnn.errors import WeightsError
 from tf_frcnn.weights import keras_applications
 from tf_frcnn.weights.keras_applications import load_backbone_weights
 
+KERAS_2 = keras.__version__.startswith("2.")
 NOTOP_FILE = Path(__file__).parents[3] / "shared/weights/vgg16_notop.h5"
 WAYS_OUT = ("--model.backbone-weights PATH", "--model.backbone-weights none")
 # No two sizes alike, so that a transposed or swapped array cannot fit.
@@ -191,6 +192,9 @@ def test_file_that_this_keras_wrote(tmp_path, name):
     path = tmp_path / name
     saved.save_weights(path) if "weights" in name else saved.save(path)
     detector = make_detector()
+    if KERAS_2 and "weights" in name:  # layers are numbered there, not named
+        assert_refused(str(path), str(path), "no names of layers", "weights as .h5", *WAYS_OUT)
+        return
     load_backbone_weights(detector, str(path))
     weights = {layer.name: layer.get_weights() for layer in saved.layers if layer.weights}
     assert_loaded(detector, weights)
@@ -433,7 +437,11 @@ def spoil_answer(server: StandInServer) -> None:
     ("spoil", "reason"),
     [
         (spoil_hash, "hash does not match"),
-        (spoil_length, "retrieval incomplete"),
+        pytest.param(
+            spoil_length,
+            "retrieval incomplete",
+            marks=pytest.mark.skipif(KERAS_2, reason="Keras 2 goes by the hash, not the length"),
+        ),
         (spoil_status, "503"),
         (spoil_answer, "timed out"),
     ],

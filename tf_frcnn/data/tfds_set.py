@@ -172,6 +172,12 @@ def _import_tfds() -> Any:
             f"--data.format tfds: TensorFlow Datasets cannot be imported ({error}). Expected the "
             "extra tfds: `python -m pip install -e '.[tfds]'`."
         ) from None
+    if not hasattr(tfds, "builder"):  # its faults while it loads go to a log, and no further
+        raise ConfigError(
+            "--data.format tfds: TensorFlow Datasets loads in part only, as its log above says: "
+            "its packages do not fit together. `python -m pip install -e '.[tfds]'` (with "
+            "TensorFlow 2.15 '.[addons,tfds]') in a new environment takes those that do."
+        )
     load_tensorflow()
     import tensorflow as tf
 

@@ -16,11 +16,12 @@ class PredictArguments:
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Run folder, checkpoint, SavedModel version folder, or its parent (newest version)."""
-    inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="INPUT...")]
-    """Pictures and videos; folders, of which those directly inside are taken; globs in quotes
-    ('photos/**/*.jpg' for all depths). Give them before --classes."""
     output: Path
     """Folder for detections.json and the drawings, in which small pictures are enlarged."""
+    # Not required, so that `check` tells what is missing, in the same words for every tyro.
+    inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="INPUT...")] = ()
+    """Pictures and videos; folders, of which those directly inside are taken; globs in quotes
+    ('photos/**/*.jpg' for all depths). Give them before --classes."""
     score: float = 0.5
     """Detections below this score are left out. The model itself leaves out those below the
     threshold that it was trained or exported with, 0.05 by default."""

@@ -204,19 +204,22 @@ def _layer_groups(file: h5py.File, path: Path) -> dict[str, h5py.Group]:
 
     Keras 1 and 2, and keras.applications, keep a group for each layer at the root and list them in
     the attribute `layer_names`; a whole saved model has the same below `model_weights`. Keras 3's
-    `.weights.h5` keeps `layers/CLASS_7/vars`, with the layer's name as an attribute of `vars`.
+    `.weights.h5` keeps `layers/CLASS_7/vars`, with the layer's name as an attribute of `vars`; that
+    of Keras 2 has no names.
     """
     for root in (file, file.get("model_weights")):
         if isinstance(root, h5py.Group) and "layer_names" in root.attrs:
             return {key: node for key, node in root.items() if isinstance(node, h5py.Group)}
     root = file.get("layers")
     if isinstance(root, h5py.Group):
-        holders = {key: root.get(f"{key}/vars") for key in root}
-        return {
-            str(node.attrs.get("name", key)): node
-            for key, node in holders.items()
-            if isinstance(node, h5py.Group)
-        }
+        nodes = [root.get(f"{key}/vars") for key in root]
+        holders = [node for node in nodes if isinstance(node, h5py.Group)]
+        if holders and not any("name" in node.attrs for node in holders):
+            raise WeightsError(
+                f"{path}: holds no names of layers, as Keras 2 writes .weights.h5. Save the "
+                f"model's weights as .h5 instead. {_WAY_OUT}"
+            )
+        return {str(node.attrs["name"]): node for node in holders if "name" in node.attrs}
     raise WeightsError(
         f"{path}: is an HDF5 file of another layout: neither the attribute 'layer_names' nor a "
         f"group 'layers', but {sorted(file) or 'nothing'}. {_WAY_OUT}"

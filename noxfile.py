@@ -1,0 +1,37 @@
+"""The tests in the two environments that the package is made for: `nox`.
+
+`nox --session tests` is what the README has; `tests-2.15` has TensorFlow 2.15, Keras 2.15 and
+TensorFlow Addons. What follows `--` goes to pytest.
+"""
+
+import os
+from pathlib import Path
+
+import nox
+
+OTHER_PYTHON = "TF_FRCNN_OTHER_PYTHON"  # for tests/test_both_ends.py
+
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_existing_virtualenvs = True
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run all tests, slow ones too, with the current TensorFlow and Keras 3."""
+    session.install("--editable", ".[test]")
+    session.run("python", "-m", "pytest", *session.posargs)
+    if not session.posargs:
+        session.run("python", "-m", "pytest", "-m", "slow")
+
+
+@nox.session(name="tests-2.15")
+def tests_2_15(session: nox.Session) -> None:
+    """Run the tests, without slow ones, with TensorFlow 2.15, Keras 2.15 and Addons."""
+    version = "import sys; print(sys.version_info[:2] in ((3, 10), (3, 11)))"
+    if "True" not in str(session.run("python", "-c", version, silent=True)):
+        session.skip("TensorFlow 2.15 and Addons need Python 3.10 or 3.11: --force-python 3.11")
+    session.install("--editable", ".[addons,test]")
+    current = Path(session.virtualenv.location).parent / "tests" / "bin" / "python"
+    if current.exists():  # else the tests that need both ends are skipped, and say so
+        session.env.setdefault(OTHER_PYTHON, os.environ.get(OTHER_PYTHON, str(current)))
+    session.run("python", "-m", "pytest", *session.posargs)
