@@ -123,6 +123,9 @@ class FasterRCNNTrainer(keras.Model):
             made, 0 when weights and optimiser are as they were. Scalars float32.
         """
         variables = self.detector.trainable_variables
+        # The forward pass moves the statistics of batch normalisation already.
+        statistics = [v for v in self.detector.non_trainable_variables if "moving_" in v.name]
+        kept = [tf.identity(statistic) for statistic in statistics]
         losses, gradients = self._losses_and_gradients(batch, variables)
         total = tf.add_n(list(losses.values()))
         *gradients, total_of_all = sum_over_replicas([*gradients, total])
@@ -134,6 +137,8 @@ class FasterRCNNTrainer(keras.Model):
         with tf.control_dependencies([finite]):
             gradients = self._with_weight_decay(gradients, variables)
         apply_where(finite, self.optimizer, gradients, variables)
+        for statistic, value in zip(statistics, kept, strict=True):
+            statistic.assign(tf.where(finite, statistic, value))
         return {"loss": total, **losses, "finite": tf.cast(finite, tf.float32)}
 
     def test_step(self, batch: Batch) -> Losses:
