@@ -70,6 +70,8 @@ def save_checkpoint(
                 file["weights/" + name] = np.asarray(variable)
             for index, variable in enumerate(_optimizer_variables(optimizer)):
                 file[f"optimizer/{index:04d}"] = np.asarray(variable)
+            for name, index in _averages(detector, optimizer).items():
+                file["averages/" + name] = file[f"optimizer/{index:04d}"]  # a link, no copy
             file.flush()
         with partial.open("rb") as written:
             os.fsync(written.fileno())
@@ -139,8 +141,9 @@ def load_checkpoint(
 
     Args:
         path: a file that `save_checkpoint` wrote.
-        detector: takes the weights.
-        optimizer: takes its state, when given.
+        detector: takes the weights; their moving averages, if the file has some and no training
+            goes on from here.
+        optimizer: takes its state, when given: to go on with the training.
 
     Returns:
         The number of steps done.
@@ -155,9 +158,12 @@ def load_checkpoint(
     if optimizer is not None:
         for index, variable in enumerate(_optimizer_variables(optimizer)):
             targets[f"optimizer/{index:04d}"] = variable
-    values = {}
+    values = []
     with h5py.File(path, "r") as file:
         for name, variable in targets.items():
+            averaged = name.replace("weights/", "averages/", 1)
+            if optimizer is None and averaged in file:
+                name = averaged
             if name not in file:
                 raise WeightsError(
                     f"{path}: has no {name}; it was saved by a model with other layers."
@@ -168,10 +174,10 @@ def load_checkpoint(
                     f"{path}: {name} has shape {value.shape}, the model's is "
                     f"{tuple(variable.shape)}; it was saved by another model."
                 )
-            values[name] = value
+            values.append(value)
         step = int(file.attrs["step"])
-    for name, variable in targets.items():
-        variable.assign(values[name])
+    for variable, value in zip(targets.values(), values, strict=True):
+        variable.assign(value)
     return step
 
 
@@ -179,3 +185,18 @@ def _optimizer_variables(optimizer: keras.optimizers.Optimizer) -> list[Any]:
     """List an optimiser's variables; a method in some Keras releases, a list in others."""
     variables = optimizer.variables
     return list(variables() if callable(variables) else variables)
+
+
+def _averages(detector: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, int]:
+    """Find the moving averages of the weights: name of a weight -> index of optimiser's variable.
+
+    Empty when the optimiser keeps none.
+    """
+    positions = {id(v): index for index, v in enumerate(_optimizer_variables(optimizer))}
+    names = {id(variable): name for name, variable in named_weights(detector).items()}
+    keeper = getattr(optimizer, "inner_optimizer", optimizer)  # what a loss-scaling one wraps
+    averages = getattr(keeper, "_model_variables_moving_average", ())
+    return {
+        names[id(variable)]: positions[id(average)]
+        for variable, average in zip(detector.trainable_variables, averages, strict=False)
+    }

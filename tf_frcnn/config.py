@@ -18,6 +18,8 @@ import tyro
 from tf_frcnn.errors import ConfigError
 
 NONE_SPLIT = "none"
+OPTIMIZER_NAMES = ("sgd", "adam", "adamw")
+ADDONS_PREFIX = "addons:"  # and the name of an optimiser of TensorFlow Addons
 
 
 def _check(condition: bool, name: str, value: object, expected: str) -> None:
@@ -198,21 +200,35 @@ class TrainConfig:
     """Learning rate after the warm-up."""
     warmup_steps: int = 0
     """Steps over which the rate grows linearly from nearly 0."""
+    schedule: Literal["step", "cosine"] = "step"
+    """After the warm-up: a factor at each of `decay_steps`, or half a cosine down to 0 at the last
+    step, which needs no `decay_steps`."""
     decay_steps: tuple[int, ...] = (50_000,)
     """Steps at which the rate is multiplied by `decay_factor`."""
     decay_factor: float = 0.1
     """What the rate is multiplied by at each of `decay_steps`."""
+    optimizer: str = "sgd"
+    """`sgd` (with momentum), `adam`, `adamw`, or `addons:NAME` for one of TensorFlow Addons."""
     momentum: float = 0.9
     """Momentum of SGD."""
     weight_decay: float = 5e-4
     """L2 on kernels (not on biases nor normalisation), coupled: its gradient goes through the
-    momentum, as in Caffe."""
+    momentum, as in Caffe. `adamw` takes it from the weights themselves, times the rate."""
     clip_norm: float = 0.0
     """Clip the gradients to this global norm; 0 for no clipping."""
+    gradient_accumulation_steps: int = 1
+    """Update the weights at every Nth step only, with the mean of N gradients (Keras 3 only)."""
+    ema_momentum: float = 0.0
+    """Momentum, such as 0.999, of a moving average of the weights, which is then what is validated,
+    evaluated and exported; 0 for none."""
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    """Type in which trunk and heads compute in training; weights, boxes and losses stay float32."""
+    jit_compile: bool = False
+    """Compile trunk, heads and losses with XLA in training; once for every size of picture."""
     seed: int = 0
     """Seed of the weights, the order of pictures, the augmentation and the sampling."""
     frozen_layers: tuple[str, ...] = ("block1", "block2")
-    """Backbone layers whose name starts so are not trained."""
+    """Layers of trunk and heads whose name starts so are not trained."""
     rpn_positive_iou: float = 0.7
     """An anchor whose IoU with a ground-truth box reaches this is an object."""
     rpn_negative_iou: float = 0.3
@@ -235,6 +251,9 @@ class TrainConfig:
     """A proposal whose largest IoU reaches this is an object of that box's class."""
     roi_background_iou: float = 0.0
     """Background proposals are taken from this IoU up first (the paper's 0.1 is in `voc07`)."""
+    box_loss: Literal["smooth_l1", "giou"] = "smooth_l1"
+    """The detector's box loss: smooth L1 of the offsets, or the generalised IoU of the boxes; the
+    RPN's is always smooth L1."""
     rpn_box_sigma: float = 3.0
     """Smooth-L1 sigma of the RPN's box loss."""
     roi_box_sigma: float = 1.0
@@ -257,6 +276,7 @@ class TrainConfig:
             "batch_size",
             "learning_rate",
             "decay_factor",
+            "gradient_accumulation_steps",
             "rpn_batch_size",
             "rpn_pre_nms_top_k",
             "rpn_post_nms_top_k",
@@ -278,7 +298,25 @@ class TrainConfig:
             "roi_background_iou",
         ):
             _check_probability(f"train.{name}", getattr(self, name))
-        _check(0.0 <= self.momentum < 1.0, "train.momentum", self.momentum, "from 0 to below 1")
+        for name in ("momentum", "ema_momentum"):
+            value = getattr(self, name)
+            _check(0.0 <= value < 1.0, f"train.{name}", value, "from 0 to below 1")
+        _check(
+            self.optimizer in OPTIMIZER_NAMES or self.optimizer.startswith(ADDONS_PREFIX),
+            "train.optimizer",
+            self.optimizer,
+            f"{', '.join(OPTIMIZER_NAMES)} or {ADDONS_PREFIX}NAME",
+        )
+        for layer_name in self.frozen_layers:
+            _check(
+                layer_name != "", "train.frozen_layers", '""', "beginnings of the names of layers"
+            )
+        _check(
+            self.schedule == "step" or self.warmup_steps < self.steps,
+            "train.warmup_steps",
+            self.warmup_steps,
+            f"less than --train.steps, which is {self.steps}, with --train.schedule cosine",
+        )
         for name in ("weight_decay", "clip_norm", "warmup_steps", "seed"):
             value = getattr(self, name)
             _check(math.isfinite(value) and value >= 0, f"train.{name}", value, "0 or more")

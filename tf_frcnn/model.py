@@ -39,10 +39,17 @@ class FasterRCNN(keras.Model):
     `DetectionLayer` describes.
 
     Args of `__init__`: `config` of the network (or its fields as a dict), `num_classes` N without
-    the background.
+    the background, `precision` (a Keras dtype policy) in which trunk and heads compute; the weights
+    and everything that has to do with boxes are float32 whatever it is.
     """
 
-    def __init__(self, config: ModelConfig | dict[str, Any], num_classes: int, **kwargs: Any):
+    def __init__(
+        self,
+        config: ModelConfig | dict[str, Any],
+        num_classes: int,
+        precision: str = "float32",
+        **kwargs: Any,
+    ) -> None:
         if isinstance(config, dict):  # JSON has made lists of its tuples
             values: dict[str, Any] = {
                 k: tuple(v) if isinstance(v, list) else v for k, v in config.items()
@@ -51,7 +58,7 @@ class FasterRCNN(keras.Model):
         backbone = BACKBONES[config.backbone]
         stages = {
             "preprocessing": CaffePreprocessing(backbone.stride, name="preprocessing"),
-            "backbone": backbone.build(),
+            "backbone": backbone.build(dtype=precision),
             "anchor_generator": AnchorGenerator(
                 config.anchor_sizes, config.aspect_ratios, backbone.stride, name="anchor_generator"
             ),
@@ -59,6 +66,7 @@ class FasterRCNN(keras.Model):
                 backbone.rpn_channels,
                 len(config.anchor_sizes) * len(config.aspect_ratios),
                 name="rpn_head",
+                dtype=precision,
             ),
             "proposal_layer": ProposalLayer(
                 config.rpn_pre_nms_top_k,
@@ -76,6 +84,7 @@ class FasterRCNN(keras.Model):
                 backbone.fc_bias,
                 config.head_rank,
                 name="box_head",
+                dtype=precision,
             ),
             "detection_layer": DetectionLayer(
                 config.score_threshold,
@@ -104,12 +113,14 @@ class FasterRCNN(keras.Model):
             setattr(self, name, stage)
         self.config = config
         self.num_classes = num_classes
+        self.precision = precision
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of `__init__`."""
         return {
             "config": dataclasses.asdict(self.config),
             "num_classes": self.num_classes,
+            "precision": self.precision,
             "name": self.name,
         }
 

@@ -14,7 +14,8 @@ class Backbone:
     """A trunk and the widths of the heads that go with it.
 
     Attributes:
-        build: makes the trunk: images [B, H, W, 3] -> features [B, H / stride, W / stride, C].
+        build: makes the trunk: images [B, H, W, 3] -> features [B, H / stride, W / stride, C]. Its
+            argument `dtype` is the Keras dtype policy of its layers.
         stride: pixels of the network's input a cell of the feature map.
         rpn_channels: kernels of the RPN's 3 x 3 convolution.
         fc_units: units of each of the detector's two FC layers.
@@ -22,7 +23,7 @@ class Backbone:
         fc_bias: value at which their biases start.
     """
 
-    build: Callable[[], keras.Model]
+    build: Callable[..., keras.Model]
     stride: int
     rpn_channels: int
     fc_units: int

@@ -13,12 +13,15 @@ STRIDE = 16
 BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 
 
-def build_vgg16(width: float = 1.0, batch_normalization: bool = False) -> keras.Model:
+def build_vgg16(
+    width: float = 1.0, batch_normalization: bool = False, dtype: str = "float32"
+) -> keras.Model:
     """Build the trunk.
 
     Args:
         width: what the channels of all layers are multiplied by; 1 is VGG16.
         batch_normalization: normalise after every convolution, which then has no bias.
+        dtype: Keras dtype policy of all layers; the features have its compute type.
 
     Returns:
         A model from [B, H, W, 3] float32 mean-free BGR pictures, H and W multiples of 16, to
@@ -28,7 +31,9 @@ def build_vgg16(width: float = 1.0, batch_normalization: bool = False) -> keras.
     features = images
     for block, (num_convs, channels) in enumerate(BLOCKS, start=1):
         if block > 1:
-            features = keras.layers.MaxPooling2D(2, name=f"block{block - 1}_pool")(features)
+            features = keras.layers.MaxPooling2D(2, name=f"block{block - 1}_pool", dtype=dtype)(
+                features
+            )
         for conv in range(1, num_convs + 1):
             name = f"block{block}_conv{conv}"
             features = Conv3x3(
@@ -37,10 +42,11 @@ def build_vgg16(width: float = 1.0, batch_normalization: bool = False) -> keras.
                 use_bias=not batch_normalization,
                 kernel_initializer="he_normal",
                 name=name,
+                dtype=dtype,
             )(features)
             if batch_normalization:
                 features = keras.layers.BatchNormalization(
-                    momentum=0.95, epsilon=1e-3, name=f"{name}_bn"
+                    momentum=0.95, epsilon=1e-3, name=f"{name}_bn", dtype=dtype
                 )(features)
-                features = keras.layers.ReLU(name=f"{name}_relu")(features)
+                features = keras.layers.ReLU(name=f"{name}_relu", dtype=dtype)(features)
     return keras.Model(images, features, name="backbone")

@@ -1,4 +1,8 @@
-"""The two heads: the RPN's convolutions and the detector's fully connected layers."""
+"""The two heads: the RPN's convolutions and the detector's fully connected layers.
+
+Their own dtype policy is that of the hidden layers. The last layers are float32 always: offsets in
+bfloat16 would be boxes with steps of pixels.
+"""
 
 from typing import Any
 
@@ -31,12 +35,13 @@ class RPNHead(keras.layers.Layer):
             activation="relu",
             kernel_initializer=_normal(0.01),
             name="rpn_conv",
+            dtype=self.dtype_policy,
         )
-        self.objectness = keras.layers.Conv2D(
-            2 * num_anchors, 1, kernel_initializer=_normal(0.01), name="rpn_objectness"
-        )
-        self.deltas = keras.layers.Conv2D(
-            4 * num_anchors, 1, kernel_initializer=_normal(0.01), name="rpn_deltas"
+        self.objectness, self.deltas = (
+            keras.layers.Conv2D(
+                size * num_anchors, 1, kernel_initializer=_normal(0.01), name=name, dtype="float32"
+            )
+            for size, name in ((2, "rpn_objectness"), (4, "rpn_deltas"))
         )
 
     def build(self, input_shape: Any) -> None:
@@ -52,8 +57,8 @@ class RPNHead(keras.layers.Layer):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """See the class."""
         hidden = self.conv(features, training=training)
-        objectness_logits = tf.cast(self.objectness(hidden), tf.float32)  # [B, h, w, 2a]
-        anchor_deltas = tf.cast(self.deltas(hidden), tf.float32)  # [B, h, w, 4a]
+        objectness_logits = self.objectness(hidden)  # [B, h, w, 2a] float32
+        anchor_deltas = self.deltas(hidden)  # [B, h, w, 4a] float32
         batch = tf.shape(features)[0]
         return (
             tf.reshape(objectness_logits, [batch, -1, 2]),
@@ -107,21 +112,29 @@ class BoxHead(keras.layers.Layer):
                 kernel_initializer=_normal(fc_stddev) if fc_stddev > 0 else "he_normal",
                 bias_initializer=keras.initializers.Constant(fc_bias),
                 name=name,
+                dtype=self.dtype_policy,
             )
             for name in ("fc1", "fc2")
         )
         if rank:
             self.fc1_projection, self.fc2_projection = (
-                keras.layers.Dense(rank, use_bias=False, name=f"{name}_projection")
+                keras.layers.Dense(
+                    rank, use_bias=False, name=f"{name}_projection", dtype=self.dtype_policy
+                )
                 for name in ("fc1", "fc2")
             )
-        self.dropout1 = keras.layers.Dropout(dropout, name="dropout1")
-        self.dropout2 = keras.layers.Dropout(dropout, name="dropout2")
-        self.classes = keras.layers.Dense(
-            1 + num_classes, kernel_initializer=_normal(0.01), name="box_classes"
+        self.dropout1, self.dropout2 = (
+            keras.layers.Dropout(dropout, name=name, dtype=self.dtype_policy)
+            for name in ("dropout1", "dropout2")
         )
-        self.deltas = keras.layers.Dense(
-            4 * (1 + num_classes), kernel_initializer=_normal(0.001), name="box_deltas"
+        self.classes, self.deltas = (
+            keras.layers.Dense(
+                size * (1 + num_classes),
+                kernel_initializer=_normal(stddev),
+                name=name,
+                dtype="float32",
+            )
+            for size, stddev, name in ((1, 0.01, "box_classes"), (4, 0.001, "box_deltas"))
         )
 
     def build(self, input_shape: Any) -> None:
@@ -148,11 +161,9 @@ class BoxHead(keras.layers.Layer):
         hidden = self.dropout1(hidden, training=training)
         hidden = self.fc2(self.fc2_projection(hidden) if self.rank else hidden)
         hidden = self.dropout2(hidden, training=training)
-        class_logits = tf.cast(self.classes(hidden), tf.float32)
-        box_deltas = tf.cast(self.deltas(hidden), tf.float32)
         return (
-            tf.reshape(class_logits, [batch, num_rois, 1 + self.num_classes]),
-            tf.reshape(box_deltas, [batch, num_rois, 1 + self.num_classes, 4]),
+            tf.reshape(self.classes(hidden), [batch, num_rois, 1 + self.num_classes]),
+            tf.reshape(self.deltas(hidden), [batch, num_rois, 1 + self.num_classes, 4]),
         )
 
     def get_config(self) -> dict[str, Any]:

@@ -48,6 +48,32 @@ def pairwise_iou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
     return tf.math.divide_no_nan(intersection, area_a + area_b - intersection)
 
 
+def paired_giou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
+    """Compute the generalised IoU of each box in `boxes_a` with its partner in `boxes_b`.
+
+    Rezatofighi et al., 2019, algorithm 1: IoU - (hull - union) / hull, the hull being the area of
+    the smallest box around both. Boxes apart have an IoU of 0 and still a slope towards each other.
+
+    Args:
+        boxes_a: [..., 4] float32 yxyx boxes, ymax >= ymin and xmax >= xmin.
+        boxes_b: [..., 4] float32 yxyx boxes in the same frame.
+
+    Returns:
+        [...] float32 in (-1, 1]; 0 where both boxes are empty and in the same place.
+    """
+    overlap = tf.minimum(boxes_a[..., 2:], boxes_b[..., 2:]) - tf.maximum(
+        boxes_a[..., :2], boxes_b[..., :2]
+    )
+    around = tf.maximum(boxes_a[..., 2:], boxes_b[..., 2:]) - tf.minimum(
+        boxes_a[..., :2], boxes_b[..., :2]
+    )
+    intersection = tf.reduce_prod(tf.maximum(overlap, 0.0), axis=-1)
+    union = box_area(boxes_a) + box_area(boxes_b) - intersection
+    hull = tf.reduce_prod(around, axis=-1)
+    iou = tf.math.divide_no_nan(intersection, union)
+    return iou - tf.math.divide_no_nan(hull - union, hull)
+
+
 def clip_boxes(boxes: tf.Tensor, image_sizes: tf.Tensor) -> tf.Tensor:
     """Clip boxes to their pictures.
 

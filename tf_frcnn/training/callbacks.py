@@ -46,10 +46,11 @@ class ValidationLoss(keras.callbacks.Callback):
             self._step_function = tf.function(
                 self.model.test_step, input_signature=[self.pipeline.batches.element_spec]
             )
-        per_picture = [
-            {name: float(value) for name, value in self._step_function(batch).items()}
-            for batch in self.pipeline
-        ]
+        with self.model.averaged_weights():
+            per_picture = [
+                {name: float(value) for name, value in self._step_function(batch).items()}
+                for batch in self.pipeline
+            ]
         for name in ("loss", *LOSSES):
             logs[f"val_{name}"] = float(np.mean([losses[name] for losses in per_picture]))
         logger.info("step %d: validation loss %.4f", done, logs["val_loss"])

@@ -1,12 +1,17 @@
-"""The optimiser: SGD with momentum, its update fused into one pass over each variable."""
+"""The optimisers by name; SGD with momentum has its update fused into one pass over a variable."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tf_frcnn.config import TrainConfig
-from tf_frcnn.training.schedule import StepSchedule
+from tf_frcnn.errors import ConfigError
+from tf_frcnn.training.schedule import build_schedule
+
+Optimizer = keras.optimizers.Optimizer
+Schedule = keras.optimizers.schedules.LearningRateSchedule
 
 
 @keras.saving.register_keras_serializable(package="tf_frcnn")
@@ -40,9 +45,68 @@ class FusedSGD(keras.optimizers.SGD):
         )
 
 
-def build_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
-    """Build SGD with momentum and the configured schedule; weight decay is the trainer's."""
-    schedule = StepSchedule(
-        config.learning_rate, config.warmup_steps, config.decay_steps, config.decay_factor
-    )
-    return FusedSGD(schedule, momentum=config.momentum)
+def build_optimizer(config: TrainConfig) -> Optimizer:
+    """Build the configured optimiser with its schedule, averaging and accumulation.
+
+    Weight decay and clipping are the trainer's, but for those in `DECOUPLED_DECAY`.
+
+    Raises:
+        ConfigError: there is no such optimiser, or Keras lacks an option, here or with several
+            replicas.
+    """
+    options: dict[str, Any] = {}
+    if config.ema_momentum > 0:
+        options |= {"use_ema": True, "ema_momentum": config.ema_momentum}
+    if config.gradient_accumulation_steps > 1:
+        _check_accumulation(config.gradient_accumulation_steps)
+        options["gradient_accumulation_steps"] = config.gradient_accumulation_steps
+    if config.optimizer not in OPTIMIZERS:
+        raise ConfigError(
+            f"--train.optimizer {config.optimizer}: expected one of {', '.join(OPTIMIZERS)}."
+        )
+    optimizer = OPTIMIZERS[config.optimizer](config, build_schedule(config), options)
+    if config.precision == "mixed_float16":  # bfloat16 has the range of float32
+        return keras.mixed_precision.LossScaleOptimizer(optimizer)
+    return optimizer
+
+
+def inner_optimizer(optimizer: Optimizer) -> Optimizer:
+    """Give the optimiser that updates the weights: what a loss-scaling one wraps, else itself."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def _check_accumulation(steps: int) -> None:
+    if int(keras.__version__.split(".")[0]) < 3:
+        raise ConfigError(
+            f"--train.gradient-accumulation-steps {steps}: Keras {keras.__version__} has no "
+            "gradient accumulation, Keras 3 has. Leave the option out, or give a larger "
+            "--train.batch-size."
+        )
+    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        raise ConfigError(
+            f"--train.gradient-accumulation-steps {steps}: Keras adds up gradients on one device "
+            "only. Leave the option out: several devices make a larger --train.batch-size possible."
+        )
+
+
+def _build_sgd(config: TrainConfig, schedule: Schedule, options: dict[str, Any]) -> Optimizer:
+    return FusedSGD(schedule, momentum=config.momentum, **options)
+
+
+def _build_adam(config: TrainConfig, schedule: Schedule, options: dict[str, Any]) -> Optimizer:
+    return keras.optimizers.Adam(schedule, **options)
+
+
+def _build_adamw(config: TrainConfig, schedule: Schedule, options: dict[str, Any]) -> Optimizer:
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay, **options)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+OPTIMIZERS: dict[str, Callable[[TrainConfig, Schedule, dict[str, Any]], Optimizer]] = {
+    "sgd": _build_sgd,
+    "adam": _build_adam,
+    "adamw": _build_adamw,
+}
+# These take the decay from the weights themselves; for all others it is a part of the gradient.
+DECOUPLED_DECAY = ("adamw",)

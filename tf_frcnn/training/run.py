@@ -47,14 +47,14 @@ def train_detector(
         folder: prepared for this configuration; gets checkpoints, metrics.jsonl and events.
 
     Returns:
-        The detector with the weights of the last step.
+        The detector with the weights of the last step, or their moving averages.
 
     Raises:
         TrainingInterrupted: a signal stopped the run; a checkpoint of its last step was saved.
         NonFiniteLossError: a loss or gradient was NaN or infinite, and `on_nan` is not to go on.
         UserError: weights, a picture or a checkpoint cannot be read or written.
     """
-    detector = FasterRCNN(config.model, len(config.data.classes))
+    detector = FasterRCNN(config.model, len(config.data.classes), config.train.precision)
     trainer = FasterRCNNTrainer(detector, config.train)
     start = restore_latest(folder.checkpoints, detector, trainer.optimizer)
     if start:
@@ -87,4 +87,4 @@ def train_detector(
             f"after step {done} of {steps}; saved to {folder.checkpoints}, from where the same "
             "command goes on.",
         )
-    return detector
+    return trainer.finished_detector()

@@ -1,16 +1,32 @@
 """One training step: forward, the four losses, gradients, coupled weight decay, update."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.config import TrainConfig
 from tf_frcnn.layers.proposals import ProposalLayer
 from tf_frcnn.model import FasterRCNN
-from tf_frcnn.training.losses import box_loss, classification_loss
-from tf_frcnn.training.optimizer import build_optimizer
-from tf_frcnn.training.targets import assign_anchor_targets, sample_rois
+from tf_frcnn.training.freezing import freeze_layers
+from tf_frcnn.training.losses import box_loss, classification_loss, giou_loss
+from tf_frcnn.training.optimizer import DECOUPLED_DECAY, build_optimizer, inner_optimizer
+from tf_frcnn.training.targets import (
+    AnchorTargets,
+    RoITargets,
+    assign_anchor_targets,
+    sample_rois,
+)
+from tf_frcnn.training.update import (
+    apply_where,
+    scale_loss,
+    sum_over_replicas,
+    unscale_gradients,
+)
 
 # Pictures of a batch, as the input pipeline makes them (letters as in tf_frcnn.model).
 BATCH_KEYS = ("images", "image_sizes", "gt_boxes", "gt_classes", "seeds")
@@ -25,7 +41,11 @@ class FasterRCNNTrainer(keras.Model):
     The losses live here and never reach the export. A batch is a dict of images [B, H, W, 3]
     float32 RGB 0-255, image_sizes [B, 2] float32, gt_boxes [B, G, 4] float32 and gt_classes [B, G]
     int32 (G >= 1, padded with zeros), and seeds [B, 2] int32, from which alone the sampling of each
-    picture is drawn.
+    picture is drawn. It is compiled: `trainer.fit(pipeline.batches)` works too, on one machine.
+
+    Raises:
+        ConfigError: no layer has the name of one to be frozen, or the installed Keras lacks an
+            option.
     """
 
     def __init__(self, detector: FasterRCNN, config: TrainConfig, **kwargs: Any) -> None:
@@ -39,9 +59,10 @@ class FasterRCNNTrainer(keras.Model):
             detector.config.rpn_min_size,
             name="training_proposals",
         )
-        for layer in detector.backbone.layers:
-            if layer.name.startswith(config.frozen_layers):
-                layer.trainable = False
+        freeze_layers(detector, config.frozen_layers)
+        if config.jit_compile:  # what is between these does not compile, or draws other samples
+            for name in ("_trunk_and_rpn", "_box_head", "_four_losses"):
+                setattr(self, name, tf.function(getattr(self, name), jit_compile=True))
         self.compile(optimizer=build_optimizer(config), jit_compile=False)
         self.optimizer.build(detector.trainable_variables)
         self.built = True
@@ -64,9 +85,8 @@ class FasterRCNNTrainer(keras.Model):
         image_sizes, gt_boxes = batch["image_sizes"], batch["gt_boxes"]
 
         centered = detector.preprocessing((batch["images"], image_sizes))
-        features = detector.backbone(centered, training=training)
+        features, objectness_logits, anchor_deltas = self._trunk_and_rpn(centered, training)
         anchors = detector.anchor_generator(features)
-        objectness_logits, anchor_deltas = detector.rpn_head(features, training=training)
         proposals = self.training_proposals(
             (objectness_logits, anchor_deltas, anchors, image_sizes)
         )
@@ -84,9 +104,110 @@ class FasterRCNNTrainer(keras.Model):
         )
 
         roi_features = detector.roi_pooling((features, roi_targets.rois))
-        class_logits, box_deltas = detector.box_head(roi_features, training=training)
-        # The offsets of the target class; background rows are masked in the loss.
-        box_deltas = tf.gather(box_deltas, roi_targets.classes, batch_dims=2)  # [B, R, 4]
+        class_logits, box_deltas = self._box_head(roi_features, training)
+        return self._four_losses(
+            (objectness_logits, anchor_deltas),
+            anchor_targets,
+            (class_logits, box_deltas),
+            roi_targets,
+        )
+
+    def train_step(self, batch: Batch) -> Losses:
+        """Update the weights on one batch, unless a loss or a gradient is not finite.
+
+        Args:
+            batch: see the class.
+
+        Returns:
+            The losses before the update, their sum as `loss`, and `finite`: 1 when the update was
+            made, 0 when weights and optimiser are as they were. Scalars float32.
+        """
+        variables = self.detector.trainable_variables
+        # The forward pass moves the statistics of batch normalisation already.
+        statistics = [v for v in self.detector.non_trainable_variables if "moving_" in v.name]
+        kept = [tf.identity(statistic) for statistic in statistics]
+        losses, gradients = self._losses_and_gradients(batch, variables)
+        total = tf.add_n(list(losses.values()))
+        *gradients, total_of_all = sum_over_replicas([*gradients, total])
+        gradients, signals = self._clip(gradients)
+        finite = tf.reduce_all(
+            [tf.reduce_all(tf.math.is_finite(signal)) for signal in (total_of_all, *signals)]
+        )
+        # Not earlier: the copy that the decay makes of a kernel would stand beside all activations.
+        with tf.control_dependencies([finite]):
+            gradients = self._with_weight_decay(gradients, variables)
+        apply_where(finite, self.optimizer, gradients, variables)
+        for statistic, value in zip(statistics, kept, strict=True):
+            statistic.assign(tf.where(finite, statistic, value))
+        return {"loss": total, **losses, "finite": tf.cast(finite, tf.float32)}
+
+    def test_step(self, batch: Batch) -> Losses:
+        """Compute the losses of one batch without an update; sampled as in training.
+
+        Args:
+            batch: see the class.
+
+        Returns:
+            The losses, and their sum as `loss`.
+        """
+        losses = self.compute_losses(batch, training=False)
+        return {"loss": tf.add_n(list(losses.values())), **losses}
+
+    @contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """Put the moving averages into the detector while the block runs; none, no change."""
+        if not self._has_averages():
+            yield
+            return
+        variables = self.detector.trainable_variables
+        weights = [np.asarray(variable) for variable in variables]
+        inner_optimizer(self.optimizer).finalize_variable_values(variables)
+        try:
+            yield
+        finally:
+            for variable, weight in zip(variables, weights, strict=True):
+                variable.assign(weight)
+
+    def finished_detector(self) -> FasterRCNN:
+        """Give the detector that is evaluated and exported, when no more steps are to be taken.
+
+        Returns:
+            A detector that computes in float32, with the averaged weights where there are some.
+        """
+        if self._has_averages():
+            variables = self.detector.trainable_variables
+            inner_optimizer(self.optimizer).finalize_variable_values(variables)
+        if self.detector.precision == "float32":
+            return self.detector
+        finished = FasterRCNN(self.detector.config, self.detector.num_classes)
+        weights = named_weights(self.detector)
+        for name, variable in named_weights(finished).items():
+            variable.assign(weights[name])
+        return finished
+
+    def _has_averages(self) -> bool:
+        """Tell whether there are moving averages: they start at the first update."""
+        return self.train_config.ema_momentum > 0 and int(self.optimizer.iterations) > 0
+
+    def _trunk_and_rpn(
+        self, centered: tf.Tensor, training: bool
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        features = self.detector.backbone(centered, training=training)
+        return features, *self.detector.rpn_head(features, training=training)
+
+    def _box_head(self, roi_features: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        return self.detector.box_head(roi_features, training=training)
+
+    def _four_losses(
+        self,
+        rpn_outputs: tuple[tf.Tensor, tf.Tensor],
+        anchor_targets: AnchorTargets,
+        head_outputs: tuple[tf.Tensor, tf.Tensor],
+        roi_targets: RoITargets,
+    ) -> Losses:
+        """Compare logits and offsets of both networks with what they should have been."""
+        objectness_logits, anchor_deltas = rpn_outputs
+        class_logits, box_deltas = head_outputs
         return {
             "rpn_objectness": classification_loss(
                 tf.gather(objectness_logits, anchor_targets.indices, batch_dims=1),
@@ -98,79 +219,73 @@ class FasterRCNNTrainer(keras.Model):
                 anchor_targets.deltas,
                 anchor_targets.positives,
                 anchor_targets.weights,
-                config.rpn_box_sigma,
+                self.train_config.rpn_box_sigma,
             ),
             "roi_class": classification_loss(
                 class_logits, roi_targets.classes, roi_targets.weights
             ),
-            "roi_box": box_loss(
-                box_deltas,
-                roi_targets.deltas,
-                roi_targets.positives,
-                roi_targets.weights,
-                config.roi_box_sigma,
-            ),
+            "roi_box": self._roi_box_loss(box_deltas, roi_targets),
         }
 
-    def train_step(self, batch: Batch) -> Losses:
-        """Update the weights on one batch.
+    def _roi_box_loss(self, box_deltas: tf.Tensor, targets: RoITargets) -> tf.Tensor:
+        # The offsets of the target class; background rows are masked in the loss.
+        deltas = tf.gather(box_deltas, targets.classes, batch_dims=2)  # [B, R, 4]
+        if self.train_config.box_loss == "giou":
+            return giou_loss(
+                deltas,
+                targets.deltas,
+                targets.rois,
+                targets.positives,
+                targets.weights,
+                self.detector.config.box_std,
+            )
+        sigma = self.train_config.roi_box_sigma
+        return box_loss(deltas, targets.deltas, targets.positives, targets.weights, sigma)
 
-        Args:
-            batch: see the class.
-
-        Returns:
-            The losses before the update, and their sum as `loss`; scalars float32. `finite` is 0
-            where a loss or a gradient was not, and no weight was changed; else 1.
-        """
-        variables = self.detector.trainable_variables
-        # Batch normalisation moves its means in the forward pass already.
-        kept = [tf.identity(one) for one in self.detector.non_trainable_variables]
+    def _losses_and_gradients(
+        self, batch: Batch, variables: Sequence[Any]
+    ) -> tuple[Losses, list[tf.Tensor]]:
+        """Compute this replica's losses, and its share of the gradients."""
         with tf.GradientTape() as tape:
             losses = self.compute_losses(batch, training=True)
-            total = tf.add_n(list(losses.values()))
             # Gradients are summed over replicas.
-            scaled = total / tf.distribute.get_strategy().num_replicas_in_sync
-        gradients = tape.gradient(scaled, variables)
-        finite = tf.reduce_all(
-            [tf.reduce_all(tf.math.is_finite(value)) for value in (total, *gradients)]
-        )
-        if self.train_config.clip_norm > 0:
-            gradients, _ = tf.clip_by_global_norm(gradients, self.train_config.clip_norm)
-        gradients = [
-            self._with_weight_decay(*pair) for pair in zip(gradients, variables, strict=True)
-        ]
+            share = 1.0 / tf.distribute.get_strategy().num_replicas_in_sync
+            scaled = scale_loss(self.optimizer, share * tf.add_n(list(losses.values())))
+        gradients = tape.gradient(scaled, list(variables))
+        return losses, unscale_gradients(self.optimizer, gradients)
 
-        def update() -> None:
-            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-
-        def take_back() -> None:
-            for variable, value in zip(self.detector.non_trainable_variables, kept, strict=True):
-                variable.assign(value)
-
-        tf.cond(finite, update, take_back)
-        return {"loss": total, **losses, "finite": tf.cast(finite, tf.float32)}
-
-    def test_step(self, batch: Batch) -> Losses:
-        """Compute the losses of one batch without an update; sampled as in training.
-
-        Args:
-            batch: see the class.
+    def _clip(self, gradients: list[tf.Tensor]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        """Clip the gradients to their global norm, if that is asked for.
 
         Returns:
-            The same dict as `train_step`.
+            The gradients, and tensors, few and small, which are not finite if a gradient is not.
         """
-        losses = self.compute_losses(batch, training=False)
-        return {"loss": tf.add_n(list(losses.values())), **losses}
+        limit = self.train_config.clip_norm
+        if limit > 0:
+            gradients, norm = tf.clip_by_global_norm(gradients, limit)
+        if self.train_config.precision == "mixed_float16":
+            return gradients, []  # the loss scale is found by overflows, after which it is halved
+        if limit > 0:
+            return gradients, [norm]
+        # What reaches a layer from above is summed up in the gradient of its bias, or that of the
+        # normalisation behind it, so that one number that is not finite shows there: no need to go
+        # through the 103 million numbers of the first FC layer's kernel again.
+        return gradients, [gradient for gradient in gradients if len(gradient.shape) < 2]
 
-    def _with_weight_decay(self, gradient: tf.Tensor, variable: Any) -> tf.Tensor:
+    def _with_weight_decay(
+        self, gradients: Sequence[tf.Tensor], variables: Sequence[Any]
+    ) -> list[tf.Tensor]:
         """Add the gradient of 0.5 * weight_decay * |kernel|^2, before momentum: coupled L2.
 
         Keras' own `weight_decay` is decoupled and skips the momentum: about ten times weaker than
         Caffe's and torch's at momentum 0.9.
         """
-        is_kernel = variable.name.split("/")[-1].split(":")[0] == "kernel"
-        if not is_kernel or self.train_config.weight_decay == 0:
-            return gradient
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        scale = tf.constant(self.train_config.weight_decay / replicas, gradient.dtype)
-        return gradient + scale * tf.convert_to_tensor(variable)
+        decay, optimizer = self.train_config.weight_decay, self.train_config.optimizer
+        if decay == 0 or optimizer in DECOUPLED_DECAY:
+            return list(gradients)
+        return [
+            gradient + tf.constant(decay, gradient.dtype) * tf.convert_to_tensor(variable)
+            if variable.name.split("/")[-1].split(":")[0] == "kernel"
+            else gradient
+            for gradient, variable in zip(gradients, variables, strict=True)
+        ]

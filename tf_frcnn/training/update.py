@@ -1,0 +1,84 @@
+"""The update of the weights: scaled losses, sums over replicas, and none if not all is finite.
+
+What Keras 2 and Keras 3 write differently in this, stands here and nowhere else.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+Optimizer = keras.optimizers.Optimizer
+LossScaleOptimizer = keras.mixed_precision.LossScaleOptimizer
+
+_KERAS_2 = keras.__version__.startswith("2.")
+
+
+def scale_loss(optimizer: Optimizer, loss: tf.Tensor) -> tf.Tensor:
+    """Multiply a loss by the scale of a loss-scaling optimiser; any other leaves it as it is."""
+    if not isinstance(optimizer, LossScaleOptimizer):
+        return loss
+    return optimizer.get_scaled_loss(loss) if _KERAS_2 else optimizer.scale_loss(loss)
+
+
+def unscale_gradients(optimizer: Optimizer, gradients: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """Divide the gradients of a scaled loss by the scale; scales are powers of two: exact."""
+    if not isinstance(optimizer, LossScaleOptimizer):
+        return list(gradients)
+    if _KERAS_2:
+        return optimizer.get_unscaled_gradients(list(gradients))
+    scale = tf.convert_to_tensor(optimizer.dynamic_scale)
+    return [gradient / scale for gradient in gradients]
+
+
+def sum_over_replicas(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """Sum each tensor over the replicas; every replica gets the sums. Called in each of them."""
+    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+        return list(tensors)
+    context = tf.distribute.get_replica_context()
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, list(tensors))
+
+
+def apply_where(
+    finite: tf.Tensor,
+    optimizer: Optimizer,
+    gradients: Sequence[tf.Tensor],
+    variables: Sequence[Any],
+) -> None:
+    """Let the optimiser update the variables, or leave both as they are. Called in each replica.
+
+    Args:
+        finite: scalar bool, the same in every replica: whether to update.
+        optimizer: built for the variables.
+        gradients: summed over the replicas already, not scaled.
+        variables: one for each gradient.
+    """
+
+    def update(strategy: tf.distribute.Strategy, finite: Any, gradients: list[Any]) -> None:
+        def apply() -> None:
+            if isinstance(optimizer, LossScaleOptimizer):  # accepts nothing but a replica's call
+                arguments = (optimizer, gradients, variables)
+                strategy.extended.call_for_each_replica(_apply_scaled, args=arguments)
+            elif _KERAS_2:
+                pairs = zip(gradients, variables, strict=True)
+                optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
+            else:  # outside of the replicas Keras 3 does not sum gradients again
+                optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+        tf.cond(strategy.experimental_local_results(finite)[0], apply, lambda: None)
+
+    # A replica's code cannot hold a condition with an update of mirrored variables inside.
+    tf.distribute.get_replica_context().merge_call(update, args=(finite, list(gradients)))
+
+
+def _apply_scaled(optimizer: Optimizer, gradients: list[Any], variables: Sequence[Any]) -> None:
+    """Hand gradients to a loss-scaling optimiser, which skips those that are not finite.
+
+    It sums them over the replicas once more, and that of Keras 3 divides them by the scale.
+    """
+    factor = tf.constant(1.0 / tf.distribute.get_strategy().num_replicas_in_sync)
+    if not _KERAS_2:
+        factor *= tf.convert_to_tensor(optimizer.dynamic_scale)
+    scaled = [gradient * factor for gradient in gradients]
+    optimizer.apply_gradients(zip(scaled, variables, strict=True))
