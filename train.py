@@ -14,6 +14,7 @@ from tf_frcnn.model_files import (
     newest_version,
 )
 from tf_frcnn.runs import RunFolder, start_run, with_classes, write_json
+from tf_frcnn.training.distribution import join_workers
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,17 +22,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_train_arguments(argv)
     set_up_logging()
     check_backend()
-    folder = RunFolder(arguments.output)
-    config = folder.prepare(arguments.config, arguments.overwrite)
+    distribution = join_workers(arguments.config.distribution)
+    folder = RunFolder(arguments.output, is_keeper=distribution.is_chief)
+    with distribution.chief_first():
+        config = folder.prepare(arguments.config, arguments.overwrite)
     # Imported late: options, help and a finished run need not wait for TensorFlow.
     from tf_frcnn.reporting.summary import print_figures, print_next_steps, training_figures
 
-    if folder.is_finished:
+    if distribution.of_chief(folder.is_finished):
+        if not distribution.is_chief:
+            return EXIT_OK
         print_figures(folder.load_metrics(), f"{folder.path} is finished")
         print_next_steps(config, newest_version(Path(folder.load_config().export_dir)))
         return EXIT_OK
 
-    make_versions_folder(Path(config.export_dir), "--export-dir")  # not after hours of training
+    if distribution.is_chief:  # not after hours of training
+        make_versions_folder(Path(config.export_dir), "--export-dir")
     load_tensorflow()
     from tf_frcnn.data import find_format
     from tf_frcnn.data.drawings import ensure_drawings
@@ -46,29 +52,39 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     set_up_tensorflow(config.train.seed)
     if config.data.draw_seed is not None:
-        ensure_drawings(Path(config.data.root), config.data.draw_seed)
+        with distribution.chief_first():
+            ensure_drawings(Path(config.data.root), config.data.draw_seed)
     datasets = load_datasets(config.data, config.train.seed, folder.load_division())
     config = with_classes(config, datasets["train"].class_names)
-    start_run(folder, config, datasets["train"].division)
     dataset_record = fingerprint(config.data.root, find_format(config.data)[1], datasets)
-    write_json(folder.dataset_file, dataset_record)
+    distribution.check_same(dataset_record["splits"], "data set", "Copy the chief's --data.root.")
+    if distribution.is_chief:
+        start_run(folder, config, datasets["train"].division)
+        write_json(folder.dataset_file, dataset_record)
 
-    detector = train_detector(config, datasets, folder)
-    plot_curves(folder.metrics_log, folder.curves)
+    detector = train_detector(config, datasets, folder, distribution)
     picture_detector = PictureDetector(
         detector, config.data.classes, config.data.short_side, config.data.long_side
     )
-    metrics = training_figures(config, folder.metrics_log)
+    found = {}
     if "test" in datasets:
-        metrics |= evaluate_detector(
-            picture_detector, datasets["test"], folder.path, str(folder.path), folder.metrics_log
+        found = evaluate_detector(
+            picture_detector,
+            datasets["test"],
+            folder.path,
+            str(folder.path),
+            folder.metrics_log,
+            distribution,
         )
-    records = {DATASET_FILE: dataset_record, METRICS_FILE: metrics}
-    saved_model = export_saved_model(picture_detector, config, Path(config.export_dir), records)
-    write_json(folder.metrics_file, metrics)
-
-    print_figures(metrics, f"{folder.path} is finished")
-    print_next_steps(config, saved_model)
+    if distribution.is_chief:
+        plot_curves(folder.metrics_log, folder.curves)
+        metrics = training_figures(config, folder.metrics_log) | found
+        records = {DATASET_FILE: dataset_record, METRICS_FILE: metrics}
+        saved_model = export_saved_model(picture_detector, config, Path(config.export_dir), records)
+        write_json(folder.metrics_file, metrics)
+        print_figures(metrics, f"{folder.path} is finished")
+        print_next_steps(config, saved_model)
+    distribution.finish()
     return EXIT_OK
 
 

@@ -9,6 +9,7 @@ import pytest
 from tf_frcnn.config import (
     Config,
     DataConfig,
+    DistributionConfig,
     ModelConfig,
     TrainConfig,
     flatten,
@@ -18,7 +19,12 @@ from tf_frcnn.config import (
 from tf_frcnn.errors import ConfigError
 from tf_frcnn.presets import PRESETS
 
-SECTIONS = {"data": DataConfig, "model": ModelConfig, "train": TrainConfig}
+SECTIONS = {
+    "data": DataConfig,
+    "model": ModelConfig,
+    "train": TrainConfig,
+    "distribution": DistributionConfig,
+}
 
 ABOVE_0, PROBABILITY, NOT_NEGATIVE = "a number above 0", "a number from 0 to 1", "0 or more"
 

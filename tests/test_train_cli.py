@@ -337,7 +337,7 @@ def test_mended_data_are_trained_on_by_the_same_command(
     assert run_train(options) == 77
 
 
-def stop_here(config, datasets, folder):
+def stop_here(config, datasets, folder, distribution):
     """Stand for training that was reached and did a step."""
     folder.metrics_log.touch()
     raise training_run.TrainingInterrupted(77 - 128, "reached")

@@ -195,7 +195,7 @@ class TrainConfig:
     steps: int = 70_000
     """Optimiser steps in all."""
     batch_size: int = 1
-    """Pictures a step."""
+    """Pictures a step, on all devices and machines together."""
     learning_rate: float = 1e-3
     """Learning rate after the warm-up."""
     warmup_steps: int = 0
@@ -341,6 +341,17 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class DistributionConfig:
+    """The devices and machines that a training is spread over."""
+
+    __pydantic_config__: ClassVar[pydantic.ConfigDict] = pydantic.ConfigDict(extra="forbid")
+
+    strategy: Literal["none", "mirrored", "multiworker"] = "none"
+    """`none`: one device; `mirrored`: all GPUs of this machine; `multiworker`: the machines that
+    the environment variable TF_CONFIG lists, on each of which the same command is started."""
+
+
+@dataclass(frozen=True)
 class Config:
     """A whole run: its data, its model, its training, and where the results go."""
 
@@ -349,6 +360,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    distribution: DistributionConfig = field(default_factory=DistributionConfig)
     output: str = ""
     """Folder of the run; `runs/PRESET` when not given."""
     export_dir: str = ""

@@ -98,9 +98,7 @@ def set_up_tensorflow(seed: int) -> None:
     import keras
     import tensorflow as tf
 
-    gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:  # else TensorFlow takes all of the memory at once
-        tf.config.experimental.set_memory_growth(gpu, True)
+    grow_gpu_memory()
     random.seed(seed)
     np.random.seed(seed)
     tf.random.set_seed(seed)
@@ -115,6 +113,18 @@ def set_up_tensorflow(seed: int) -> None:
         platform.python_version(),
     )
     logger.info("seed: %d", seed)
+
+
+def grow_gpu_memory() -> None:
+    """Let TensorFlow take GPU memory as it needs it, not all of it at once.
+
+    Must come before the first operation; what is set already may be set again later.
+    """
+    import tensorflow as tf
+
+    for gpu in tf.config.list_physical_devices("GPU"):
+        if not tf.config.experimental.get_memory_growth(gpu):
+            tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def describe_device() -> str:

@@ -11,7 +11,7 @@ EXIT_OK = 0
 EXIT_FINDINGS = 1  # done, but items failed or findings exist
 EXIT_USAGE = 2  # usage, input or environment
 EXIT_NOT_FINITE = 3  # training stopped by a loss that is not finite
-EXIT_WORKER_LOST = 4
+EXIT_WORKER_LOST = 4  # another worker of the job is gone
 EXIT_INTERRUPTED = 130  # Ctrl-C, after saving
 EXIT_TERMINATED = 143  # SIGTERM, after saving
 
@@ -39,6 +39,12 @@ class NonFiniteLossError(UserError, ArithmeticError):
     """Training was stopped by a loss that is not finite."""
 
     exit_status = EXIT_NOT_FINITE
+
+
+class WorkerLostError(UserError, ConnectionError):
+    """Another worker of a job on several machines is gone."""
+
+    exit_status = EXIT_WORKER_LOST
 
 
 def run_command(command: Callable[[], int]) -> int:

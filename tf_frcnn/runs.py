@@ -37,11 +37,13 @@ logger = logging.getLogger(__name__)
 class RunFolder:
     """Names the files of a run.
 
-    Args of `__init__`: `path` of the folder, which need not exist.
+    Args of `__init__`: `path` of the folder, which need not exist; whether this process
+    `is_keeper` of the folder: if not, another one writes, and here it is only read.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, is_keeper: bool = True) -> None:
         self.path = Path(path)
+        self.is_keeper = is_keeper
         self.config_file = self.path / "config.json"
         self.splits_file = self.path / "splits.json"
         self.dataset_file = self.path / "dataset.json"
@@ -132,11 +134,13 @@ class RunFolder:
             UserError: something else is in the folder, or a run of another configuration; or the
                 folder cannot be made.
         """
-        if overwrite:
+        if overwrite and self.is_keeper:
             move_aside(self.path)
         if self.has_started:
             config = with_classes(config, config.data.classes or self.load_config().data.classes)
             self._check_same(config)
+        elif not self.is_keeper:
+            return config
         elif self._holds_only_configuration():  # it failed before its first step
             self.load_config()  # a config.json of something else is refused
             self.config_file.unlink()
@@ -147,7 +151,8 @@ class RunFolder:
                 f"{self.path}: holds other files and no config.json of a run. Give another "
                 "--output, or --overwrite to move it to a .bak folder."
             )
-        make_writable_folder(self.path, "--output")
+        if self.is_keeper:
+            make_writable_folder(self.path, "--output")
         return config
 
     def _holds_only_configuration(self) -> bool:
@@ -157,8 +162,8 @@ class RunFolder:
 
     def _check_same(self, config: Config) -> None:
         old, new = flatten(self.load_config()), flatten(config)
-        # A run that was moved is still the same run, and so is one that leaves steps out.
-        for name in ("output", "export-dir", "train.on-nan"):
+        # A run that was moved, goes on on other devices or leaves steps out is still the same run.
+        for name in ("output", "export-dir", "distribution.strategy", "train.on-nan"):
             old[name] = new[name]
         differing = [name for name in new if old[name] != new[name]]
         if differing:

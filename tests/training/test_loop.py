@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tf_frcnn.model import FasterRCNN
+from tf_frcnn.training.distribution import Distribution
 from tf_frcnn.training.loop import StopRequest, stop_on_signals, train
 from tf_frcnn.training.run import TrainingInterrupted
 from tf_frcnn.training.trainer import FasterRCNNTrainer
@@ -119,6 +120,31 @@ def test_a_step_that_is_not_finite_is_told_with_its_batch_before_the_callbacks()
     # Batch 3 is that of step 3 from 0, the fourth.
     told = ["step 3", "number 4, batch 3, loss 3", "done 3"]
     assert recorder.calls == ["begin", "step 2", "done 2", *told, "step 4", "done 4", "end"]
+
+
+# === Several workers ===
+
+
+class TwoWorkers(Distribution):
+    """This worker, and another one that was sent a signal during a certain step."""
+
+    def __init__(self, step, number):
+        super().__init__()
+        self.step = step
+        self.number = number
+
+    def of_each_worker(self, value):
+        self.step -= 1
+        return [value, self.number if self.step < 0 else 0]
+
+
+def test_a_signal_to_another_worker_stops_this_one_after_the_same_step():
+    recorder, request = Recorder(), StopRequest()
+    pipeline = NumberPipeline(0, 9)
+    others = TwoWorkers(2, signal.SIGTERM)
+    assert train(SummingTrainer(), pipeline, 0, [recorder], request, distribution=others) == 3
+    assert recorder.calls[-2:] == ["done 2", "end"]
+    assert request.signal_number == signal.SIGTERM
 
 
 # === Signals ===

@@ -5,6 +5,7 @@ Simonyan and Zisserman, 2015, table 1, column D. Layers carry the names of keras
 """
 
 import keras
+import tensorflow as tf
 
 from tf_frcnn.layers.convolution import Conv3x3
 
@@ -29,6 +30,8 @@ def build_vgg16(
     """
     images = keras.Input((None, None, 3), name="images")
     features = images
+    # With several replicas, over the pictures of all of them, as a single device does.
+    synchronized = tf.distribute.get_strategy().num_replicas_in_sync > 1
     for block, (num_convs, channels) in enumerate(BLOCKS, start=1):
         if block > 1:
             features = keras.layers.MaxPooling2D(2, name=f"block{block - 1}_pool", dtype=dtype)(
@@ -46,7 +49,11 @@ def build_vgg16(
             )(features)
             if batch_normalization:
                 features = keras.layers.BatchNormalization(
-                    momentum=0.95, epsilon=1e-3, name=f"{name}_bn", dtype=dtype
+                    momentum=0.95,
+                    epsilon=1e-3,
+                    synchronized=synchronized,
+                    name=f"{name}_bn",
+                    dtype=dtype,
                 )(features)
                 features = keras.layers.ReLU(name=f"{name}_relu", dtype=dtype)(features)
     return keras.Model(images, features, name="backbone")

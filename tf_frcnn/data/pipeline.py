@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
 from tf_frcnn.config import DataConfig
-from tf_frcnn.data.example import Dataset
+from tf_frcnn.data.example import Dataset, Example
 from tf_frcnn.data.image import read_image
 from tf_frcnn.data.photometric import jitter_colours
 from tf_frcnn.data.sampler import BatchSampler
@@ -33,6 +34,21 @@ NO_SCALE_JITTER = (1.0, 1.0)
 Batch = Mapping[str, tf.Tensor]
 
 
+@dataclass(frozen=True)
+class Share:
+    """The part of every step's batch that one of several workers makes, for its replicas.
+
+    Attributes:
+        worker: its number, from 0.
+        num_workers: all workers, each of which makes as many pictures.
+        num_replicas: what this worker's part is divided among.
+    """
+
+    worker: int = 0
+    num_workers: int = 1
+    num_replicas: int = 1
+
+
 class BatchPipeline:
     """Makes the batches of steps `start` to `stop` - 1; iterate over it.
 
@@ -45,7 +61,9 @@ class BatchPipeline:
 
     Args of `__init__`: `dataset` of at least one example; `config` of the data; `batch_size`;
     `seed`; `start` and `stop` steps. `training` off goes through the pictures once in their order,
-    one to a batch, never augmented, and needs no steps.
+    one to a batch, never augmented, and needs no steps. With a `share`, only its pictures are
+    read: of each step one batch for each of its replicas, which together are what the step's batch
+    would be, padded to the same size; of pictures gone through once, every `num_workers`-th.
 
     Raises:
         DataError: on iteration, when a picture cannot be read; names its file.
@@ -60,11 +78,13 @@ class BatchPipeline:
         start: int = 0,
         stop: int | None = None,
         training: bool = True,
+        share: Share = Share(),
     ) -> None:
         self._examples = dataset.examples
         self._config = config if training else _without_augmentation(config)
         self._batch_size = batch_size if training else 1
         self._seed = seed
+        self._share = share
         self._sampler = (
             BatchSampler([example.image_size for example in self._examples], batch_size, seed)
             if training
@@ -84,20 +104,57 @@ class BatchPipeline:
             raise self._failure from None
 
     def _build(self, start: int, stop: int) -> tf.data.Dataset:
-        positions = tf.data.Dataset.range(start * self._batch_size, stop * self._batch_size)
-        pictures = positions.map(self._load, num_parallel_calls=DECODERS, deterministic=True)
-        return pictures.padded_batch(self._batch_size, drop_remainder=True).prefetch(PREFETCH)
+        num_replicas = self._share.num_replicas
+        num_parts = self._share.num_workers * num_replicas
+        pictures = self._positions(start, stop).map(
+            self._load, num_parallel_calls=DECODERS, deterministic=True
+        )
+        if self._sampler is None or num_parts == 1:
+            batches = pictures.padded_batch(self._batch_size, drop_remainder=True)
+            return batches.prefetch(PREFETCH)
+        batches = pictures.padded_batch(self._batch_size // num_parts, drop_remainder=True)
+        parts = tf.data.Dataset.range(start * num_replicas, stop * num_replicas)
+        sizes = parts.map(lambda part: self._padded_size(part // num_replicas))
+        padded = tf.data.Dataset.zip((batches, sizes)).map(_pad_images)
+        return padded.prefetch(PREFETCH * num_replicas)
+
+    def _positions(self, start: int, stop: int) -> tf.data.Dataset:
+        """List this share's places in the stream of all pictures of all steps."""
+        worker, num_workers = self._share.worker, self._share.num_workers
+        if self._sampler is None:
+            return tf.data.Dataset.range(worker, len(self._examples), num_workers)
+        batch_size, own = self._batch_size, self._batch_size // num_workers
+        slots = tf.data.Dataset.range(start * own, stop * own)
+        return slots.map(lambda slot: slot // own * batch_size + worker * own + slot % own)
+
+    def _padded_size(self, step: tf.Tensor) -> tf.Tensor:
+        """Compute the [2] int32 size of a step's whole batch, of which no picture is decoded."""
+        positions = step * self._batch_size + tf.range(self._batch_size, dtype=tf.int64)
+        sizes = tf.map_fn(
+            self._network_size, positions, fn_output_signature=tf.TensorSpec([2], tf.int32)
+        )
+        return tf.reduce_max(sizes, axis=0)
+
+    def _network_size(self, position: tf.Tensor) -> tf.Tensor:
+        """Compute the [2] int32 size that `_load` gives the picture at a position."""
+        boxes, size = tf.numpy_function(self._describe, [position], (tf.float32, tf.int32))
+        size, seeds = tf.ensure_shape(size, [2]), self._seeds(position)
+        if self._config.crop > 0:
+            window = self._draw_window(tf.ensure_shape(boxes, [None, 4]), size, seeds)
+            size = window[2:] - window[:2]
+        return self._resized_size(size, seeds)
 
     def _load(self, position: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Make the picture at a position of the stream of all pictures of all steps."""
+        """Make the picture at a position of the stream."""
         image, boxes, classes, index = tf.numpy_function(
             self._read, [position], (tf.uint8, tf.float32, tf.int32, tf.int32)
         )
         image = tf.ensure_shape(image, [None, None, 3])
         boxes, classes = tf.ensure_shape(boxes, [None, 4]), tf.ensure_shape(classes, [None])
-        seeds = tf.stack([tf.constant(self._seed, tf.int32), tf.cast(position, tf.int32)])
+        seeds = self._seeds(position)
         if self._config.crop > 0:
-            image, boxes, classes = self._crop(image, boxes, classes, seeds)
+            window = self._draw_window(boxes, tf.shape(image)[:2], seeds)
+            image, boxes, classes = crop(image, boxes, classes, window)
         image, boxes = self._resize(image, boxes, seeds)
         if self._config.photometric_jitter > 0:
             strength = self._config.photometric_jitter
@@ -114,45 +171,68 @@ class BatchPipeline:
             "indices": tf.ensure_shape(index, []),
         }
 
-    def _crop(
-        self, image: tf.Tensor, boxes: tf.Tensor, classes: tf.Tensor, seeds: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        window = draw_window(
+    def _seeds(self, position: tf.Tensor) -> tf.Tensor:
+        return tf.stack([tf.constant(self._seed, tf.int32), tf.cast(position, tf.int32)])
+
+    def _draw_window(self, boxes: tf.Tensor, image_size: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+        return draw_window(
             boxes,
-            tf.shape(image)[:2],
+            image_size,
             self._config.crop,
             self._config.crop_min_fraction,
             _stream(seeds, CROP_STREAM),
         )
-        return crop(image, boxes, classes, window)
 
     def _resize(
         self, image: tf.Tensor, boxes: tf.Tensor, seeds: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
+        from_size = tf.shape(image)[:2]
+        size = self._resized_size(from_size, seeds)
+        return resize_images(image, size), scale_boxes(boxes, from_size, size)
+
+    def _resized_size(self, image_size: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
         factor: float | tf.Tensor = 1.0
         if self._config.scale_jitter != NO_SCALE_JITTER:
             low, high = self._config.scale_jitter
             factor = tf.random.stateless_uniform([], _stream(seeds, SCALE_STREAM), low, high)
-        from_size = tf.shape(image)[:2]
-        size = resized_size(from_size, self._config.short_side, self._config.long_side, factor)
-        return resize_images(image, size), scale_boxes(boxes, from_size, size)
+        return resized_size(image_size, self._config.short_side, self._config.long_side, factor)
 
     def _read(self, position: np.int64) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.int32]:
-        step, slot = divmod(int(position), self._batch_size)
-        index = step if self._sampler is None else int(self._sampler.batch(step)[slot])
+        index = self._index(position)
         example = self._examples[index]
         try:
             image = read_image(example.image_path)
         except DataError as error:  # tf.data would turn it into an error of its own
             self._failure = error
             raise
-        kept = ~(example.difficult | example.crowd)
+        kept = _is_trained_on(example)
         return (
             image,
             example.boxes[kept].astype(np.float32),
             example.classes[kept].astype(np.int32),
             np.int32(index),
         )
+
+    def _describe(self, position: np.int64) -> tuple[np.ndarray, np.ndarray]:
+        """Give the boxes of a picture as `_read` does, and its (height, width)."""
+        example = self._examples[self._index(position)]
+        boxes = example.boxes[_is_trained_on(example)].astype(np.float32)
+        return boxes, np.array(example.image_size, np.int32)
+
+    def _index(self, position: np.int64) -> int:
+        step, slot = divmod(int(position), self._batch_size)
+        return step if self._sampler is None else int(self._sampler.batch(step)[slot])
+
+
+def _is_trained_on(example: Example) -> np.ndarray:
+    return ~(example.difficult | example.crowd)
+
+
+def _pad_images(batch: dict[str, tf.Tensor], size: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Pad a batch's images with zeros at the bottom and the right, to a [2] int32 size."""
+    missing = size - tf.shape(batch["images"])[1:3]
+    paddings = [[0, 0], [0, missing[0]], [0, missing[1]], [0, 0]]
+    return {**batch, "images": tf.pad(batch["images"], paddings)}
 
 
 def _without_augmentation(config: DataConfig) -> DataConfig:

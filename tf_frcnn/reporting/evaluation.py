@@ -1,5 +1,6 @@
 """Evaluate a detector on a split and keep the figures and some pictures."""
 
+import dataclasses
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,8 +14,10 @@ from tf_frcnn.data.image import read_image
 from tf_frcnn.drawing import detection_sheet, draw_detections
 from tf_frcnn.evaluation.detections import Detections
 from tf_frcnn.evaluation.evaluator import Detect, detect_dataset, evaluate
+from tf_frcnn.evaluation.merging import merge_detections
 from tf_frcnn.evaluation.results_file import write_results
 from tf_frcnn.reporting.report import write_report
+from tf_frcnn.training.distribution import ALONE, Distribution
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +35,7 @@ def evaluate_detector(
     output: Path,
     title: str,
     metrics_log: Path | None = None,
+    distribution: Distribution = ALONE,
 ) -> dict[str, Any]:
     """Run a detector over a split, and write and draw what `evaluate_detections` does.
 
@@ -41,12 +45,19 @@ def evaluate_detector(
         output: the folder to write into.
         title: what is evaluated, for the report.
         metrics_log: metrics.jsonl of its training, if it is to be in the report.
+        distribution: workers of which each detects on its share of the pictures.
 
     Returns:
-        The figures of `compute_metrics`.
+        The figures of `compute_metrics`; none on a worker that is not the chief, who alone judges.
     """
     logger.info("evaluating on %d pictures of split %s", len(dataset.examples), dataset.split)
-    detections = detect_dataset(dataset, detect, read_image, _progress)
+    own = dataset.examples[distribution.worker :: distribution.num_workers]
+    share = dataclasses.replace(dataset, examples=own)
+    detections = detect_dataset(share, detect, read_image, _progress)
+    if distribution.num_workers > 1:
+        detections = merge_detections(dataset, detections, distribution.merge)
+    if not distribution.is_chief:
+        return {}
     write_results(output / "detections.json", dataset, detections)
     return evaluate_detections(detections, dataset, output, title, metrics_log)
 

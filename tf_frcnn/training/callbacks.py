@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tf_frcnn.checkpoints import prune_checkpoints, save_checkpoint
 from tf_frcnn.data.pipeline import BatchPipeline
 from tf_frcnn.metrics_log import SKIPPED_STEPS, count_skipped
+from tf_frcnn.training.distribution import ALONE, Distribution
 
 logger = logging.getLogger(__name__)
 
@@ -28,13 +29,23 @@ class ValidationLoss(keras.callbacks.Callback):
 
     Keys are those of the losses with `val_` in front. Pictures are not augmented and each one's
     sampling is the same every time, so figures of different steps can be compared.
+
+    Args of `__init__`: `pipeline` of this worker's share of the pictures; `every` so many steps, of
+    `steps` in all; the `distribution` whose workers share them.
     """
 
-    def __init__(self, pipeline: BatchPipeline, every: int, steps: int) -> None:
+    def __init__(
+        self,
+        pipeline: BatchPipeline,
+        every: int,
+        steps: int,
+        distribution: Distribution = ALONE,
+    ) -> None:
         super().__init__()
         self.pipeline = pipeline
         self.every = every
         self.steps = steps
+        self.distribution = distribution
         self._step_function: Any = None
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
@@ -46,13 +57,15 @@ class ValidationLoss(keras.callbacks.Callback):
             self._step_function = tf.function(
                 self.model.test_step, input_signature=[self.pipeline.batches.element_spec]
             )
+        names = ("loss", *LOSSES)
         with self.model.averaged_weights():
-            per_picture = [
-                {name: float(value) for name, value in self._step_function(batch).items()}
-                for batch in self.pipeline
+            own = [
+                [float(losses[name]) for name in names]
+                for losses in map(self._step_function, self.pipeline)
             ]
-        for name in ("loss", *LOSSES):
-            logs[f"val_{name}"] = float(np.mean([losses[name] for losses in per_picture]))
+        per_picture = self.distribution.interleave(np.reshape(own, (len(own), len(names))))
+        for name, mean in zip(names, per_picture.mean(axis=0), strict=True):
+            logs[f"val_{name}"] = float(mean)
         logger.info("step %d: validation loss %.4f", done, logs["val_loss"])
 
 

@@ -10,7 +10,10 @@ import keras
 import tensorflow as tf
 
 from tf_frcnn.data.pipeline import BatchPipeline
+from tf_frcnn.training.distribution import ALONE, Distribution
 from tf_frcnn.training.trainer import FasterRCNNTrainer
+
+OnNotFinite = Callable[[int, Mapping[str, tf.Tensor], Mapping[str, float]], None]
 
 
 class StopRequest:
@@ -28,6 +31,10 @@ class StopRequest:
         if self.signal_number is not None:
             raise KeyboardInterrupt
         self.signal_number = signal_number
+
+    def agree(self, distribution: Distribution) -> None:
+        """Make it a request of all workers if it is one of any; each of them calls this."""
+        self.signal_number = int(max(distribution.of_each_worker(self.signal_number or 0))) or None
 
 
 @contextmanager
@@ -49,42 +56,53 @@ def train(
     start: int,
     callbacks: Sequence[keras.callbacks.Callback],
     stop_request: StopRequest,
-    on_not_finite: Callable[[int, Mapping[str, tf.Tensor], Mapping[str, float]], None]
-    | None = None,
+    on_not_finite: OnNotFinite | None = None,
+    distribution: Distribution = ALONE,
 ) -> int:
-    """Run training steps until the pipeline ends or a stop is requested.
+    """Run training steps until the pipeline ends or a stop is requested, of any worker.
 
     Callbacks are told of batches, not of epochs; `logs` holds the losses of the step and its
     `seconds`, the wait for its batch included.
 
     Args:
         trainer: takes the batches.
-        pipeline: batches from step `start` on.
+        pipeline: batches from step `start` on; with several replicas, this worker's share of them.
         start: steps done before.
         callbacks: called in this order.
-        stop_request: looked at after each step.
+        stop_request: looked at after each step; gets the signal that another worker was sent.
         on_not_finite: told of a step whose update was left out, before the callbacks are: its
-            number from 1, its batch, and what it gave. What it raises ends the training.
+            number from 1, its batch (of several replicas this worker's first one's), and what it
+            gave. What it raises ends the training.
+        distribution: what the steps are spread over.
 
     Returns:
         The number of steps done in all.
+
+    Raises:
+        WorkerLostError: another worker is gone.
     """
-    step_function = tf.function(trainer.train_step, input_signature=[pipeline.batches.element_spec])
+    replicas = distribution.replicas_per_worker
+    step_function = tf.function(
+        lambda *batches: distribution.run(trainer.train_step, batches),
+        input_signature=[pipeline.batches.element_spec] * replicas,
+    )
     callback_list = keras.callbacks.CallbackList(list(callbacks), model=trainer)
     callback_list.on_train_begin()
     step = start
     began = time.perf_counter()
-    for batch in pipeline:
-        callback_list.on_train_batch_begin(step)
-        losses = step_function(batch)
-        logs = {name: float(value) for name, value in losses.items()}
-        logs["seconds"] = time.perf_counter() - began
-        if on_not_finite is not None and not logs.get("finite", True):
-            on_not_finite(step + 1, batch, logs)
-        callback_list.on_train_batch_end(step, logs)
-        step += 1
-        if stop_request.signal_number is not None:
-            break
-        began = time.perf_counter()
+    with distribution.lost_workers_noticed():
+        for batches in zip(*[iter(pipeline)] * replicas, strict=True):
+            callback_list.on_train_batch_begin(step)
+            losses = step_function(*batches)
+            logs = {name: float(value) for name, value in losses.items()}
+            logs["seconds"] = time.perf_counter() - began
+            if on_not_finite is not None and not logs.get("finite", True):
+                on_not_finite(step + 1, batches[0], logs)
+            callback_list.on_train_batch_end(step, logs)
+            step += 1
+            stop_request.agree(distribution)
+            if stop_request.signal_number is not None:
+                break
+            began = time.perf_counter()
     callback_list.on_train_end()
     return step

@@ -1,15 +1,17 @@
 """A training run in its folder: resume, train, keep what is needed to go on."""
 
+import dataclasses
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 
 from tf_frcnn.checkpoints import restore_latest
 from tf_frcnn.config import Config
 from tf_frcnn.data.example import Dataset
-from tf_frcnn.data.pipeline import BatchPipeline
-from tf_frcnn.errors import UserError
+from tf_frcnn.data.pipeline import BatchPipeline, Share
+from tf_frcnn.errors import NonFiniteLossError, UserError
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.runs import RunFolder
 from tf_frcnn.training.callbacks import (
@@ -18,7 +20,8 @@ from tf_frcnn.training.callbacks import (
     ProgressBar,
     ValidationLoss,
 )
-from tf_frcnn.training.loop import stop_on_signals, train
+from tf_frcnn.training.distribution import ALONE, Distribution
+from tf_frcnn.training.loop import OnNotFinite, StopRequest, stop_on_signals, train
 from tf_frcnn.training.non_finite.guard import NonFiniteGuard
 from tf_frcnn.training.trainer import FasterRCNNTrainer
 from tf_frcnn.weights.keras_applications import load_backbone_weights
@@ -37,54 +40,148 @@ class TrainingInterrupted(UserError):
 
 
 def train_detector(
-    config: Config, datasets: Mapping[str, Dataset], folder: RunFolder
+    config: Config,
+    datasets: Mapping[str, Dataset],
+    folder: RunFolder,
+    distribution: Distribution = ALONE,
 ) -> FasterRCNN:
     """Train a detector, from its start or from the last checkpoint of the run.
 
     Args:
         config: of the run, classes filled in.
         datasets: "train", and "val" where there is one.
-        folder: prepared for this configuration; gets checkpoints, metrics.jsonl and events.
+        folder: prepared for this configuration; gets checkpoints, metrics.jsonl and events, from
+            the chief alone.
+        distribution: what the training is spread over.
 
     Returns:
-        The detector with the weights of the last step, or their moving averages.
+        The detector with the weights of the last step, or their moving averages, on one device.
 
     Raises:
         TrainingInterrupted: a signal stopped the run; a checkpoint of its last step was saved.
         NonFiniteLossError: a loss or gradient was NaN or infinite, and `on_nan` is not to go on.
+        WorkerLostError: another worker is gone.
         UserError: weights, a picture or a checkpoint cannot be read or written.
     """
-    detector = FasterRCNN(config.model, len(config.data.classes), config.train.precision)
-    trainer = FasterRCNNTrainer(detector, config.train)
+    distribution.check_batch_size(config.train.batch_size)
+    same = {name: dataclasses.asdict(getattr(config, name)) for name in ("model", "train")}
+    distribution.check_same(same, "configuration", "Start all workers with the same options.")
+    with distribution.lost_workers_noticed(), distribution.strategy.scope():
+        detector = FasterRCNN(config.model, len(config.data.classes), config.train.precision)
+        trainer = FasterRCNNTrainer(detector, config.train)
     start = restore_latest(folder.checkpoints, detector, trainer.optimizer)
     if start:
         logger.info("going on from the checkpoint of step %d", start)
     else:
         report = load_backbone_weights(detector, config.model.backbone_weights)
         logger.info("%s", report)
-    steps, seed, batch_size = config.train.steps, config.train.seed, config.train.batch_size
-    pipeline = BatchPipeline(datasets["train"], config.data, batch_size, seed, start, steps)
-    callbacks: list[keras.callbacks.Callback] = []
-    if "val" in datasets:
-        validation = BatchPipeline(datasets["val"], config.data, seed=seed, training=False)
-        callbacks.append(ValidationLoss(validation, config.train.validate_every, steps))
-    checkpoints = Checkpoints(
-        folder.checkpoints, config.train.checkpoint_every, config.train.keep_checkpoints, start
+    distribution.check_same(
+        start,
+        "step to start from",
+        f"Expected --output {config.output} on a file system that all workers share.",
     )
-    callbacks += [
-        MetricsLog(folder.metrics_log, folder.events, config.train.log_every, steps, start),
-        checkpoints,
-    ]
-    guard = NonFiniteGuard(
-        trainer, config, datasets["train"].examples, folder.non_finite, checkpoints.on_train_end
-    )
-    with ProgressBar(steps, start, batch_size) as progress, stop_on_signals() as stop_request:
-        callbacks.append(progress)
-        done = train(trainer, pipeline, start, callbacks, stop_request, guard)
+    run = _Run(config, datasets, folder, distribution, trainer, start)
+    with stop_on_signals() as stop_request:
+        done = run.train(stop_request)
     if stop_request.signal_number is not None:
         raise TrainingInterrupted(
             stop_request.signal_number,
-            f"after step {done} of {steps}; saved to {folder.checkpoints}, from where the same "
-            "command goes on.",
+            f"after step {done} of {config.train.steps}; saved to {folder.checkpoints}, from where "
+            "the same command goes on.",
         )
     return trainer.finished_detector()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """The training from its first step, or from a checkpoint, to its last."""
+
+    config: Config
+    datasets: Mapping[str, Dataset]
+    folder: RunFolder
+    distribution: Distribution
+    trainer: FasterRCNNTrainer
+    start: int
+
+    def train(self, stop_request: StopRequest) -> int:
+        """Run the steps and what is beside them -> the steps done in all, on every worker."""
+        distribution, train_config = self.distribution, self.config.train
+        share = Share(
+            distribution.worker, distribution.num_workers, distribution.replicas_per_worker
+        )
+        pipeline = self._batches(self.start, train_config.steps, share)
+        callbacks = self._shared_callbacks()
+        checkpoints = Checkpoints(
+            self.folder.checkpoints,
+            train_config.checkpoint_every,
+            train_config.keep_checkpoints,
+            self.start,
+        )
+        with ProgressBar(train_config.steps, self.start, train_config.batch_size) as progress:
+            if distribution.is_chief:
+                callbacks += [self._metrics_log(), checkpoints, progress]
+            guard = self._guard(checkpoints)
+            try:
+                done = train(
+                    self.trainer, pipeline, self.start, callbacks, stop_request, guard, distribution
+                )
+            except NonFiniteLossError:  # of the same step on all workers
+                distribution.of_chief(0)  # it may still be writing
+                raise
+        return int(distribution.of_chief(done))  # when it has saved
+
+    def _batches(self, start: int, stop: int, share: Share) -> BatchPipeline:
+        train_config, data = self.config.train, self.config.data
+        return BatchPipeline(
+            self.datasets["train"],
+            data,
+            train_config.batch_size,
+            train_config.seed,
+            start,
+            stop,
+            share=share,
+        )
+
+    def _shared_callbacks(self) -> list[keras.callbacks.Callback]:
+        """Make the callbacks of every worker."""
+        if "val" not in self.datasets:
+            return []
+        distribution, train_config = self.distribution, self.config.train
+        validation = BatchPipeline(
+            self.datasets["val"],
+            self.config.data,
+            seed=train_config.seed,
+            training=False,
+            share=Share(distribution.worker, distribution.num_workers),
+        )
+        every, steps = train_config.validate_every, train_config.steps
+        return [ValidationLoss(validation, every, steps, distribution)]
+
+    def _metrics_log(self) -> MetricsLog:
+        folder, train_config = self.folder, self.config.train
+        return MetricsLog(
+            folder.metrics_log,
+            folder.events,
+            train_config.log_every,
+            train_config.steps,
+            self.start,
+        )
+
+    def _guard(self, checkpoints: Checkpoints) -> OnNotFinite:
+        """Make what is told of steps that are not finite; the chief sees their whole batches."""
+        is_chief = self.distribution.is_chief
+        guard = NonFiniteGuard(
+            self.trainer,
+            self.config,
+            self.datasets["train"].examples,
+            self.folder.non_finite if is_chief else None,
+            checkpoints.on_train_end if is_chief else lambda: None,
+        )
+        if self.distribution.num_replicas == 1 or not is_chief:
+            return guard
+
+        def with_whole_batch(step: int, batch: Any, logs: Mapping[str, float]) -> None:
+            (batch,) = self._batches(step - 1, step, Share())
+            guard(step, batch, logs)
+
+        return with_whole_batch

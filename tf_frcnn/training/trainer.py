@@ -172,12 +172,15 @@ class FasterRCNNTrainer(keras.Model):
         """Give the detector that is evaluated and exported, when no more steps are to be taken.
 
         Returns:
-            A detector that computes in float32, with the averaged weights where there are some.
+            A detector that computes in float32 on one device, with the averaged weights where there
+            are some.
         """
         if self._has_averages():
             variables = self.detector.trainable_variables
             inner_optimizer(self.optimizer).finalize_variable_values(variables)
-        if self.detector.precision == "float32":
+        # Mirrored variables cannot be exported by one worker alone.
+        is_mirrored = self.distribute_strategy.num_replicas_in_sync > 1
+        if self.detector.precision == "float32" and not is_mirrored:
             return self.detector
         finished = FasterRCNN(self.detector.config, self.detector.num_classes)
         weights = named_weights(self.detector)

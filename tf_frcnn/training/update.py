@@ -57,19 +57,23 @@ def apply_where(
 
     def update(strategy: tf.distribute.Strategy, finite: Any, gradients: list[Any]) -> None:
         def apply() -> None:
-            if isinstance(optimizer, LossScaleOptimizer):  # accepts nothing but a replica's call
-                arguments = (optimizer, gradients, variables)
-                strategy.extended.call_for_each_replica(_apply_scaled, args=arguments)
-            elif _KERAS_2:
-                pairs = zip(gradients, variables, strict=True)
-                optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
-            else:  # outside of the replicas Keras 3 does not sum gradients again
-                optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            call = _apply_scaled if isinstance(optimizer, LossScaleOptimizer) else _apply_summed
+            strategy.extended.call_for_each_replica(call, args=(optimizer, gradients, variables))
 
         tf.cond(strategy.experimental_local_results(finite)[0], apply, lambda: None)
 
     # A replica's code cannot hold a condition with an update of mirrored variables inside.
     tf.distribute.get_replica_context().merge_call(update, args=(finite, list(gradients)))
+
+
+def _apply_summed(optimizer: Optimizer, gradients: list[Any], variables: Sequence[Any]) -> None:
+    """Hand gradients to an optimiser that would sum them over the replicas once more."""
+    options = {"skip_gradients_aggregation": True} if _KERAS_2 else {}
+    if not _KERAS_2 and tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        if not hasattr(optimizer, "_all_reduce_sum_gradients"):  # else they would be summed twice
+            raise NotImplementedError(f"Keras {keras.__version__} sums gradients elsewhere")
+        optimizer._all_reduce_sum_gradients = list
+    optimizer.apply_gradients(zip(gradients, variables, strict=True), **options)
 
 
 def _apply_scaled(optimizer: Optimizer, gradients: list[Any], variables: Sequence[Any]) -> None:

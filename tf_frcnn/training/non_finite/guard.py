@@ -41,8 +41,8 @@ class NonFiniteGuard:
     it. The first `KEPT_FILES` steps and the one that ends the training are written to `folder`.
 
     Args of `__init__`: `trainer`, whose weights such a step does not change; `config` of the run;
-    `examples` that the batches' indices count; `folder` for the files; `save_run`, called before
-    the training ends, where the weights are worth keeping.
+    `examples` that the batches' indices count; `folder` for the files, None on a worker that writes
+    none; `save_run`, called before the training ends, where the weights are worth keeping.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class NonFiniteGuard:
         trainer: FasterRCNNTrainer,
         config: Config,
         examples: Sequence[Example],
-        folder: Path,
+        folder: Path | None,
         save_run: Callable[[], None],
     ) -> None:
         self._trainer = trainer
@@ -87,7 +87,7 @@ class NonFiniteGuard:
                 f"{_headline(record)}\n{report}\n{_way_out(weights_are_finite, exhausted)}"
             )
         logger.warning("%s Left out: %s", _headline(record), ", ".join(dict.fromkeys(record.paths)))
-        if len(list(self._folder.glob("step-*.h5"))) < KEPT_FILES:
+        if self._folder and len(list(self._folder.glob("step-*.h5"))) < KEPT_FILES:
             logger.warning("%s", self._report(record))
 
     def _make_record(
@@ -105,6 +105,8 @@ class NonFiniteGuard:
 
     def _report(self, record: StepRecord) -> str:
         """Write the files of a step, and say what was found and where it is."""
+        if self._folder is None:
+            return "The chief's log has the whole report."
         stem = self._folder / _NAME.format(record.step)
         lines = []
         try:

@@ -1,0 +1,36 @@
+"""Two replicas train as one device does: the same global batches, the same weights."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.workers import ROOT
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """Train ten steps on one logical device and on two, in another process."""
+    from tests.conftest import write_voc_folder
+
+    folder = write_voc_folder(tmp_path_factory.mktemp("replicas") / "voc")
+    command = [sys.executable, "-m", "tests.training.two_devices", str(folder), "10"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_two_replicas_end_at_the_weights_of_one_device(both):
+    # Gradients are clipped, so that a norm of half of them would show; batch normalisation is
+    # trained, so that means over half of the pictures would show; pictures have several sizes.
+    assert both["replicas"] == [1, 2]
+    assert both["difference"] < 1e-5
+    assert both["change"] > 1e-3
+
+
+def test_losses_are_means_over_all_replicas(both):
+    assert len(both["losses"][0]) == 10
+    assert both["losses"][1] == pytest.approx(both["losses"][0], rel=1e-4)

@@ -1,0 +1,79 @@
+"""Trains on one and on two logical devices of the processor, in a process of its own.
+
+Logical devices must be there before TensorFlow starts, hence the process:
+`python -m tests.training.two_devices VOC_FOLDER STEPS` writes one line of JSON.
+"""
+
+import dataclasses
+import json
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tests.conftest import TINY_OPTIONS, VOC_CLASS_COLOURS
+from tests.workers import EVERY_PROPOSAL, difference
+from tf_frcnn.checkpoints import named_weights
+from tf_frcnn.command_line import parse_train_arguments
+from tf_frcnn.data.loading import load_datasets
+from tf_frcnn.data.pipeline import BatchPipeline, Share
+from tf_frcnn.model import FasterRCNN
+from tf_frcnn.training.distribution import Distribution
+from tf_frcnn.training.loop import StopRequest, train
+from tf_frcnn.training.trainer import FasterRCNNTrainer
+
+
+def train_weights(config, strategy, steps):
+    """Train and return the replicas, the weights before and after, and the last loss."""
+    keras.utils.set_random_seed(0)
+    distribution = Distribution(strategy)
+    with distribution.strategy.scope():
+        detector = FasterRCNN(config.model, len(VOC_CLASS_COLOURS))
+        trainer = FasterRCNNTrainer(detector, config.train)
+    losses = []
+
+    class Note(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            losses.append(logs["loss"])
+
+    before = {name: np.asarray(value) for name, value in named_weights(detector).items()}
+    dataset = load_datasets(config.data, 0)["train"]
+    share = Share(num_replicas=distribution.num_replicas)
+    pipeline = BatchPipeline(
+        dataset, config.data, config.train.batch_size, 0, 0, steps, share=share
+    )
+    train(trainer, pipeline, 0, [Note()], StopRequest(), distribution=distribution)
+    after = {name: np.asarray(value) for name, value in named_weights(detector).items()}
+    return distribution.num_replicas, before, after, losses
+
+
+def main(root, steps):
+    """Compare both trainings."""
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    options = [*TINY_OPTIONS, *EVERY_PROPOSAL, "--data.root", root]
+    config = parse_train_arguments(options).config
+    # Such a limit that every step's gradients are clipped, and pictures of several sizes.
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, scale_jitter=(0.8, 1.2)),
+        train=dataclasses.replace(config.train, clip_norm=1.0, batch_size=4),
+    )
+    one, before, expected, losses = train_weights(config, "none", steps)
+    two, _, weights, losses_of_two = train_weights(config, "mirrored", steps)
+    pairs = [(expected[name], weights[name], before[name]) for name in expected]
+    print(
+        json.dumps(
+            {
+                "replicas": [one, two],
+                "difference": max(difference(b, a) for a, b, _ in pairs),
+                "change": max(difference(c, a) for a, _, c in pairs if a.ndim > 1),
+                "losses": [losses, losses_of_two],
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,256 @@
+"""One device, several devices or several machines: the strategy, and what workers agree on.
+
+A worker is a process; it drives one replica of the model a device. All of them run the same
+program, and come to the calls of `Distribution` that say so in the same order. The first worker is
+the chief: it alone writes. Everything below is TensorFlow's: `tf.distribute` and its collectives.
+"""
+
+import json
+import logging
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from tf_frcnn.config import DistributionConfig
+from tf_frcnn.environment import grow_gpu_memory, load_tensorflow
+from tf_frcnn.errors import ConfigError, UserError, WorkerLostError
+from tf_frcnn.training.cluster import Cluster, read_cluster
+
+logger = logging.getLogger(__name__)
+
+
+class Distribution:
+    """What a run is spread over.
+
+    TensorFlow is imported when it is first needed, so that a single process can say what is wrong
+    with its options without it.
+
+    Args of `__init__`: name of the `strategy`, and the `cluster` of several workers.
+    """
+
+    def __init__(self, strategy: str = "none", cluster: Cluster | None = None) -> None:
+        self._name = strategy
+        self._cluster = cluster
+        self.worker = 0 if cluster is None else cluster.worker
+        self.num_workers = 1 if cluster is None else len(cluster.tasks)
+        self._watch: Any = None
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this is the worker that writes."""
+        return self.worker == 0
+
+    @cached_property
+    def strategy(self) -> Any:
+        """The `tf.distribute.Strategy`."""
+        import tensorflow as tf
+
+        if self._name == "none":
+            return tf.distribute.get_strategy()
+        if self.num_workers > 1:
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        names = [device.name.removeprefix("/device:") for device in devices]
+        if len(names) == 1:
+            logger.info("%s: there is one device, %s; as without a strategy", self._name, names[0])
+            return tf.distribute.get_strategy()
+        logger.info("%s: %d replicas on %s", self._name, len(names), ", ".join(names))
+        return tf.distribute.MirroredStrategy(names)
+
+    @property
+    def num_replicas(self) -> int:
+        """Replicas of the model, on all devices of all workers."""
+        return self.strategy.num_replicas_in_sync
+
+    @property
+    def replicas_per_worker(self) -> int:
+        """Replicas that each worker drives."""
+        return self.num_replicas // self.num_workers
+
+    def check_batch_size(self, batch_size: int) -> None:
+        """See that every replica gets as many pictures as the others.
+
+        Raises:
+            ConfigError: the batch cannot be divided so.
+        """
+        if batch_size % self.num_replicas:
+            raise ConfigError(
+                f"--train.batch-size {batch_size}: expected a multiple of {self.num_replicas}, the "
+                f"number of replicas ({self.num_workers} workers with {self.replicas_per_worker} "
+                "devices each): it is the number of pictures of all replicas together."
+            )
+
+    # === Inside of a step ===
+
+    def run(
+        self, function: Callable[[Any], Mapping[str, Any]], batches: Sequence[Any]
+    ) -> dict[str, Any]:
+        """Run a function of a batch on every replica; in a graph.
+
+        Data sets that TensorFlow distributes would hand over the batches too. But every step would
+        begin by asking all workers whether they have one, and taking them down may last half a
+        minute.
+
+        Args:
+            function: gives scalars; sums up over the replicas what must be so.
+            batches: one for each replica of this worker.
+
+        Returns:
+            The means of the scalars over all replicas, the same on every worker.
+        """
+        if self.num_replicas == 1:
+            return dict(function(batches[0]))
+        first = self.worker * self.replicas_per_worker
+        per_replica = self.strategy.experimental_distribute_values_from_function(
+            lambda context: batches[context.replica_id_in_sync_group - first]
+        )
+        results = self.strategy.run(function, args=(per_replica,))
+        return {
+            name: self.strategy.reduce("MEAN", value, axis=None) for name, value in results.items()
+        }
+
+    # === Between steps ===
+
+    def merge(self, values: np.ndarray) -> np.ndarray:
+        """Add up the arrays of all workers; each of them calls this and gets the sum.
+
+        Args:
+            values: [...] float64, of the same shape on every worker; what another worker fills in
+                is 0.
+
+        Raises:
+            WorkerLostError: another worker is gone.
+        """
+        if self.num_workers == 1:
+            return values
+        import tensorflow as tf
+
+        first = self.worker * self.replicas_per_worker  # one of the worker's replicas gives values
+        none = np.zeros_like(values)
+        shares = self.strategy.experimental_distribute_values_from_function(
+            lambda context: tf.constant(
+                values if context.replica_id_in_sync_group == first else none, tf.float64
+            )
+        )
+        with self.lost_workers_noticed():
+            return self.strategy.reduce("SUM", shares, axis=None).numpy()
+
+    def interleave(self, own: np.ndarray) -> np.ndarray:
+        """Put the rows together that were dealt out to the workers in turn.
+
+        Args:
+            own: [own rows, ...] float64; the first row of all is the chief's.
+
+        Returns:
+            [rows of all, ...], the same on every worker.
+        """
+        count = int(sum(self.of_each_worker(len(own))))
+        rows = np.zeros((count, *own.shape[1:]))
+        rows[self.worker :: self.num_workers] = own
+        return self.merge(rows)
+
+    def of_each_worker(self, value: float) -> list[float]:
+        """Tell all workers the numbers of each; waits for all of them."""
+        numbers = np.zeros(self.num_workers)
+        numbers[self.worker] = value
+        return self.merge(numbers).tolist()
+
+    def of_chief(self, value: float) -> float:
+        """Tell all workers the chief's number; waits for all of them."""
+        return self.of_each_worker(value)[0]
+
+    def check_same(self, value: Any, what: str, hint: str) -> None:
+        """See that all workers have the same.
+
+        Args:
+            value: of this worker: a number, or anything that can be written as JSON.
+            what: it is, for the message.
+            hint: what to do where workers differ.
+
+        Raises:
+            UserError: a worker has another one than the chief.
+        """
+        is_number = isinstance(value, int)
+        text = json.dumps(value, sort_keys=True)
+        numbers = self.of_each_worker(value if is_number else zlib.crc32(text.encode()))
+        for worker, number in enumerate(numbers):
+            if number != numbers[0]:
+                values = f" ({number:.0f}, expected {numbers[0]:.0f})" if is_number else ""
+                raise UserError(
+                    f"worker {worker} has another {what} than the chief{values}. {hint}"
+                )
+
+    @contextmanager
+    def chief_first(self) -> Iterator[None]:
+        """Let the chief go through the block before all others."""
+        if not self.is_chief:
+            self.of_chief(0)
+        yield
+        if self.is_chief:
+            self.of_chief(0)
+
+    @contextmanager
+    def lost_workers_noticed(self) -> Iterator[None]:
+        """Turn TensorFlow's errors about other workers inside the block into a message.
+
+        Raises:
+            WorkerLostError: another worker is gone.
+        """
+        from tf_frcnn.training.lost_workers import lost_workers_noticed
+
+        with lost_workers_noticed(self._cluster):
+            yield
+
+    # === The beginning and the end ===
+
+    def start(self) -> None:
+        """Wait until all workers are there, and watch them from then on."""
+        if self._cluster is None or self.num_workers == 1:
+            return
+        addresses = ", ".join(address for _, _, address in self._cluster.tasks)
+        logger.info("worker %d of %s; waiting for the others", self.worker, addresses)
+        load_tensorflow()
+        grow_gpu_memory()
+        with self.lost_workers_noticed():
+            replicas = self.num_replicas
+        logger.info("%d workers, %d replicas", self.num_workers, replicas)
+        from tf_frcnn.training.lost_workers import PeerWatch
+
+        self._watch = PeerWatch(self._cluster)
+
+    def finish(self) -> None:
+        """Wait until all workers are done; after that each may leave.
+
+        Raises:
+            WorkerLostError: the chief is gone. To the chief, who has written everything, it makes
+                no difference any more whether the others are there.
+        """
+        if self._watch is not None:
+            self._watch.stop()
+        try:
+            self.of_chief(0)
+        except WorkerLostError as error:
+            if not self.is_chief:
+                raise
+            logger.warning("the run is complete, but %s", error)
+
+
+# A single process on one device, which is what everything is by itself.
+ALONE = Distribution()
+
+
+def join_workers(config: DistributionConfig) -> Distribution:
+    """Find out what a run is spread over; with several workers, wait for all of them.
+
+    Raises:
+        UserError: TF_CONFIG is missing or wrong.
+    """
+    if config.strategy != "multiworker":
+        return Distribution(config.strategy)
+    distribution = Distribution(config.strategy, read_cluster())
+    distribution.start()
+    return distribution
