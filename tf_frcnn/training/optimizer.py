@@ -1,7 +1,7 @@
 """The optimisers by name; SGD with momentum has its update fused into one pass over a variable."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -10,8 +10,8 @@ from tf_frcnn.config import TrainConfig
 from tf_frcnn.errors import ConfigError
 from tf_frcnn.training.schedule import build_schedule
 
-Optimizer = keras.optimizers.Optimizer
-Schedule = keras.optimizers.schedules.LearningRateSchedule
+Optimizer: TypeAlias = keras.optimizers.Optimizer
+Schedule: TypeAlias = keras.optimizers.schedules.LearningRateSchedule
 
 
 @keras.saving.register_keras_serializable(package="tf_frcnn")

@@ -4,12 +4,12 @@ What Keras 2 and Keras 3 write differently in this, stands here and nowhere else
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
 
-Optimizer = keras.optimizers.Optimizer
+Optimizer: TypeAlias = keras.optimizers.Optimizer
 LossScaleOptimizer = keras.mixed_precision.LossScaleOptimizer
 
 _KERAS_2 = keras.__version__.startswith("2.")
