@@ -51,7 +51,8 @@ def build_optimizer(config: TrainConfig) -> Optimizer:
     Weight decay and clipping are the trainer's, but for those in `DECOUPLED_DECAY`.
 
     Raises:
-        ConfigError: there is no such optimiser, or the installed Keras lacks an option.
+        ConfigError: there is no such optimiser, or Keras lacks an option, here or with several
+            replicas.
     """
     options: dict[str, Any] = {}
     if config.ema_momentum > 0:
@@ -69,17 +70,17 @@ def build_optimizer(config: TrainConfig) -> Optimizer:
     return optimizer
 
 
-def inner_optimizer(optimizer: Optimizer) -> Optimizer:
-    """Give the optimiser that updates the weights: what a loss-scaling one wraps, else itself."""
-    return getattr(optimizer, "inner_optimizer", optimizer)
-
-
 def _check_accumulation(steps: int) -> None:
     if int(keras.__version__.split(".")[0]) < 3:
         raise ConfigError(
             f"--train.gradient-accumulation-steps {steps}: Keras {keras.__version__} has no "
             "gradient accumulation, Keras 3 has. Leave the option out, or give a larger "
             "--train.batch-size."
+        )
+    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        raise ConfigError(
+            f"--train.gradient-accumulation-steps {steps}: Keras adds up gradients on one device "
+            "only. Leave the option out: several devices make a larger --train.batch-size possible."
         )
 
 

@@ -14,7 +14,7 @@ from tf_frcnn.layers.proposals import ProposalLayer
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.training.freezing import freeze_layers
 from tf_frcnn.training.losses import box_loss, classification_loss, giou_loss
-from tf_frcnn.training.optimizer import DECOUPLED_DECAY, build_optimizer, inner_optimizer
+from tf_frcnn.training.optimizer import DECOUPLED_DECAY, build_optimizer
 from tf_frcnn.training.targets import (
     AnchorTargets,
     RoITargets,
@@ -23,6 +23,7 @@ from tf_frcnn.training.targets import (
 )
 from tf_frcnn.training.update import (
     apply_where,
+    inner_optimizer,
     scale_loss,
     sum_over_replicas,
     unscale_gradients,
@@ -123,6 +124,9 @@ class FasterRCNNTrainer(keras.Model):
             made, 0 when weights and optimiser are as they were. Scalars float32.
         """
         variables = self.detector.trainable_variables
+        # The forward pass moves the statistics of batch normalisation already.
+        statistics = [v for v in self.detector.non_trainable_variables if "moving_" in v.name]
+        kept = [tf.identity(statistic) for statistic in statistics]
         losses, gradients = self._losses_and_gradients(batch, variables)
         total = tf.add_n(list(losses.values()))
         *gradients, total_of_all = sum_over_replicas([*gradients, total])
@@ -134,6 +138,8 @@ class FasterRCNNTrainer(keras.Model):
         with tf.control_dependencies([finite]):
             gradients = self._with_weight_decay(gradients, variables)
         apply_where(finite, self.optimizer, gradients, variables)
+        for statistic, value in zip(statistics, kept, strict=True):
+            statistic.assign(tf.where(finite, statistic, value))
         return {"loss": total, **losses, "finite": tf.cast(finite, tf.float32)}
 
     def test_step(self, batch: Batch) -> Losses:
@@ -182,7 +188,8 @@ class FasterRCNNTrainer(keras.Model):
 
     def _has_averages(self) -> bool:
         """Tell whether there are moving averages: they start at the first update."""
-        return self.train_config.ema_momentum > 0 and int(self.optimizer.iterations) > 0
+        steps = np.asarray(self.optimizer.iterations)
+        return self.train_config.ema_momentum > 0 and bool(steps > 0)
 
     def _trunk_and_rpn(
         self, centered: tf.Tensor, training: bool
