@@ -23,6 +23,15 @@ def iou(box_a, box_b):
     return intersection / union if union > 0 else 0.0
 
 
+def giou(box_a, box_b):
+    """Generalised IoU of two yxyx boxes that have an area, in double precision."""
+    ymin, xmin = min(box_a[0], box_b[0]), min(box_a[1], box_b[1])
+    ymax, xmax = max(box_a[2], box_b[2]), max(box_a[3], box_b[3])
+    shared = iou(box_a, box_b)
+    union = (area(box_a) + area(box_b)) / (1 + shared)  # a + b = union + shared * union
+    return shared - 1 + union / area((ymin, xmin, ymax, xmax))
+
+
 def iou_matrix(boxes_a, boxes_b):
     """IoU of every box in `boxes_a` with every box in `boxes_b`."""
     return np.array([[iou(a, b) for b in boxes_b] for a in boxes_a]).reshape(

@@ -73,7 +73,7 @@ REFUSED = [
             *("steps", "batch_size", "learning_rate", "decay_factor", "rpn_batch_size"),
             *("rpn_pre_nms_top_k", "rpn_post_nms_top_k", "roi_batch_size", "rpn_box_sigma"),
             *("roi_box_sigma", "validate_every", "checkpoint_every", "keep_checkpoints"),
-            "log_every",
+            *("log_every", "gradient_accumulation_steps"),
         )
     ),
     ("train", {"learning_rate": math.inf}, "inf", ABOVE_0),
@@ -85,6 +85,10 @@ REFUSED = [
         )
     ),
     ("train", {"momentum": 1.0}, "1.0", "from 0 to below 1"),
+    ("train", {"ema_momentum": 1.0}, "1.0", "from 0 to below 1"),
+    ("train", {"ema_momentum": -0.1}, "-0.1", "from 0 to below 1"),
+    ("train", {"optimizer": "sgdw"}, "sgdw", "sgd, adam, adamw or addons:NAME"),
+    ("train", {"frozen_layers": ("",)}, '""', "beginnings of the names of layers"),
     *(
         ("train", {name: -1}, "-1", NOT_NEGATIVE)
         for name in ("weight_decay", "clip_norm", "warmup_steps", "seed")
@@ -116,13 +120,20 @@ def test_a_refusal_names_option_value_and_expectation(section, values, shown, ex
         ("data", {"scale_jitter": (0.5, 0.5), "crop_min_fraction": 1.0}),
         ("data", {"val_split": "none", "test_split": "none"}),
         ("model", {"score_threshold": 0.0, "nms_iou": 1.0, "rpn_min_size": 0.0, "dropout": 0.0}),
-        ("train", {"decay_steps": ()}),
+        ("train", {"decay_steps": (), "frozen_layers": (), "optimizer": "addons:LAMB"}),
+        ("train", {"schedule": "cosine", "steps": 10, "warmup_steps": 9}),
         ("train", {"rpn_negative_iou": 0.7, "momentum": 0.0, "weight_decay": 0.0}),
     ],
 )
 def test_values_at_the_limits_are_accepted(section, values):
     config = SECTIONS[section](**values)
     assert {name: getattr(config, name) for name in values} == values
+
+
+def test_a_cosine_needs_steps_after_the_warm_up():
+    expected = r"^--train\.warmup-steps 10: expected less than --train\.steps, which is 10"
+    with pytest.raises(ConfigError, match=expected):
+        TrainConfig(schedule="cosine", steps=10, warmup_steps=10)
 
 
 def test_a_configuration_cannot_be_changed():
@@ -150,6 +161,16 @@ def saved(tmp_path, **changes):
         values[section][field] = value
     path.write_text(json.dumps(values))
     return path
+
+
+def test_a_file_of_an_older_version_gets_the_defaults(tmp_path):
+    path = tmp_path / "config.json"
+    save_config(Config(), path)
+    values = json.loads(path.read_text())
+    for name in ("precision", "jit_compile", "ema_momentum", "schedule", "optimizer", "box_loss"):
+        del values["train"][name]
+    path.write_text(json.dumps(values))
+    assert load_config(path) == Config()
 
 
 @pytest.mark.parametrize(

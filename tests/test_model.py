@@ -10,21 +10,12 @@ import tensorflow as tf
 
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.ops.roi_pool import ROI_OPS
-from tf_frcnn.training.trainer import FasterRCNNTrainer
 
 
 @pytest.fixture(scope="module")
 def detector(tiny_model_config):
     keras.utils.set_random_seed(0)
     return FasterRCNN(tiny_model_config, num_classes=3)
-
-
-@pytest.fixture
-def mixed_bfloat16():
-    previous = keras.mixed_precision.global_policy()
-    keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    yield
-    keras.mixed_precision.set_global_policy(previous)
 
 
 def random_pictures(num_pictures, height, width, seed=0):
@@ -65,6 +56,7 @@ def test_configuration_survives_json(detector, tiny_model_config):
     restored = keras.saving.deserialize_keras_object(json.loads(text))
     assert isinstance(restored, FasterRCNN)
     assert restored.config == tiny_model_config and restored.num_classes == 3
+    assert restored.precision == detector.precision == "float32"
     assert restored.name == detector.name
     shapes = [
         [tuple(variable.shape) for variable in model.weights] for model in (restored, detector)
@@ -128,33 +120,47 @@ def test_every_roi_operator_can_be_chosen(tiny_model_config, name):
     assert detections["num_detections"][0] > 0
 
 
-def test_mixed_precision_keeps_boxes_and_losses_in_float32(
-    mixed_bfloat16, tiny_model_config, tiny_train_config
-):
-    detector = FasterRCNN(tiny_model_config, num_classes=3)
-    assert detector.backbone.get_layer("block3_conv1").compute_dtype == "bfloat16"
-    sizes = [(64, 96), (40, 61)]
+@pytest.mark.parametrize("compute", ["bfloat16", "float16"])
+def test_mixed_precision_keeps_weights_and_boxes_in_float32(compute, tiny_model_config):
+    detector = FasterRCNN(tiny_model_config, num_classes=3, precision=f"mixed_{compute}")
+    assert all(weight.dtype == "float32" for weight in detector.weights)
+    for layer in (
+        detector.backbone.get_layer("block3_conv1"),
+        detector.rpn_head.conv,
+        detector.box_head.fc1,
+    ):
+        assert layer.compute_dtype == compute
+    sizes = tf.constant([(64.0, 96.0), (40.0, 61.0)])
     images = random_pictures(2, 64, 96)
-    detections = detector((images, tf.constant(sizes, tf.float32)))
+    features = detector.backbone(detector.preprocessing((images, sizes)))
+    assert features.dtype == compute
+    # Cell (5, 7) is the last; its first anchor, 16 * sqrt(0.5) = 11.314 high, begins at
+    # 5.5 * 16 - 5.657 = 82.343. bfloat16 has 82.0 and 82.5.
+    anchors = detector.anchor_generator(tf.zeros([1, 6, 8, 4], compute))
+    np.testing.assert_allclose(anchors[-9, 0], 82.343, atol=1e-3)
+
+    logits, deltas = detector.rpn_head(features)
+    anchors = detector.anchor_generator(features)
+    proposals = detector.proposal_layer((logits, deltas, anchors, sizes))
+    roi_features = detector.roi_pooling((features, proposals))
+    class_logits, box_deltas = detector.box_head(roi_features)
+    assert roi_features.dtype == compute
+    for value in (anchors, logits, deltas, proposals, class_logits, box_deltas):
+        assert value.dtype == tf.float32
+    detections = detector((images, sizes))
     assert detections["detection_boxes"].dtype == tf.float32
     assert detections["detection_scores"].dtype == tf.float32
     assert_detections_are_sound(detections, sizes)
-    # Cell (5, 7) is the last; its first anchor, 16 * sqrt(0.5) = 11.314 high, begins at
-    # 5.5 * 16 - 5.657 = 82.343. bfloat16 has 82.0 and 82.5.
-    anchors = detector.anchor_generator(tf.zeros([1, 6, 8, 4], tf.bfloat16))
-    assert anchors.dtype == tf.float32
-    np.testing.assert_allclose(anchors[-9, 0], 82.343, atol=1e-3)
 
-    trainer = FasterRCNNTrainer(detector, tiny_train_config)
-    losses = trainer.compute_losses(
-        {
-            "images": images,
-            "image_sizes": tf.constant(sizes, tf.float32),
-            "gt_boxes": tf.constant([[[10.0, 20, 40, 80]], [[5.0, 6, 30, 50]]]),
-            "gt_classes": tf.constant([[1], [2]]),
-            "seeds": tf.constant([[0, 0], [0, 1]]),
-        },
-        training=True,
-    )
-    for value in losses.values():
-        assert value.dtype == tf.float32 and np.isfinite(value)
+
+def test_the_precision_is_the_models_own(tiny_model_config):
+    policy = keras.mixed_precision.global_policy()
+    FasterRCNN(tiny_model_config, num_classes=3, precision="mixed_bfloat16")
+    assert keras.mixed_precision.global_policy() is policy
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        detector = FasterRCNN(tiny_model_config, num_classes=3)
+    finally:
+        keras.mixed_precision.set_global_policy(policy)
+    assert detector.backbone.get_layer("block3_conv1").compute_dtype == "float32"
+    assert detector.box_head.fc1.compute_dtype == "float32"

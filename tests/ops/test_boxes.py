@@ -16,6 +16,7 @@ from tf_frcnn.ops.boxes import (
     decode_deltas,
     encode_deltas,
     inside_images,
+    paired_giou,
     pairwise_iou,
 )
 
@@ -47,6 +48,39 @@ def test_pairwise_iou_of_shifted_boxes():
     )
     expected = [[75 / 325, 50 / 350, 0, 0, 0]]
     np.testing.assert_allclose(pairwise_iou(a, b), expected, rtol=1e-6)
+
+
+def test_paired_giou_by_hand():
+    # Shifted by (5, 5) as above: IoU 75 / 325; around both 15 * 25 = 375, 50 of it in neither.
+    # Touching, 10 high each: union 200 + 10 * 20 = 400 of 20 * 20. Apart: around both 20 * 50,
+    # union 200 + 5 * 10. A box within another: no more than the IoU, 24 / 240. The box itself: 1.
+    a = [[0.0, 0, 10, 20]] * 3 + [[2.0, 10, 6, 16], [3, 4, 8, 6]]
+    b = [[5.0, 5, 15, 25], [10, 0, 20, 20], [15, 40, 20, 50], [1, 5, 9, 35], [3, 4, 8, 6]]
+    expected = [75 / 325 - 50 / 375, 0, -(1000 - 250) / 1000, 24 / 240, 1]
+    np.testing.assert_allclose(paired_giou(tf.constant(a), tf.constant(b)), expected, atol=1e-6)
+
+
+def test_paired_giou_of_boxes_without_area():
+    # Both the same: 0, no 0 / 0. A line of length 6 beside a box of 5 x 6 that is 4 away: around
+    # both 9 x 6, union 30.
+    a = tf.constant([[0.0, 0, 0, 0], [0, 2, 0, 8]])
+    b = tf.constant([[0.0, 0, 0, 0], [4, 2, 9, 8]])
+    np.testing.assert_allclose(paired_giou(a, b), [0.0, -(54 - 30) / 54], rtol=1e-6)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 12), min_size=8, max_size=8))
+def test_paired_giou_equals_counted_pixels(edges):
+    y, x = np.sort(np.reshape(edges, (2, 2, 2)), axis=-1)  # [box, 2] each
+    masks = np.zeros((2, 12, 12), bool)
+    for mask, rows, cols in zip(masks, y, x, strict=True):
+        mask[slice(*rows), slice(*cols)] = True
+    union = (masks[0] | masks[1]).sum()
+    around = (y.max() - y.min()) * (x.max() - x.min())  # lines count, they have no pixels
+    iou = (masks[0] & masks[1]).sum() / union if union else 0.0
+    expected = iou - ((around - union) / around if around else 0.0)
+    a, b = np.stack([y[:, 0], x[:, 0], y[:, 1], x[:, 1]], axis=-1).astype(np.float32)
+    np.testing.assert_allclose(paired_giou(a, b), expected, atol=1e-6)
 
 
 def test_pairwise_iou_of_padding_with_padding_is_zero():

@@ -5,9 +5,16 @@ import pytest
 import tensorflow as tf
 
 from tests import oracles
-from tf_frcnn.training.losses import box_loss, classification_loss, smooth_l1
+from tf_frcnn.training.losses import (
+    GIOU_WEIGHT,
+    box_loss,
+    classification_loss,
+    giou_loss,
+    smooth_l1,
+)
 
 HUGE = 1e20
+STD = (0.1, 0.1, 0.2, 0.2)
 
 
 def gradient_of(function, point):
@@ -165,3 +172,72 @@ def test_huge_outputs_give_finite_losses_and_gradients():
     logits = huge * [1.0, -1.0, 0.5, 0.0]
     logits = logits.astype(np.float32)
     assert np.isfinite(classify(logits)) and np.isfinite(gradient_of(classify, logits)).all()
+
+
+# === Generalised IoU ===
+
+
+def test_giou_loss_by_hand():
+    # RoI 20 high, 40 wide. Offsets (1, 0, 0, 0) x 0.1 move it down by 2: 18 of 22 rows overlap, and
+    # around both is just their union: GIoU 18 / 22. It is one of two samples of one of two
+    # pictures, the others are background and padding: 5 * (1 - 18 / 22) / 2 / 2.
+    rois = tf.constant([[[10.0, 20, 30, 60], [5, 6, 7, 9]], [[5, 5, 9, 9], [0, 0, 0, 0]]])
+    deltas = np.zeros((2, 2, 4), np.float32)
+    deltas[0, 0, 0], deltas[0, 1], deltas[1] = 1.0, 7.0, -3.0
+    positives, weights = tf.constant([[1.0, 0], [0, 0]]), tf.constant([[1.0, 1], [1, 0]])
+    loss = giou_loss(tf.constant(deltas), tf.zeros([2, 2, 4]), rois, positives, weights, STD)
+    assert float(loss) == pytest.approx(GIOU_WEIGHT * (1 - 18 / 22) / 4, rel=1e-5)
+    assert GIOU_WEIGHT == 5.0
+
+
+def test_both_box_losses_pull_alike_at_the_target():
+    # A box of 100 x 100 moved by d of its std, 10 d pixels: IoU (100 - 10 d) / (100 + 10 d), whose
+    # slope at 0 is -0.2; smooth L1 of large d has the slope 1.
+    one = tf.ones([1, 1])
+    roi = tf.constant([[[0.0, 0, 100, 100]]])
+    delta = np.array([[[1e-3, 0, 0, 0]]], np.float32)
+    gradient = gradient_of(lambda x: giou_loss(x, tf.zeros([1, 1, 4]), roi, one, one, STD), delta)
+    assert gradient[0, 0, 0] == pytest.approx(1.0, rel=1e-2)
+
+
+def test_giou_loss_and_gradient_equal_the_loop():
+    # Boxes that overlap their targets, lie in them, and lie apart from them.
+    batch = random_mini_batch()
+    rng = np.random.default_rng(3)
+    corner = rng.uniform(0, 40, (2, 3, 2))
+    rois = np.concatenate([corner, corner + rng.uniform(8, [20, 40], (2, 3, 2))], axis=-1)
+    batch["deltas"][1, 1] += [60, 0, 0, 0]
+
+    def loop(deltas):
+        total = 0.0
+        for b, s in ((0, 0), (1, 0), (1, 1)):  # the objects
+            box = oracles.decode(deltas[b, s], rois[b, s], STD)
+            target = oracles.decode(batch["targets"][b, s], rois[b, s], STD)
+            total += 5 * (1 - oracles.giou(box, target)) / 2 / 2
+        return total
+
+    def ours(deltas):
+        rest = (batch["targets"], rois, batch["positives"], batch["weights"], STD)
+        return giou_loss(deltas, *rest)
+
+    apart = oracles.iou(
+        *(oracles.decode(batch[k][1, 1], rois[1, 1], STD) for k in ("deltas", "targets"))
+    )
+    assert apart == 0.0
+    assert float(ours(batch["deltas"])) == pytest.approx(loop(batch["deltas"]))
+    expected = oracles.numerical_gradient(loop, batch["deltas"], 1e-6)
+    np.testing.assert_allclose(gradient_of(ours, batch["deltas"]), expected, atol=1e-7)
+    assert np.abs(expected[1, 1, 0]) > 1e-3  # apart, and still drawn nearer
+
+
+@pytest.mark.parametrize("size", [HUGE, -HUGE, 3e38])
+def test_giou_of_huge_outputs_is_finite(size):
+    # Of an object, of background, and of padding, whose RoI is empty.
+    rois = tf.constant([[[10.0, 20, 30, 60], [0, 0, 900, 1400], [0, 0, 0, 0]]])
+    positives, weights = tf.constant([[1.0, 0, 0]]), tf.constant([[1.0, 1, 0]])
+
+    def loss(deltas):
+        return giou_loss(deltas, tf.zeros([1, 3, 4]), rois, positives, weights, STD)
+
+    huge = np.full((1, 3, 4), size, np.float32)
+    assert np.isfinite(loss(huge)) and np.isfinite(gradient_of(loss, huge)).all()

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from tf_frcnn.config import TrainConfig
-from tf_frcnn.training.schedule import StepSchedule
-from tf_frcnn.training.trainer import build_optimizer
+from tf_frcnn.training.optimizer import build_optimizer
+from tf_frcnn.training.schedule import CosineSchedule, StepSchedule, build_schedule
 
 
 def rates(schedule, steps):
@@ -42,9 +42,32 @@ def test_the_papers_schedule():
     assert optimizer.momentum == 0.9
 
 
-def test_configuration_survives_json():
-    schedule = StepSchedule(0.8, 4, (6, 8), 0.5)
+def test_warm_up_then_half_a_cosine():
+    # Warm-up over 2 steps to 0.8, then (1 + cos(pi k / 4)) / 2 of it for k = 0 .. 4: cos(pi / 4) is
+    # 0.707107. After the last step it stays 0.
+    schedule = CosineSchedule(0.8, 6, 2)
+    expected = [0.4, 0.8, 0.8, 0.8 * 0.853553, 0.4, 0.8 * 0.146447, 0.0, 0.0]
+    assert rates(schedule, range(8)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_cosine_without_warm_up():
+    # (1 + cos(pi k / 3)) / 2: 1, 0.75, 0.25.
+    assert rates(CosineSchedule(0.4, 3), range(3)) == pytest.approx([0.4, 0.3, 0.1])
+
+
+def test_the_schedule_is_chosen_by_name():
+    options = {"learning_rate": 0.8, "warmup_steps": 2, "steps": 6, "decay_steps": (3,)}
+    cosine = build_schedule(TrainConfig(schedule="cosine", **options))
+    assert rates(cosine, range(6)) == rates(CosineSchedule(0.8, 6, 2), range(6))
+    step = build_schedule(TrainConfig(**options))
+    assert rates(step, range(6)) == rates(StepSchedule(0.8, 2, (3,)), range(6))
+
+
+@pytest.mark.parametrize(
+    "schedule", [StepSchedule(0.8, 4, (6, 8), 0.5), CosineSchedule(0.8, 9, 3)], ids=type
+)
+def test_configuration_survives_json(schedule):
     text = json.dumps(keras.saving.serialize_keras_object(schedule))
     restored = keras.saving.deserialize_keras_object(json.loads(text))
-    assert isinstance(restored, StepSchedule)
+    assert type(restored) is type(schedule)
     assert rates(restored, range(10)) == rates(schedule, range(10))

@@ -70,11 +70,6 @@ def build_optimizer(config: TrainConfig) -> Optimizer:
     return optimizer
 
 
-def inner_optimizer(optimizer: Optimizer) -> Optimizer:
-    """Give the optimiser that updates the weights: what a loss-scaling one wraps, else itself."""
-    return getattr(optimizer, "inner_optimizer", optimizer)
-
-
 def _check_accumulation(steps: int) -> None:
     if int(keras.__version__.split(".")[0]) < 3:
         raise ConfigError(

@@ -14,7 +14,7 @@ from tf_frcnn.layers.proposals import ProposalLayer
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.training.freezing import freeze_layers
 from tf_frcnn.training.losses import box_loss, classification_loss, giou_loss
-from tf_frcnn.training.optimizer import DECOUPLED_DECAY, build_optimizer, inner_optimizer
+from tf_frcnn.training.optimizer import DECOUPLED_DECAY, build_optimizer
 from tf_frcnn.training.targets import (
     AnchorTargets,
     RoITargets,
@@ -23,6 +23,7 @@ from tf_frcnn.training.targets import (
 )
 from tf_frcnn.training.update import (
     apply_where,
+    inner_optimizer,
     scale_loss,
     sum_over_replicas,
     unscale_gradients,
@@ -190,7 +191,8 @@ class FasterRCNNTrainer(keras.Model):
 
     def _has_averages(self) -> bool:
         """Tell whether there are moving averages: they start at the first update."""
-        return self.train_config.ema_momentum > 0 and int(self.optimizer.iterations) > 0
+        steps = np.asarray(self.optimizer.iterations)
+        return self.train_config.ema_momentum > 0 and bool(steps > 0)
 
     def _trunk_and_rpn(
         self, centered: tf.Tensor, training: bool

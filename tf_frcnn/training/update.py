@@ -15,6 +15,11 @@ LossScaleOptimizer = keras.mixed_precision.LossScaleOptimizer
 _KERAS_2 = keras.__version__.startswith("2.")
 
 
+def inner_optimizer(optimizer: Optimizer) -> Any:
+    """Give the optimiser that updates the weights: what a loss-scaling one wraps, else itself."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
 def scale_loss(optimizer: Optimizer, loss: tf.Tensor) -> tf.Tensor:
     """Multiply a loss by the scale of a loss-scaling optimiser; any other leaves it as it is."""
     if not isinstance(optimizer, LossScaleOptimizer):
@@ -57,8 +62,8 @@ def apply_where(
 
     def update(strategy: tf.distribute.Strategy, finite: Any, gradients: list[Any]) -> None:
         def apply() -> None:
-            call = _apply_scaled if isinstance(optimizer, LossScaleOptimizer) else _apply_summed
-            strategy.extended.call_for_each_replica(call, args=(optimizer, gradients, variables))
+            arguments = (optimizer, gradients, variables)
+            strategy.extended.call_for_each_replica(_apply, args=arguments)
 
         tf.cond(strategy.experimental_local_results(finite)[0], apply, lambda: None)
 
@@ -66,23 +71,18 @@ def apply_where(
     tf.distribute.get_replica_context().merge_call(update, args=(finite, list(gradients)))
 
 
-def _apply_summed(optimizer: Optimizer, gradients: list[Any], variables: Sequence[Any]) -> None:
-    """Hand gradients to an optimiser that would sum them over the replicas once more."""
-    options = {"skip_gradients_aggregation": True} if _KERAS_2 else {}
-    if not _KERAS_2 and tf.distribute.get_strategy().num_replicas_in_sync > 1:
-        if not hasattr(optimizer, "_all_reduce_sum_gradients"):  # else they would be summed twice
-            raise NotImplementedError(f"Keras {keras.__version__} sums gradients elsewhere")
-        optimizer._all_reduce_sum_gradients = list
+def _apply(optimizer: Any, gradients: list[tf.Tensor], variables: Sequence[Any]) -> None:
+    """Update the variables of a replica, without another sum of the gradients."""
+    options = {}
+    if _KERAS_2:
+        options["skip_gradients_aggregation"] = True
+    else:
+        if isinstance(optimizer, LossScaleOptimizer):  # it is this one that divides by the scale
+            scale = tf.convert_to_tensor(optimizer.dynamic_scale)
+            gradients = [gradient * scale for gradient in gradients]
+        if tf.distribute.get_strategy().num_replicas_in_sync > 1:  # Keras 3 has no option for it
+            inner = inner_optimizer(optimizer)
+            if not hasattr(inner, "_all_reduce_sum_gradients"):  # else they would be summed twice
+                raise NotImplementedError(f"Keras {keras.__version__} sums gradients elsewhere")
+            inner._all_reduce_sum_gradients = list
     optimizer.apply_gradients(zip(gradients, variables, strict=True), **options)
-
-
-def _apply_scaled(optimizer: Optimizer, gradients: list[Any], variables: Sequence[Any]) -> None:
-    """Hand gradients to a loss-scaling optimiser, which skips those that are not finite.
-
-    It sums them over the replicas once more, and that of Keras 3 divides them by the scale.
-    """
-    factor = tf.constant(1.0 / tf.distribute.get_strategy().num_replicas_in_sync)
-    if not _KERAS_2:
-        factor *= tf.convert_to_tensor(optimizer.dynamic_scale)
-    scaled = [gradient * factor for gradient in gradients]
-    optimizer.apply_gradients(zip(scaled, variables, strict=True))
