@@ -6,7 +6,8 @@ from typing import Any, TypeAlias
 import keras
 import tensorflow as tf
 
-from tf_frcnn.config import TrainConfig
+from tf_frcnn.addons import build_addons_optimizer
+from tf_frcnn.config import ADDONS_PREFIX, TrainConfig
 from tf_frcnn.errors import ConfigError
 from tf_frcnn.training.schedule import build_schedule
 
@@ -60,6 +61,8 @@ def build_optimizer(config: TrainConfig) -> Optimizer:
     if config.gradient_accumulation_steps > 1:
         _check_accumulation(config.gradient_accumulation_steps)
         options["gradient_accumulation_steps"] = config.gradient_accumulation_steps
+    if config.optimizer.startswith(ADDONS_PREFIX):
+        return _build_addons(config)
     if config.optimizer not in OPTIMIZERS:
         raise ConfigError(
             f"--train.optimizer {config.optimizer}: expected one of {', '.join(OPTIMIZERS)}."
@@ -82,6 +85,21 @@ def _check_accumulation(steps: int) -> None:
             f"--train.gradient-accumulation-steps {steps}: Keras adds up gradients on one device "
             "only. Leave the option out: several devices make a larger --train.batch-size possible."
         )
+
+
+def _build_addons(config: TrainConfig) -> Optimizer:
+    """Build an optimiser of TensorFlow Addons; they are of Keras' older kind, with less in it."""
+    for option, value, there in (
+        ("ema-momentum", config.ema_momentum, config.ema_momentum > 0),
+        ("precision", config.precision, config.precision == "mixed_float16"),
+    ):
+        if there:
+            raise ConfigError(
+                f"--train.{option} {value}: not with --train.optimizer {config.optimizer}, which "
+                "has no such thing. Leave the option out, or take an optimiser of Keras."
+            )
+    name = config.optimizer.removeprefix(ADDONS_PREFIX)
+    return build_addons_optimizer(name, build_schedule(config))
 
 
 def _build_sgd(config: TrainConfig, schedule: Schedule, options: dict[str, Any]) -> Optimizer:
