@@ -5,6 +5,9 @@ own, and then called one after the other, round by round. What counts is the med
 ratios. Weights are random: the arithmetic does not depend on them, and 300 proposals there are
 always.
 
+`--train` compares training steps instead: first with all layers trained, then with conv1 and conv2
+kept as they are. Peak memory is that of each process, its libraries included.
+
 torch is large and not installed with this project; `--torch-python` names the Python of an
 environment that has torch and torchvision.
 """
@@ -44,6 +47,8 @@ class Arguments:
     """Calls of each system that count."""
     warm_up: int = 3
     """Calls of each before them."""
+    train: bool = False
+    """Compare training steps instead of detection."""
     head_rank: int = 0
     """Also time a frozen export with FC layers of this rank; 0 for none."""
     output: Path = ROOT / "results" / "compare_torchvision.json"
@@ -67,13 +72,16 @@ class System:
             env=environment,
         )
         self.description = self._read_line()
+        self.peak_mib: float | None = None
 
     def call(self) -> float:
-        """Let it work once -> seconds."""
+        """Let it work once -> seconds; peak memory is noted where the process tells it."""
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
-        return float(self._read_line())
+        seconds, *peak = self._read_line().split()
+        self.peak_mib = float(peak[0]) if peak else None
+        return float(seconds)
 
     def close(self) -> None:
         """End the process."""
@@ -135,20 +143,39 @@ def compare(arguments: Arguments) -> dict[str, Any]:
             name: [sys.executable, str(HERE / "exported_detector.py"), path, *size]
             for name, path in exports.items()
         }
-        systems = {name: System(command) for name, command in commands.items()}
-        seconds: dict[str, list[float]] = {name: [] for name in systems}
-        for number in range(arguments.warm_up + arguments.rounds):
-            for name, system in systems.items():
-                seconds[name].append(system.call())
-            print(f"round {number + 1}: ", {k: round(v[-1], 2) for k, v in seconds.items()})
-        for system in systems.values():
-            system.close()
+        return call_in_turn(commands, arguments)
+
+
+def compare_training(arguments: Arguments, layers: str) -> dict[str, Any]:
+    """Time training steps in turn, `layers` being all or frozen -> the figures."""
+    size = [str(value) for value in (arguments.height, arguments.width, arguments.batch)]
+    sizes = [str(len(CLASSES)), *size]
+    peer = [arguments.torch_python, str(HERE / "torchvision_training.py"), *sizes]
+    commands = {
+        "torchvision": [*peer, "default", layers],
+        "torchvision, channels-last": [*peer, "channels-last", layers],
+        "tf_frcnn": [sys.executable, str(HERE / "training_step.py"), *sizes, layers],
+    }
+    return call_in_turn(commands, arguments)
+
+
+def call_in_turn(commands: dict[str, list[str]], arguments: Arguments) -> dict[str, Any]:
+    """Start all systems and call them round by round -> the figures of each."""
+    systems = {name: System(command) for name, command in commands.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in systems}
+    for number in range(arguments.warm_up + arguments.rounds):
+        for name, system in systems.items():
+            seconds[name].append(system.call())
+        print(f"round {number + 1}: ", {k: round(v[-1], 2) for k, v in seconds.items()}, flush=True)
+    for system in systems.values():
+        system.close()
     return {
         name: {
             "description": systems[name].description,
             "first_call": values[0],
             "median": float(np.median(values[arguments.warm_up :])),
             "seconds": values[arguments.warm_up :],
+            **({"peak_mib": systems[name].peak_mib} if systems[name].peak_mib else {}),
         }
         for name, values in seconds.items()
     }
@@ -161,7 +188,17 @@ def main() -> None:
         print(json.dumps({name: str(path) for name, path in exports.items()}))
         return
     arguments = tyro.cli(Arguments, description=__doc__)
-    systems = compare(arguments)
+    size = f"{arguments.batch} x {arguments.height} x {arguments.width}"
+    if arguments.train:
+        keep(arguments, f"training step, {size}", compare_training(arguments, "all"))
+        name = f"training step, conv1 and conv2 frozen, {size}"
+        keep(arguments, name, compare_training(arguments, "frozen"))
+    else:
+        keep(arguments, size, compare(arguments))
+
+
+def keep(arguments: Arguments, table: str, systems: dict[str, Any]) -> None:
+    """Print the ratios of a table, and write it to the file beside the others."""
     medians = {name: figures["median"] for name, figures in systems.items()}
     ratios = {
         name: {
@@ -171,12 +208,13 @@ def main() -> None:
         for name, median in medians.items()
         if not name.startswith("torchvision")
     }
+    print(table)
     for name, median in medians.items():
         print(
             f"{name:28} {median:.3f} s", {k: round(v, 2) for k, v in ratios.get(name, {}).items()}
         )
     tables = json.loads(arguments.output.read_text()) if arguments.output.is_file() else {}
-    tables[f"{arguments.batch} x {arguments.height} x {arguments.width}"] = {
+    tables[table] = {
         "commit": commit(),
         "processor": processor(),
         "rounds": arguments.rounds,
