@@ -63,6 +63,8 @@ def _replay(path: Path, record: StepRecord) -> "Diagnosis":
     from tf_frcnn.training.trainer import FasterRCNNTrainer
 
     set_up_tensorflow(record.config.train.seed)
-    detector = FasterRCNN(record.config.model, len(record.class_names), record.config.train.precision)
+    detector = FasterRCNN(
+        record.config.model, len(record.class_names), record.config.train.precision
+    )
     load_weights(path, named_weights(detector))
     return diagnose(FasterRCNNTrainer(detector, record.config.train), record)
