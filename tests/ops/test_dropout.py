@@ -10,8 +10,8 @@ SEEDS = tf.constant([[0, 7], [0, 8]])
 
 
 def test_numbers_are_dropped_or_scaled_up():
-    # Rate 0.75: what stays is multiplied by 1 / 0.25 = 4. Of 2 x 50 x 100 numbers 2500 +- 5 standard
-    # deviations of sqrt(10000 * 0.25 * 0.75) = 43 stay.
+    # Rate 0.75: what stays is multiplied by 1 / 0.25 = 4. Of 2 x 50 x 100 numbers 2500 stay, +- 5
+    # standard deviations of sqrt(10000 * 0.25 * 0.75) = 43.
     features = tf.random.stateless_uniform([2, 50, 100], [1, 2], 1.0, 2.0)
     dropped = stateless_dropout(features, 0.75, SEEDS, stream=4).numpy()
     stayed = dropped != 0
