@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from tf_frcnn.command_line import parse_evaluate_arguments
 from tf_frcnn.environment import load_tensorflow, set_up_logging
 from tf_frcnn.errors import EXIT_OK, run_command
+from tf_frcnn.model_files import METRICS_FILE
 from tf_frcnn.runs import prepare_output, write_json
 
 logger = logging.getLogger("tf_frcnn.evaluate")
@@ -44,7 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         set_up_tensorflow(seed)
         model = arguments.model_files
         detector = Detector.load(model.path)
-        metrics = training_figures(config, model.metrics_log) if model.metrics_log else {}
+        metrics = {}
+        if model.metrics_log is not None:
+            outcome = model.load_records().get(METRICS_FILE, {})
+            metrics = training_figures(config, model.metrics_log, outcome)
         metrics |= evaluate_detector(detector.detect, dataset, output, title, model.metrics_log)
     write_json(output / "metrics.json", metrics)
     print_figures(metrics, title)

@@ -13,6 +13,7 @@ from tf_frcnn.model_files import (
     make_versions_folder,
     newest_version,
 )
+from tf_frcnn.resuming import prepare_run
 from tf_frcnn.runs import RunFolder, start_run, with_classes, write_json
 from tf_frcnn.training.distribution import join_workers
 
@@ -25,11 +26,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     distribution = join_workers(arguments.config.distribution)
     folder = RunFolder(arguments.output, is_keeper=distribution.is_chief)
     with distribution.chief_first():
-        config = folder.prepare(arguments.config, arguments.overwrite)
+        config = prepare_run(folder, arguments.config, arguments.overwrite, arguments.resume)
     # Imported late: options, help and a finished run need not wait for TensorFlow.
     from tf_frcnn.reporting.summary import print_figures, print_next_steps, training_figures
 
-    if distribution.of_chief(folder.is_finished):
+    if distribution.of_chief(folder.is_finished(config)):
         if not distribution.is_chief:
             return EXIT_OK
         print_figures(folder.load_metrics(), f"{folder.path} is finished")
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tf_frcnn.reporting.evaluation import evaluate_detector
     from tf_frcnn.training.run import train_detector
 
-    set_up_tensorflow(config.train.seed)
+    set_up_tensorflow(config.train.seed, config.train.deterministic)
     if config.data.draw_seed is not None:
         with distribution.chief_first():
             ensure_drawings(Path(config.data.root), config.data.draw_seed)
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         start_run(folder, config, datasets["train"].division)
         write_json(folder.dataset_file, dataset_record)
 
-    detector = train_detector(config, datasets, folder, distribution)
+    detector, outcome = train_detector(config, datasets, folder, distribution)
     picture_detector = PictureDetector(
         detector, config.data.classes, config.data.short_side, config.data.long_side
     )
@@ -78,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     if distribution.is_chief:
         plot_curves(folder.metrics_log, folder.curves)
-        metrics = training_figures(config, folder.metrics_log) | found
+        metrics = training_figures(config, folder.metrics_log, outcome) | found
         records = {DATASET_FILE: dataset_record, METRICS_FILE: metrics}
         saved_model = export_saved_model(picture_detector, config, Path(config.export_dir), records)
         write_json(folder.metrics_file, metrics)

@@ -9,12 +9,17 @@ import numpy as np
 import pytest
 
 from tf_frcnn.checkpoints import (
+    BEST_FILE,
+    Progress,
     list_checkpoints,
     load_checkpoint,
+    load_progress,
     named_weights,
     prune_checkpoints,
     restore_latest,
+    save_best,
     save_checkpoint,
+    set_damaged_aside,
 )
 from tf_frcnn.errors import UserError, WeightsError
 from tf_frcnn.model import FasterRCNN
@@ -70,7 +75,7 @@ def test_weights_and_optimiser_come_back_bit_equal(saved):
     folder, *_, states = saved
     model, optimizer = make_model()
     take_steps(model, optimizer, count=5)
-    assert restore_latest(folder, model, optimizer) == 3
+    assert restore_latest(folder, model, optimizer).step == 3
     assert_same_state(state_of(model, optimizer), states[3])
     # Training goes on as it would have: the momentum is there too.
     original, original_optimizer = saved[1:3]
@@ -82,7 +87,7 @@ def test_weights_and_optimiser_come_back_bit_equal(saved):
 def test_weights_alone_can_be_restored(saved):
     folder, original, *_ = saved
     model, _ = make_model()
-    assert restore_latest(folder, model) == 3
+    assert restore_latest(folder, model).step == 3
     for value, expected in zip(model.get_weights(), original.get_weights(), strict=True):
         np.testing.assert_array_equal(value, expected)
 
@@ -93,7 +98,7 @@ def test_nothing_to_restore_is_step_0(tmp_path, make):
         (tmp_path / "checkpoints").mkdir()
     model, optimizer = make_model()
     before = state_of(model, optimizer)
-    assert restore_latest(tmp_path / "checkpoints", model, optimizer) == 0
+    assert restore_latest(tmp_path / "checkpoints", model, optimizer) == Progress()
     assert_same_state(state_of(model, optimizer), before)
 
 
@@ -140,6 +145,57 @@ def test_two_layers_of_one_name_are_refused():
         named_weights(keras.Model(inputs, TwoOfAName()(inputs)))
 
 
+OPTIMIZERS = {
+    "adam": lambda: keras.optimizers.Adam(0.1, amsgrad=True),
+    "averages": lambda: keras.optimizers.SGD(0.1, 0.9, use_ema=True, ema_momentum=0.9),
+    "accumulation": lambda: keras.optimizers.SGD(0.1, 0.9, gradient_accumulation_steps=3),
+    "loss scale": lambda: keras.mixed_precision.LossScaleOptimizer(
+        keras.optimizers.SGD(0.1, 0.9), dynamic_growth_steps=3
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_slot_of_an_optimiser_comes_back(tmp_path, name):
+    # After 4 steps: accumulated gradients of one step of three, one of three steps of the scale.
+    if name == "accumulation" and keras.__version__.startswith("2."):
+        pytest.skip("Keras 2 has no gradient accumulation")
+    if name == "loss scale" and keras.__version__.startswith("2."):
+        pytest.skip("Keras 2 keeps the scale out of the optimiser's variables")
+    both = []
+    for _ in range(2):
+        model, _ = make_model()
+        optimizer = OPTIMIZERS[name]()
+        optimizer.build(model.trainable_variables)
+        both.append((model, optimizer))
+    take_steps(*both[0], count=4)
+    save_checkpoint(tmp_path, 4, *both[0])
+    restore_latest(tmp_path, *both[1])
+    for pair in both:
+        take_steps(*pair, count=3)
+    assert_same_state(state_of(*both[1]), state_of(*both[0]))
+
+
+def test_what_callbacks_remember_comes_back(tmp_path):
+    model, optimizer = make_model()
+    memory = {"Log": {"pending": [0.1, 1e-300]}, "Stopping": {"best": None, "wait": 2}}
+    save_checkpoint(tmp_path, 7, model, optimizer, memory)
+    assert restore_latest(tmp_path, model, optimizer) == Progress(7, memory)
+
+
+def test_the_best_is_weights_without_an_optimiser_and_no_step_to_go_on_from(saved):
+    folder, model, optimizer, states = saved
+    path = save_best(folder, 2, model, val_loss=0.25)
+    assert path.name == BEST_FILE and path not in list_checkpoints(folder)
+    assert load_progress(path) == Progress(2, {"val_loss": 0.25})
+    other, _ = make_model()
+    assert load_checkpoint(path, other).step == 2
+    assert_same_state(other.get_weights(), model.get_weights())
+    prune_checkpoints(folder, keep=1)
+    assert path.is_file()
+    assert restore_latest(folder, model, optimizer).step == 3
+
+
 # === Damage ===
 
 
@@ -148,9 +204,51 @@ def test_a_truncated_file_is_passed_over_with_a_warning(saved, caplog):
     newest = list_checkpoints(folder)[-1]
     newest.write_bytes(newest.read_bytes()[:1000])
     with caplog.at_level(logging.WARNING, "tf_frcnn"):
-        assert restore_latest(folder, model, optimizer) == 2
+        assert restore_latest(folder, model, optimizer).step == 2
     assert_same_state(state_of(model, optimizer), states[2])
     assert f"{newest}: is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("position", [0, 30, 60, 600, 0.4, 0.6, 0.8, -1])
+def test_a_single_bit_that_changed_is_found(saved, position):
+    folder, model, optimizer, states = saved
+    newest = list_checkpoints(folder)[-1]
+    content = bytearray(newest.read_bytes())
+    content[int(position * len(content)) if isinstance(position, float) else position] ^= 4
+    newest.write_bytes(content)
+    assert restore_latest(folder, model, optimizer).step == 2
+    assert_same_state(state_of(model, optimizer), states[2])
+
+
+def test_a_file_without_checksum_is_read(saved, tmp_path):
+    """Files were written so before there were checksums: HDF5 from the first byte on."""
+    folder, original, *_ = saved
+    old = tmp_path / "step-00000003.h5"
+    with h5py.File(folder / old.name, "r") as new_file, h5py.File(old, "w") as file:
+        for name in ("weights", "optimizer"):
+            new_file.copy(name, file)
+        file.attrs["step"] = 3
+    model, optimizer = make_model()
+    assert load_checkpoint(old, model, optimizer) == Progress(3, {})
+    assert_same_state(state_of(model, optimizer), state_of(original, saved[2]))
+    # Damage is found there too, where HDF5 notices it.
+    old.write_bytes(old.read_bytes()[:-1000])
+    with pytest.raises(OSError):
+        load_checkpoint(old, model, optimizer)
+
+
+def test_damaged_files_are_set_aside_and_count_no_longer(saved):
+    # Step 3 is damaged, and one checkpoint is to be kept: at step 2 and a half, as it were, that
+    # must not be step 3.
+    folder, model, optimizer, states = saved
+    newest = list_checkpoints(folder)[-1]
+    damaged = newest.read_bytes()[:-1]
+    newest.write_bytes(damaged)
+    set_damaged_aside(folder, restore_latest(folder, model, optimizer).step)
+    assert newest.with_name("step-00000003.h5.damaged").read_bytes() == damaged
+    prune_checkpoints(folder, keep=1)
+    assert restore_latest(folder, model, optimizer).step == 2
+    assert_same_state(state_of(model, optimizer), states[2])
 
 
 @pytest.mark.parametrize("content", [b"", b"not HDF5"])
@@ -167,10 +265,10 @@ def test_when_all_are_damaged_nothing_is_touched(saved, content):
 def test_a_half_written_file_does_not_count(saved):
     folder, model, optimizer, _ = saved
     (folder / "step-00000009.partial").write_bytes(b"killed here")
-    assert restore_latest(folder, model, optimizer) == 3
+    assert restore_latest(folder, model, optimizer).step == 3
 
 
-@pytest.mark.parametrize("place", ["tf_frcnn.checkpoints.os.fsync", "pathlib.PosixPath.replace"])
+@pytest.mark.parametrize("place", ["os.fsync", "pathlib.PosixPath.replace"])
 def test_a_full_disk_leaves_the_older_ones_untouched(saved, monkeypatch, place):
     folder, model, optimizer, _ = saved
     before = {path.name: path.read_bytes() for path in folder.iterdir()}

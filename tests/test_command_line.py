@@ -32,6 +32,8 @@ OPTIONS = [  # option, what is typed, what the configuration then holds
     ("train.decay-steps", "4 6", (4, 6)),
     ("train.seed", "11", 11),
     ("train.on-nan", "skip", "skip"),
+    ("train.export", "best", "best"),
+    ("train.early-stopping-patience", "3", 3),
     ("output", "here", "here"),
     ("export-dir", "there", "there"),
 ]
@@ -66,7 +68,7 @@ def test_every_field_of_the_configuration_is_an_option(capsys):
     assert (status, err) == (0, "")
     words = out.split()
     made_by_the_export = "model.head-rank"  # it goes with weights that no training has
-    for name in [*flatten(Config()), "overwrite,"]:
+    for name in [*flatten(Config()), "overwrite,", "resume,"]:
         is_option = any(word.startswith(f"--{name}") for word in words)
         assert is_option == (name != made_by_the_export), name
     for preset in PRESETS:
@@ -86,7 +88,7 @@ def test_no_arguments_are_the_quickstart(monkeypatch):
     arguments = parse_train_arguments()
     assert arguments.config.data == quickstart().data
     assert arguments.config.output == "runs/quickstart"
-    assert not arguments.overwrite
+    assert not arguments.overwrite and not arguments.resume
 
 
 def test_options_may_come_with_or_without_preset():
@@ -120,6 +122,8 @@ def test_an_unknown_preset_is_told_which_there_are(capsys):
         (["--data.short-side", "-5"], "--data.short-side -5: expected a number above 0."),
         (["--train.decay-steps", "9", "5"], "--train.decay-steps 9 5: expected steps in rising"),
         (["--data.short-side", "300"], "--data.long-side 256: expected at least --data.short-side"),
+        (["--resume", "--overwrite"], "--resume and --overwrite: expected one of them"),
+        (["--train.early-stopping-patience", "-1"], "patience -1: expected 0 or more"),
         (
             ["--data.classes", "cat", "cat"],
             "--data.classes cat cat: expected every class name once",

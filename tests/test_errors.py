@@ -1,5 +1,9 @@
 """Exit statuses, and messages without tracebacks."""
 
+import errno
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from tf_frcnn.errors import (
@@ -43,6 +47,43 @@ def test_a_user_error_is_its_message_and_its_status(error, status, capsys):
 def test_ctrl_c_before_there_was_anything_to_save(capsys):
     assert run_command(failing(KeyboardInterrupt())) == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_sigterm_is_status_143_and_lets_the_command_tidy_up(capsys):
+    tidied = []
+
+    def command():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            tidied.append(True)
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert run_command(command) == 143
+    assert capsys.readouterr().err == "terminated\n"
+    assert tidied and signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_command_can_run_beside_the_main_thread():
+    with ThreadPoolExecutor() as threads:  # where Python takes no handlers of signals
+        assert threads.submit(run_command, lambda: 0).result() == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "error: No space left on device. Free"),
+        (PermissionError(errno.EACCES, "Permission denied", "a.png"), "error: a.png: Permission"),
+    ],
+)
+def test_a_full_disk_is_a_message(error, message, capsys):
+    assert run_command(failing(error)) == 2
+    assert capsys.readouterr().err.startswith(message)
+
+
+def test_other_errors_of_the_system_are_faults():
+    with pytest.raises(FileNotFoundError):
+        run_command(failing(FileNotFoundError(errno.ENOENT, "No such file", "a")))
 
 
 def test_faults_of_the_program_are_not_hidden():

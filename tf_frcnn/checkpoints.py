@@ -1,13 +1,20 @@
-"""Checkpoints: one HDF5 file a step with weights, optimiser and step, written all or not at all.
+"""Checkpoints: one HDF5 file a step with everything that training goes on from.
 
-Weights are named `LAYER/VARIABLE` (block3_conv1/kernel), so that Keras 2 and Keras 3 read each
-other's files. What a training step draws depends on its number alone (`data.pipeline`), so the
-position in the data and the state of all random numbers is the step.
+A file holds the weights (the moving statistics of normalisation too), the optimiser with all of its
+slots, the step, and what the callbacks remember, under a checksum. Where the optimiser keeps moving
+averages of the weights, they stand under the weights' names too, for whoever wants to use the
+model. Weights are named `LAYER/VARIABLE` (block3_conv1/kernel), so that Keras 2 and Keras 3 read
+each other's files.
+
+What a training step draws depends on the seed and its number alone (`data.pipeline`,
+`ops.sampling`, `ops.dropout`), and so does the learning rate: the position in the data, in the
+schedule and of all random numbers is the step.
 """
 
+import json
 import logging
-import os
-from contextlib import suppress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +22,31 @@ import h5py
 import keras
 import numpy as np
 
+from tf_frcnn.checksum import BLOCK_SIZE, verify_checksum, write_checksum
 from tf_frcnn.errors import UserError, WeightsError
+from tf_frcnn.whole_file import whole_file
 
 logger = logging.getLogger(__name__)
 
+BEST_FILE = "best.h5"
+"""The checkpoint with the lowest validation loss: weights without the optimiser."""
+
 _NAME = "step-{:08d}.h5"
+_WEIGHTS, _AVERAGES, _OPTIMIZER = "weights/", "averages/", "optimizer/{:04d}"
+_DAMAGE = (OSError, KeyError, RuntimeError, ValueError)  # what h5py raises at a broken file
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        step: optimiser steps done.
+        memory: name of a callback -> what it remembers, JSON; empty in files of earlier versions.
+    """
+
+    step: int = 0
+    memory: Mapping[str, Any] = field(default_factory=dict)
 
 
 def named_weights(model: keras.Model) -> dict[str, Any]:
@@ -44,7 +71,11 @@ def named_weights(model: keras.Model) -> dict[str, Any]:
 
 
 def save_checkpoint(
-    folder: Path, step: int, detector: keras.Model, optimizer: keras.optimizers.Optimizer
+    folder: Path,
+    step: int,
+    detector: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    memory: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a checkpoint to a temporary name, flush it to the disk, and rename it.
 
@@ -53,6 +84,7 @@ def save_checkpoint(
         step: optimiser steps done.
         detector: the model whose weights are kept.
         optimizer: built for the detector's trainable variables.
+        memory: what callbacks remember, see `Progress`.
 
     Returns:
         The file.
@@ -60,27 +92,55 @@ def save_checkpoint(
     Raises:
         UserError: the file cannot be written (disk full, no permission); older ones are untouched.
     """
-    path = folder / _NAME.format(step)
-    partial = path.with_suffix(".partial")
+    return _write(
+        folder / _NAME.format(step),
+        Progress(step, memory or {}),
+        _variables(detector, optimizer),
+        _averages(detector, optimizer),
+    )
+
+
+def save_best(folder: Path, step: int, detector: keras.Model, val_loss: float) -> Path:
+    """Write the weights with the lowest validation loss, in the place of earlier ones.
+
+    Args:
+        folder: of the run's checkpoints; made when missing.
+        step: optimiser steps done.
+        detector: the model whose weights are kept.
+        val_loss: its validation loss.
+
+    Returns:
+        The file, `BEST_FILE`.
+
+    Raises:
+        UserError: the file cannot be written; the earlier one is untouched.
+    """
+    progress = Progress(step, {"val_loss": val_loss})
+    return _write(folder / BEST_FILE, progress, _variables(detector))
+
+
+def _write(
+    path: Path,
+    progress: Progress,
+    variables: Mapping[str, Any],
+    links: Mapping[str, str] | None = None,
+) -> Path:
+    """Write a file of variables, and of second names for some of them."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with h5py.File(partial, "w") as file:
-            file.attrs["step"] = step
-            for name, variable in named_weights(detector).items():
-                file["weights/" + name] = np.asarray(variable)
-            for index, variable in enumerate(_optimizer_variables(optimizer)):
-                file[f"optimizer/{index:04d}"] = np.asarray(variable)
-            for name, index in _averages(detector, optimizer).items():
-                file["averages/" + name] = file[f"optimizer/{index:04d}"]  # a link, no copy
-            file.flush()
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
-        partial.replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as partial:
+            with h5py.File(partial, "w", userblock_size=BLOCK_SIZE) as file:
+                file.attrs["step"] = progress.step
+                file["memory"] = json.dumps(progress.memory)
+                for name, variable in variables.items():
+                    file[name] = np.asarray(variable)
+                for link, name in (links or {}).items():
+                    file[link] = file[name]
+            write_checksum(partial)
     except OSError as error:
-        with suppress(OSError):  # it may not even be there
-            partial.unlink()
+        reason = error.strerror or str(error)
         raise UserError(
-            f"{path}: the checkpoint of step {step} cannot be written ({error}). "
+            f"{path}: the checkpoint of step {progress.step} cannot be written ({reason}). "
             "Free some space or mend the permissions, then run the same command again: it goes on "
             "from the last checkpoint."
         ) from None
@@ -88,23 +148,54 @@ def save_checkpoint(
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """List the checkpoints of a folder, oldest first."""
+    """List the checkpoints of a folder, oldest first, without that of `BEST_FILE`."""
     return sorted(folder.glob("step-*.h5"))
 
 
 def prune_checkpoints(folder: Path, keep: int) -> None:
-    """Remove all checkpoints but the latest `keep`, and what a killed run left half-written."""
-    for path in list_checkpoints(folder)[:-keep]:
-        path.unlink()
-    for path in folder.glob("step-*.partial"):
-        path.unlink()
+    """Remove all checkpoints but the latest `keep`, and what a killed run left half-written.
+
+    Raises:
+        UserError: one cannot be removed.
+    """
+    try:
+        for path in [*list_checkpoints(folder)[:-keep], *folder.glob("*.partial")]:
+            path.unlink()
+    except OSError as error:
+        raise UserError(
+            f"{path}: the old checkpoint cannot be removed ({error.strerror}). Mend the "
+            "permissions of the folder, then run the same command again: it goes on."
+        ) from None
+
+
+def set_damaged_aside(folder: Path, step: int) -> None:
+    """Rename the checkpoints after the one that a run goes on from, which cannot be read.
+
+    Else they would count among the latest that are kept, and whole ones be removed for them.
+
+    Args:
+        folder: of the checkpoints.
+        step: of the checkpoint that could be read.
+
+    Raises:
+        UserError: one cannot be renamed.
+    """
+    for path in list_checkpoints(folder):
+        if path.name > _NAME.format(step):
+            try:
+                path.rename(path.with_name(path.name + ".damaged"))
+            except OSError as error:
+                raise UserError(
+                    f"{path}: cannot be renamed to {path.name}.damaged ({error.strerror}). Mend "
+                    "the permissions of the folder, then run the same command again."
+                ) from None
 
 
 def restore_latest(
     folder: Path,
     detector: keras.Model,
     optimizer: keras.optimizers.Optimizer | None = None,
-) -> int:
+) -> Progress:
     """Restore the latest checkpoint that can be read; broken ones are named and passed over.
 
     Args:
@@ -113,7 +204,7 @@ def restore_latest(
         optimizer: takes its state, when given; built for the detector's trainable variables.
 
     Returns:
-        The number of steps done; 0 when there is nothing to restore.
+        How far the run is; step 0 when there is nothing to restore.
 
     Raises:
         WeightsError: there are checkpoints, but none can be read, or they are of another model.
@@ -129,56 +220,90 @@ def restore_latest(
             f"{folder}: none of the {len(paths)} checkpoints can be read. Restore one from a "
             "backup, or start anew with --overwrite (the old folder is kept under another name)."
         )
-    return 0
+    return Progress()
 
 
 def load_checkpoint(
     path: Path,
     detector: keras.Model,
     optimizer: keras.optimizers.Optimizer | None = None,
-) -> int:
+) -> Progress:
     """Load a checkpoint; everything is read and checked before the first variable is assigned.
 
     Args:
-        path: a file that `save_checkpoint` wrote.
+        path: a file that `save_checkpoint` or `save_best` wrote.
         detector: takes the weights; their moving averages, if the file has some and no training
             goes on from here.
         optimizer: takes its state, when given: to go on with the training.
 
     Returns:
-        The number of steps done.
+        How far the run was.
 
     Raises:
         OSError: the file is missing or damaged.
         WeightsError: the file is of a model with other layers or shapes.
     """
-    targets: dict[str, Any] = {
-        "weights/" + name: variable for name, variable in named_weights(detector).items()
-    }
+    targets = _variables(detector, optimizer)
+    progress, values = _read(path, targets, averaged=optimizer is None)
+    for name, variable in targets.items():
+        variable.assign(values[name])
+    return progress
+
+
+def load_progress(path: Path) -> Progress:
+    """Read how far the run was of which a checkpoint is.
+
+    Raises:
+        OSError: the file is missing or damaged.
+    """
+    return _read(path, {}, averaged=False)[0]
+
+
+def _read(
+    path: Path, targets: Mapping[str, Any], averaged: bool
+) -> tuple[Progress, dict[str, np.ndarray]]:
+    """Read what a checkpoint holds for some variables, by their names in the file.
+
+    With `averaged`, a weight's moving average stands in for it where there is one.
+    """
+    verify_checksum(path)
+    try:
+        with h5py.File(path, "r") as file:
+            memory = json.loads(file["memory"].asstr()[()]) if "memory" in file else {}
+            progress = Progress(int(file.attrs["step"]), memory)
+            values = {}
+            for name, variable in targets.items():
+                average = name.replace(_WEIGHTS, _AVERAGES, 1)
+                stored = average if averaged and average in file else name
+                values[name] = _read_one(path, file, stored, variable)
+            return progress, values
+    except WeightsError:
+        raise
+    except _DAMAGE as error:
+        raise OSError(str(error)) from None
+
+
+def _read_one(path: Path, file: h5py.File, name: str, variable: Any) -> np.ndarray:
+    if name not in file:
+        raise WeightsError(f"{path}: has no {name}; it was saved by a model with other layers.")
+    value = np.asarray(file[name])
+    if value.shape != tuple(variable.shape):
+        raise WeightsError(
+            f"{path}: {name} has shape {value.shape}, the model's is "
+            f"{tuple(variable.shape)}; it was saved by another model."
+        )
+    return value
+
+
+def _variables(
+    detector: keras.Model, optimizer: keras.optimizers.Optimizer | None = None
+) -> dict[str, Any]:
+    """List what a checkpoint holds, by the names in the file."""
+    variables = {_WEIGHTS + name: variable for name, variable in named_weights(detector).items()}
     if optimizer is not None:
-        for index, variable in enumerate(_optimizer_variables(optimizer)):
-            targets[f"optimizer/{index:04d}"] = variable
-    values = []
-    with h5py.File(path, "r") as file:
-        for name, variable in targets.items():
-            averaged = name.replace("weights/", "averages/", 1)
-            if optimizer is None and averaged in file:
-                name = averaged
-            if name not in file:
-                raise WeightsError(
-                    f"{path}: has no {name}; it was saved by a model with other layers."
-                )
-            value = np.asarray(file[name])
-            if value.shape != tuple(variable.shape):
-                raise WeightsError(
-                    f"{path}: {name} has shape {value.shape}, the model's is "
-                    f"{tuple(variable.shape)}; it was saved by another model."
-                )
-            values.append(value)
-        step = int(file.attrs["step"])
-    for variable, value in zip(targets.values(), values, strict=True):
-        variable.assign(value)
-    return step
+        slots = _optimizer_variables(optimizer)
+        variables |= {_OPTIMIZER.format(index): slot for index, slot in enumerate(slots)}
+    return variables
 
 
 def _optimizer_variables(optimizer: keras.optimizers.Optimizer) -> list[Any]:
@@ -187,8 +312,8 @@ def _optimizer_variables(optimizer: keras.optimizers.Optimizer) -> list[Any]:
     return list(variables() if callable(variables) else variables)
 
 
-def _averages(detector: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, int]:
-    """Find the moving averages of the weights: name of a weight -> index of optimiser's variable.
+def _averages(detector: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, str]:
+    """Find the moving averages of the weights: second name -> name of the optimiser's variable.
 
     Empty when the optimiser keeps none.
     """
@@ -197,6 +322,6 @@ def _averages(detector: keras.Model, optimizer: keras.optimizers.Optimizer) -> d
     keeper = getattr(optimizer, "inner_optimizer", optimizer)  # what a loss-scaling one wraps
     averages = getattr(keeper, "_model_variables_moving_average", ())
     return {
-        names[id(variable)]: positions[id(average)]
+        _AVERAGES + names[id(variable)]: _OPTIMIZER.format(positions[id(average)])
         for variable, average in zip(detector.trainable_variables, averages, strict=False)
     }

@@ -25,6 +25,12 @@ class TrainArguments(Config):
 
     overwrite: bool = False
     """Move a run that is in the output folder to NAME.bak-TIME and start anew."""
+    resume: bool = False
+    """Insist on going on: it is an error if there is no run in the output folder."""
+
+    def __post_init__(self) -> None:
+        if self.resume and self.overwrite:
+            raise ConfigError("--resume and --overwrite: expected one of them, or neither.")
 
     @property
     def config(self) -> Config:

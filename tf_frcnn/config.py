@@ -263,7 +263,14 @@ class TrainConfig:
     checkpoint_every: int = 500
     """Steps between two checkpoints."""
     keep_checkpoints: int = 2
-    """How many of the latest checkpoints are kept."""
+    """How many of the latest checkpoints are kept, beside that of the lowest validation loss."""
+    export: Literal["last", "best"] = "last"
+    """Which weights are evaluated and exported: those of the last step, or those with the lowest
+    validation loss."""
+    early_stopping_patience: int = 0
+    """Stop after so many validations in a row without a new lowest loss; 0 for all steps."""
+    deterministic: bool = False
+    """Use operations that give the same bits each time; slower."""
     log_every: int = 10
     """Steps between two lines of metrics.jsonl."""
     on_nan: Literal["stop", "skip"] = "stop"
@@ -317,7 +324,8 @@ class TrainConfig:
             self.warmup_steps,
             f"less than --train.steps, which is {self.steps}, with --train.schedule cosine",
         )
-        for name in ("weight_decay", "clip_norm", "warmup_steps", "seed"):
+        counts = ("warmup_steps", "seed", "early_stopping_patience")
+        for name in ("weight_decay", "clip_norm", *counts):
             value = getattr(self, name)
             _check(math.isfinite(value) and value >= 0, f"train.{name}", value, "0 or more")
         _check(

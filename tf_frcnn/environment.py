@@ -89,16 +89,19 @@ def load_tensorflow() -> None:
             os.close(terminal)
 
 
-def set_up_tensorflow(seed: int) -> None:
+def set_up_tensorflow(seed: int, deterministic: bool = False) -> None:
     """Turn on GPU memory growth, seed all generators, and log device, versions and seed.
 
     Args:
         seed: of Python's, NumPy's and TensorFlow's generators; weights are drawn from it.
+        deterministic: let TensorFlow use only operations that give the same bits each time.
     """
     import keras
     import tensorflow as tf
 
     grow_gpu_memory()
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
     random.seed(seed)
     np.random.seed(seed)
     tf.random.set_seed(seed)

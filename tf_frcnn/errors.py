@@ -4,8 +4,13 @@ Everything that a user can cause ends in a `UserError`: one message that names t
 what was there, what was expected and what to do. `run_command` prints it without a traceback.
 """
 
+import errno
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 EXIT_OK = 0
 EXIT_FINDINGS = 1  # done, but items failed or findings exist
@@ -47,8 +52,19 @@ class WorkerLostError(UserError, ConnectionError):
     exit_status = EXIT_WORKER_LOST
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: what handles Ctrl-C handles it too."""
+
+
+# Of the disk and its permissions: the program is not to blame.
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+
+
 def run_command(command: Callable[[], int]) -> int:
-    """Run a command and turn a `UserError` into its message and its exit status.
+    """Run a command and turn what is not its fault into a message and an exit status.
+
+    SIGTERM ends it as Ctrl-C does, so that nothing is left half-written; a command may handle both
+    in its own way meanwhile.
 
     Args:
         command: does the work and returns an exit status.
@@ -57,10 +73,41 @@ def run_command(command: Callable[[], int]) -> int:
         The exit status of the command, or that of the error.
     """
     try:
-        return command()
+        with _interrupt_on_sigterm():
+            return command()
     except UserError as error:
         print(f"{error.label}: {error}", file=sys.stderr)
         return error.exit_status
-    except KeyboardInterrupt:  # before there was anything to save
+    except Terminated:
+        print("terminated", file=sys.stderr)
+        return EXIT_TERMINATED
+    except KeyboardInterrupt:  # before there was anything to save, or after all was saved
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        print(
+            f"error: {place}{error.strerror}. Free some space or mend the permissions, then run "
+            "the same command again.",
+            file=sys.stderr,
+        )
+        return EXIT_USAGE
+
+
+@contextmanager
+def _interrupt_on_sigterm() -> Iterator[None]:
+    """Raise `Terminated` on SIGTERM while the block runs; signals reach the main thread alone."""
+
+    def interrupt(signal_number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

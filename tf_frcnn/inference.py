@@ -1,12 +1,13 @@
 """From pictures of any size to detections in their own pixels: what is evaluated and exported."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_frcnn.checkpoints import load_checkpoint, named_weights, restore_latest
+from tf_frcnn.checkpoints import BEST_FILE, load_checkpoint, named_weights, restore_latest
 from tf_frcnn.config import Config
 from tf_frcnn.data.transforms import resize_images, resized_size, scale_boxes
 from tf_frcnn.errors import WeightsError
@@ -85,7 +86,8 @@ def load_network(model: ModelFiles, config: Config | None = None) -> PictureDete
     """Build the Keras network of a model, with its weights.
 
     Args:
-        model: of a run the latest checkpoint that can be read is taken.
+        model: of a run the latest checkpoint that can be read is taken, or the best by validation
+            where it was trained with `--train.export best`.
         config: of the network, where it is to have other thresholds than it was trained with; the
             model's own when None. Classes filled in.
 
@@ -103,7 +105,10 @@ def load_network(model: ModelFiles, config: Config | None = None) -> PictureDete
 
 def _load_run(model: ModelFiles, network: FasterRCNN) -> None:
     checkpoints = RunFolder(model.path).checkpoints
-    if restore_latest(checkpoints, network) == 0:
+    best = checkpoints / BEST_FILE
+    if model.load_config().train.export == "best" and best.is_file():
+        _load_file(best, network)
+    elif restore_latest(checkpoints, network).step == 0:
         raise WeightsError(
             f"{checkpoints}: holds no checkpoint. Expected a run that was trained, or at least "
             "stopped after its first step."
@@ -111,11 +116,15 @@ def _load_run(model: ModelFiles, network: FasterRCNN) -> None:
 
 
 def _load_one_checkpoint(model: ModelFiles, network: FasterRCNN) -> None:
+    _load_file(model.path, network)
+
+
+def _load_file(path: Path, network: FasterRCNN) -> None:
     try:
-        load_checkpoint(model.path, network)
+        load_checkpoint(path, network)
     except OSError as error:
         raise WeightsError(
-            f"{model.path}: the checkpoint cannot be read ({error}). Expected a file that training "
+            f"{path}: the checkpoint cannot be read ({error}). Expected a file that training "
             "wrote; give another one of the run, or the run's folder for the latest that can be "
             "read."
         ) from None

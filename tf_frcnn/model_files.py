@@ -29,7 +29,8 @@ class ModelFiles:
     """A model that `find_model` found.
 
     Attributes:
-        kind: what it is; of a run the latest checkpoint counts.
+        kind: what it is; of a run the latest checkpoint counts, or the best where its
+            configuration says so.
         path: the folder of the run, the file of the checkpoint, or the SavedModel's version folder.
         config_file: configuration of the run that trained it.
     """
@@ -61,12 +62,16 @@ class ModelFiles:
 
         Returns:
             File name -> JSON value, of `METRICS_FILE` and `DATASET_FILE` where they are there. The
-            figures of a run are those of its last step, and no checkpoint's.
+            figures of a run are those of its end: no checkpoint's, and not of a run that is being
+            made longer.
 
         Raises:
             UserError: one of them is no JSON.
         """
-        names = (DATASET_FILE,) if self.kind == "checkpoint" else (DATASET_FILE, METRICS_FILE)
+        has_figures = self.kind == "saved_model" or (
+            self.kind == "run" and RunFolder(self.path).is_finished(self.load_config())
+        )
+        names = (DATASET_FILE, METRICS_FILE) if has_figures else (DATASET_FILE,)
         paths = [self.config_file.with_name(name) for name in names]
         return {path.name: _load_json(path) for path in paths if path.is_file()}
 

@@ -1,4 +1,4 @@
-"""The folder of a training run: what is in it, whether it is finished, and what may be done to it.
+"""The folder of a training run: what is in it, and whether it is finished.
 
 | file               | what it holds                                             |
 |--------------------|-----------------------------------------------------------|
@@ -7,7 +7,7 @@
 | `dataset.json`     | the fingerprint of the data                               |
 | `metrics.jsonl`    | a line every few steps: losses, rate, seconds a step      |
 | `events/`          | the same for TensorBoard                                  |
-| `checkpoints/`     | the last few                                              |
+| `checkpoints/`     | the last few, and the best by validation                  |
 | `non_finite/`      | steps whose loss or gradient was not finite, to be replayed |
 | `curves.png`       | losses over steps                                         |
 | `detections.json`  | what was found in the evaluated split, as COCO's results  |
@@ -28,8 +28,9 @@ from typing import Any
 
 import pydantic
 
-from tf_frcnn.config import Config, flatten, load_config
+from tf_frcnn.config import Config, load_config
 from tf_frcnn.errors import ConfigError, UserError
+from tf_frcnn.whole_file import whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -54,10 +55,20 @@ class RunFolder:
         self.non_finite = self.path / "non_finite"
         self.curves = self.path / "curves.png"
 
-    @property
-    def is_finished(self) -> bool:
-        """Whether the run has its figures."""
-        return self.metrics_file.is_file()
+    def is_finished(self, config: Config) -> bool:
+        """Whether the run has its figures, and is not to be longer than it was then.
+
+        Args:
+            config: of the run.
+        """
+        if not self.metrics_file.is_file():
+            return False
+        try:
+            metrics = self.load_metrics()
+        except UserError:
+            return True  # it had them
+        planned = metrics.get("planned_steps", metrics.get("steps", config.train.steps))
+        return planned >= config.train.steps
 
     @property
     def has_started(self) -> bool:
@@ -118,63 +129,6 @@ class RunFolder:
             "Remove the file to evaluate and export the run again from its last checkpoint, or "
             "give --overwrite to start anew."
         )
-
-    def prepare(self, config: Config, overwrite: bool) -> Config:
-        """Make the folder ready for a run of this configuration, or for going on with one.
-
-        Args:
-            config: what is to be run; empty classes stand for those of the earlier run.
-            overwrite: move what is there to NAME.bak-TIME and start anew.
-
-        Returns:
-            The configuration, with the class names of the earlier run where there is one: data that
-            changed in between must not change what a class number means.
-
-        Raises:
-            UserError: something else is in the folder, or a run of another configuration; or the
-                folder cannot be made.
-        """
-        if overwrite and self.is_keeper:
-            move_aside(self.path)
-        if self.has_started:
-            config = with_classes(config, config.data.classes or self.load_config().data.classes)
-            self._check_same(config)
-        elif not self.is_keeper:
-            return config
-        elif self._holds_only_configuration():  # it failed before its first step
-            self.load_config()  # a config.json of something else is refused
-            self.config_file.unlink()
-            self.splits_file.unlink(missing_ok=True)
-            self.dataset_file.unlink(missing_ok=True)
-        elif self.path.is_dir() and any(self.path.iterdir()):
-            raise UserError(
-                f"{self.path}: holds other files and no config.json of a run. Give another "
-                "--output, or --overwrite to move it to a .bak folder."
-            )
-        if self.is_keeper:
-            make_writable_folder(self.path, "--output")
-        return config
-
-    def _holds_only_configuration(self) -> bool:
-        names = set(self.path.iterdir()) if self.path.is_dir() else set()
-        before_the_first_step = {self.config_file, self.splits_file, self.dataset_file}
-        return self.config_file in names and names <= before_the_first_step
-
-    def _check_same(self, config: Config) -> None:
-        old, new = flatten(self.load_config()), flatten(config)
-        # A run that was moved, goes on on other devices or leaves steps out is still the same run.
-        for name in ("output", "export-dir", "distribution.strategy", "train.on-nan"):
-            old[name] = new[name]
-        differing = [name for name in new if old[name] != new[name]]
-        if differing:
-            lines = "".join(
-                f"\n  --{name}: {old[name]!r} there, {new[name]!r} now" for name in differing
-            )
-            raise UserError(
-                f"{self.path}: holds a run of another configuration:{lines}\n"
-                "Give another --output, the same options to go on with it, or --overwrite to move "
-                "it to a .bak folder and start anew."
-            )
 
 
 def move_aside(path: Path) -> None:
@@ -267,10 +221,20 @@ def prepare_file(path: Path, overwrite: bool) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON under a temporary name and rename it, so that no reader sees half of it."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    """Write JSON under a temporary name and rename it, so that no reader sees half of it.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    text = json.dumps(value, indent=2) + "\n"
+    try:
+        with whole_file(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}). Free some space or mend the "
+            "permissions, then run the same command again."
+        ) from None
 
 
 def with_classes(config: Config, class_names: tuple[str, ...]) -> Config:

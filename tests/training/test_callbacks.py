@@ -1,75 +1,17 @@
-"""What happens beside the steps: validation, log lines, events, checkpoints, progress."""
+"""What happens beside the steps: validation, log lines, events, progress."""
 
-import json
 import logging
-from contextlib import nullcontext
+import signal
 
-import keras
 import pytest
 import tensorflow as tf
 from rich.console import Console
 
-from tf_frcnn.checkpoints import list_checkpoints
+from tests.training.stand_ins import NumberPipeline, make_logs, read_lines, run
+from tf_frcnn.errors import UserError
 from tf_frcnn.training import callbacks
-from tf_frcnn.training.callbacks import (
-    Checkpoints,
-    MetricsLog,
-    ProgressBar,
-    ValidationLoss,
-)
-
-
-def make_logs(loss=1.0, seconds=0.5, **terms):
-    names = ("rpn_objectness", "rpn_box", "roi_class", "roi_box")
-    return {"loss": loss, "seconds": seconds, **dict.fromkeys(names, loss / 4), **terms}
-
-
-class SmallTrainer(keras.Model):
-    """Has what callbacks look at: a detector, an optimiser with a rate, and a test step."""
-
-    def __init__(self):
-        super().__init__()
-        self.detector = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, name="dense")])
-        self.compile(optimizer=keras.optimizers.SGD(0.125, momentum=0.9))
-        self.optimizer.build(self.detector.trainable_variables)
-        self.built = True
-
-    def call(self, inputs):
-        return self.detector(inputs)
-
-    def averaged_weights(self):
-        return nullcontext()
-
-    def test_step(self, batch):
-        """Answer the batch's number and multiples of it."""
-        terms = {name: batch * factor for factor, name in enumerate(callbacks.LOSSES, start=2)}
-        return {"loss": batch, **terms}
-
-
-class NumberPipeline:
-    """Gives some numbers as batches, as often as it is gone through."""
-
-    def __init__(self, *numbers):
-        self.batches = tf.data.Dataset.from_tensor_slices(tf.constant(numbers, tf.float32))
-
-    def __iter__(self):
-        return iter(self.batches)
-
-
-def run(callback, all_logs, start=0, end=True):
-    """Tell a callback of steps with these logs."""
-    callback.set_model(SmallTrainer())
-    callback.on_train_begin()
-    for number, logs in enumerate(all_logs, start=start):
-        callback.on_train_batch_begin(number)
-        callback.on_train_batch_end(number, logs)
-    if end:
-        callback.on_train_end()
-
-
-def read_lines(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
+from tf_frcnn.training.callbacks import MetricsLog, ProgressBar, ValidationLoss
+from tf_frcnn.training.loop import StopRequest
 
 # === Validation ===
 
@@ -85,6 +27,42 @@ def test_validation_is_the_mean_over_pictures_every_few_steps_and_at_the_end(cap
     for name, value in expected.items():
         assert all_logs[3][f"val_{name}"] == pytest.approx(value)
     assert "step 4: validation loss 2.0000" in caplog.text
+
+
+def test_a_stop_breaks_a_validation_off_and_it_is_made_up_for(tmp_path):
+    request = StopRequest()
+
+    class StoppingPipeline(NumberPipeline):
+        def __iter__(self):
+            yield from list(super().__iter__())[:1]
+            request.signal_number = signal.SIGTERM
+            raise_if_more = list(super().__iter__())[1:]
+            yield from raise_if_more
+
+    logs = make_logs()
+    stopped = ValidationLoss(StoppingPipeline(1.0, 3.0), every=2, steps=9, stop_request=request)
+    run(stopped, [make_logs(), logs])
+    assert "val_loss" not in logs
+    assert stopped.get_memory() == {"owed": True}
+
+    resumed = ValidationLoss(NumberPipeline(1.0, 3.0), every=2, steps=9, start=2)
+    resumed.set_memory(stopped.get_memory())
+    made_up = {}
+    run(resumed, [make_logs()], start=2, beginning=made_up)
+    assert made_up["val_loss"] == pytest.approx(2.0)
+    assert resumed.get_memory() == {"owed": False}
+    # The log has it as a figure of the step that it is of.
+    path = tmp_path / "metrics.jsonl"
+    run(MetricsLog(path, tmp_path / "events", 9, 9, start=2), [], beginning=made_up)
+    assert [line["step"] for line in read_lines(path)] == [2]
+
+
+def test_nothing_is_made_up_for_when_nothing_was_broken_off():
+    callback = ValidationLoss(NumberPipeline(1.0), every=2, steps=9, start=2)
+    callback.set_memory({})  # of a checkpoint from before callbacks were remembered
+    made_up = {}
+    run(callback, [], beginning=made_up)
+    assert made_up == {}
 
 
 # === metrics.jsonl and events ===
@@ -115,9 +93,36 @@ def test_validation_has_a_line_of_its_own(tmp_path):
 def test_a_resumed_run_appends(tmp_path):
     path = tmp_path / "metrics.jsonl"
     for start in (0, 2):
-        log = MetricsLog(path, tmp_path / "events", every=1, steps=4)
+        log = MetricsLog(path, tmp_path / "events", every=1, steps=4, start=start)
         run(log, [make_logs(), make_logs()], start=start)
     assert [line["step"] for line in read_lines(path)] == [1, 2, 3, 4]
+
+
+def test_a_mean_goes_on_where_the_run_was_stopped(tmp_path):
+    # Stopped after step 3 of four steps to a line: the line is the mean of 1, 2, 3 and 6.
+    path = tmp_path / "metrics.jsonl"
+    stopped = MetricsLog(path, tmp_path / "events", every=4, steps=9)
+    run(stopped, [make_logs(loss) for loss in (1.0, 2.0, 3.0)])
+    log = MetricsLog(path, tmp_path / "events", every=4, steps=9, start=3)
+    log.set_memory(stopped.get_memory())
+    run(log, [make_logs(6.0)], start=3)
+    (line,) = read_lines(path)
+    assert (line["step"], line["loss"]) == (4, 3.0)
+
+
+def test_a_full_disk_is_told_naming_the_log(tmp_path):
+    # Everything that is written to this device finds it full.
+    log = MetricsLog(tmp_path / "metrics.jsonl", tmp_path / "events", every=1, steps=9)
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(UserError, match=r"metrics\.jsonl: the log .*No space left on device"):
+        run(log, [make_logs()])
+
+
+def test_a_file_in_the_place_of_the_events_is_told(tmp_path):
+    (tmp_path / "events").write_text("a file")
+    log = MetricsLog(tmp_path / "metrics.jsonl", tmp_path / "events", every=1, steps=9)
+    with pytest.raises(UserError, match="the log of the training cannot be read or written"):
+        run(log, [make_logs()])
 
 
 def test_a_line_is_on_disk_at_once(tmp_path):
@@ -151,7 +156,7 @@ def test_a_resumed_run_counts_on_from_its_checkpoint(tmp_path):
     log = MetricsLog(path, tmp_path / "events", every=9, steps=9, start=2)
     run(log, [bad, make_logs(), bad], start=2)
     counts = [(line["step"], line["skipped_steps"]) for line in read_lines(path)]
-    assert counts == [(1, 1), (3, 2), (3, 2), (5, 3)]
+    assert counts == [(1, 1), (3, 2), (5, 3)]
 
 
 def test_tensorboard_reads_the_same_figures(tmp_path):
@@ -167,37 +172,6 @@ def test_tensorboard_reads_the_same_figures(tmp_path):
     assert found["val_loss", 2] == 3.0
     assert found["learning_rate", 2] == pytest.approx(0.125)
     assert {"rpn_objectness", "rpn_box", "roi_class", "roi_box"} <= {tag for tag, _ in found}
-
-
-# === Checkpoints ===
-
-
-def steps_saved(folder):
-    return [int(path.stem.split("-")[1]) for path in list_checkpoints(folder)]
-
-
-def test_checkpoints_every_few_steps_and_at_the_end_the_latest_kept(tmp_path):
-    # Saved after 2, 4, 6 and, at the end, 7; the last two are kept.
-    callback = Checkpoints(tmp_path, every=2, keep=2, start=0)
-    run(callback, [make_logs()] * 7, end=False)
-    assert steps_saved(tmp_path) == [4, 6]
-    callback.on_train_end()
-    assert steps_saved(tmp_path) == [6, 7]
-
-
-def test_the_end_does_not_save_a_step_twice(tmp_path, monkeypatch):
-    saved = []
-    real = callbacks.save_checkpoint
-    monkeypatch.setattr(
-        callbacks, "save_checkpoint", lambda *given: saved.append(given[1]) or real(*given)
-    )
-    run(Checkpoints(tmp_path, every=2, keep=2, start=0), [make_logs()] * 4)
-    assert saved == [2, 4]
-
-
-def test_a_resumed_run_without_steps_saves_nothing(tmp_path):
-    run(Checkpoints(tmp_path / "checkpoints", every=2, keep=2, start=4), [])
-    assert not (tmp_path / "checkpoints").exists()
 
 
 # === Progress ===

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tf_frcnn.errors import Terminated
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.training.distribution import Distribution
 from tf_frcnn.training.loop import StopRequest, stop_on_signals, train
@@ -122,6 +123,55 @@ def test_a_step_that_is_not_finite_is_told_with_its_batch_before_the_callbacks()
     assert recorder.calls == ["begin", "step 2", "done 2", *told, "step 4", "done 4", "end"]
 
 
+# === A callback that stops ===
+
+
+class Stopper(keras.callbacks.Callback):
+    """Asks for a stop as Keras' own callbacks do, after a step or before the first."""
+
+    def __init__(self, after):
+        super().__init__()
+        self.after = after
+
+    def on_train_begin(self, logs=None):
+        self.on_train_batch_end(None)
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == self.after:
+            self.model.stop_training = True
+
+
+@pytest.mark.parametrize(("after", "done"), [(1, 2), (None, 0)])
+def test_a_callback_can_stop_the_training(after, done):
+    recorder = Recorder()
+    callbacks = [Stopper(after), recorder]
+    assert train(SummingTrainer(), NumberPipeline(0, 9), 0, callbacks, StopRequest()) == done
+    assert recorder.calls[-1] == "end" and recorder.calls.count("done 1") == (done > 0)
+
+
+def test_a_training_that_was_stopped_can_be_begun_again():
+    trainer = SummingTrainer()
+    assert train(trainer, NumberPipeline(0, 9), 0, [Stopper(1)], StopRequest()) == 2
+    assert train(trainer, NumberPipeline(2, 5), 2, [], StopRequest()) == 5
+
+
+def test_what_a_callback_adds_to_the_logs_the_next_ones_see_at_the_beginning_too():
+    class Adder(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            logs["added"] = 1.0
+
+        def on_train_batch_end(self, batch, logs=None):
+            logs["added"] = 2.0
+
+    class Reader(Recorder):
+        def on_train_begin(self, logs=None):
+            self.logs.append(logs)
+
+    reader = Reader()
+    train(SummingTrainer(), NumberPipeline(0, 1), 0, [Adder(), reader], StopRequest())
+    assert [logs["added"] for logs in reader.logs] == [1.0, 2.0]
+
+
 # === Several workers ===
 
 
@@ -133,9 +183,9 @@ class TwoWorkers(Distribution):
         self.step = step
         self.number = number
 
-    def of_each_worker(self, value):
+    def of_each_worker(self, value):  # before the first step, and after each
         self.step -= 1
-        return [value, self.number if self.step < 0 else 0]
+        return [value, self.number if self.step < -1 else 0]
 
 
 def test_a_signal_to_another_worker_stops_this_one_after_the_same_step():
@@ -158,6 +208,20 @@ def test_a_signal_stops_after_the_step_and_still_ends(number):
     assert done == 2
     assert recorder.calls[-2:] == ["done 1", "end"]
     assert request.signal_number == number
+
+
+def test_a_signal_before_the_first_step_stops_without_one():
+    recorder, request = Recorder(), StopRequest()
+    request.signal_number = signal.SIGTERM
+    assert run(3, 9, recorder, request)[1] == 3
+    assert recorder.calls == ["begin", "end"]
+
+
+def test_a_second_sigterm_is_told_from_ctrl_c():
+    request = StopRequest()
+    request(signal.SIGTERM, None)
+    with pytest.raises(Terminated):
+        request(signal.SIGTERM, None)
 
 
 def test_the_second_signal_interrupts_at_once():

@@ -10,6 +10,10 @@ import keras
 import tensorflow as tf
 
 from tf_frcnn.layers.convolution import Conv3x3
+from tf_frcnn.ops.dropout import stateless_dropout
+
+# Augmentation draws from streams 1 to 3 of the same seeds (`tf_frcnn.data.pipeline`).
+DROPOUT_STREAMS = 4, 5
 
 
 def _normal(stddev: float) -> keras.initializers.Initializer:
@@ -75,9 +79,10 @@ class RPNHead(keras.layers.Layer):
 class BoxHead(keras.layers.Layer):
     """Flatten, two fully connected layers, two branches (slides: detection network).
 
-    Inputs: roi_features [B, R, 7, 7, C]. Returns class_logits [B, R, 1 + N] and box_deltas
-    [B, R, 1 + N, 4] (dy, dx, log dh, log dw relative to the RoI, divided by the box coder's std);
-    class 0 is the background. The classifier starts at N(0, 0.01), the box branch at N(0, 0.001).
+    Inputs: roi_features [B, R, 7, 7, C]; in training with dropout also `seeds` [B, 2] int32, from
+    which alone it is drawn. Returns class_logits [B, R, 1 + N] and box_deltas [B, R, 1 + N, 4] (dy,
+    dx, log dh, log dw relative to the RoI, divided by the box coder's std); class 0 is the
+    background. The classifier starts at N(0, 0.01), the box branch at N(0, 0.001).
 
     With a `rank`, each FC layer is a product of two: a projection to `rank` numbers, without bias
     or activation, and the layer itself on those (Fast R-CNN, section 3.1). Such a head is made from
@@ -123,10 +128,6 @@ class BoxHead(keras.layers.Layer):
                 )
                 for name in ("fc1", "fc2")
             )
-        self.dropout1, self.dropout2 = (
-            keras.layers.Dropout(dropout, name=name, dtype=self.dtype_policy)
-            for name in ("dropout1", "dropout2")
-        )
         self.classes, self.deltas = (
             keras.layers.Dense(
                 size * (1 + num_classes),
@@ -151,20 +152,33 @@ class BoxHead(keras.layers.Layer):
         super().build(input_shape)
 
     def call(
-        self, roi_features: tf.Tensor, training: bool | None = None
+        self,
+        roi_features: tf.Tensor,
+        training: bool | None = None,
+        seeds: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """See the class."""
         batch, num_rois = tf.shape(roi_features)[0], roi_features.shape[1]
         num_rois = tf.shape(roi_features)[1] if num_rois is None else num_rois
         hidden = tf.reshape(roi_features, [-1, self.flat_size])
         hidden = self.fc1(self.fc1_projection(hidden) if self.rank else hidden)
-        hidden = self.dropout1(hidden, training=training)
+        if training and self.dropout > 0:
+            hidden = self._drop(hidden, seeds, DROPOUT_STREAMS[0])
         hidden = self.fc2(self.fc2_projection(hidden) if self.rank else hidden)
-        hidden = self.dropout2(hidden, training=training)
+        if training and self.dropout > 0:
+            hidden = self._drop(hidden, seeds, DROPOUT_STREAMS[1])
         return (
             tf.reshape(self.classes(hidden), [batch, num_rois, 1 + self.num_classes]),
             tf.reshape(self.deltas(hidden), [batch, num_rois, 1 + self.num_classes, 4]),
         )
+
+    def _drop(self, hidden: tf.Tensor, seeds: tf.Tensor | None, stream: int) -> tf.Tensor:
+        """Drop units of all RoIs, [B * R, units], with a draw of its own for each picture."""
+        if seeds is None:
+            raise ValueError("dropout in training needs the pictures' seeds: box_head(..., seeds=)")
+        per_picture = tf.reshape(hidden, [tf.shape(seeds)[0], -1, self.units])
+        dropped = stateless_dropout(per_picture, self.dropout, seeds, stream)
+        return tf.reshape(dropped, [-1, self.units])
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of `__init__`."""

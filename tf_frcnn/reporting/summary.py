@@ -1,5 +1,6 @@
 """The figures of a run: how they are put together, and what the terminal says at the end."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +20,30 @@ FIGURES = {
 }
 
 
-def training_figures(config: Config, metrics_log: Path) -> dict[str, Any]:
+# How a training ended, as `training.run.train_detector` tells.
+OUTCOME = ("steps", "planned_steps", "exported_step", "best_step", "best_val_loss")
+
+
+def training_figures(
+    config: Config, metrics_log: Path, outcome: Mapping[str, Any]
+) -> dict[str, Any]:
     """Collect what `metrics.json` says of the training itself.
 
     Args:
         config: of the run.
         metrics_log: its metrics.jsonl.
+        outcome: holds how the training ended, or some of it, under the names of `OUTCOME`.
 
     Returns:
-        steps, skipped_steps (those of them whose update was left out), seconds_per_step (median
-        over the log's lines, so that the first step's tracing does not count) and seed.
+        steps and the rest of `OUTCOME`, skipped_steps (those of them whose update was left out),
+        seconds_per_step (median over the log's lines, so that the first step's tracing does not
+        count) and seed.
     """
     lines = read_metrics(metrics_log).values()
     seconds = [line["seconds_per_step"] for line in lines if "seconds_per_step" in line]
     return {
         "steps": config.train.steps,
+        **{name: outcome[name] for name in OUTCOME if name in outcome},
         "skipped_steps": count_skipped(metrics_log, config.train.steps),
         "seconds_per_step": float(np.median(seconds)) if seconds else None,
         "seed": config.train.seed,

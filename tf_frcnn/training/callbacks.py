@@ -1,4 +1,4 @@
-"""What happens beside the training steps: validation, logs, checkpoints, progress."""
+"""What happens beside the training steps: validation, logs, progress."""
 
 import json
 import logging
@@ -13,10 +13,11 @@ import tensorflow as tf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tf_frcnn.checkpoints import prune_checkpoints, save_checkpoint
 from tf_frcnn.data.pipeline import BatchPipeline
 from tf_frcnn.metrics_log import SKIPPED_STEPS, count_skipped
 from tf_frcnn.training.distribution import ALONE, Distribution
+from tf_frcnn.training.log_files import cut_events, cut_lines, log_error
+from tf_frcnn.training.loop import StopRequest
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +29,13 @@ class ValidationLoss(keras.callbacks.Callback):
     """Computes the losses on the validation split every few steps, and adds them to the logs.
 
     Keys are those of the losses with `val_` in front. Pictures are not augmented and each one's
-    sampling is the same every time, so figures of different steps can be compared.
+    sampling is the same every time, so figures of different steps can be compared. A request to
+    stop breaks a validation off; it is made up for before the first step of the run that goes on,
+    so that such a run has the same validations as one that was never stopped.
 
     Args of `__init__`: `pipeline` of this worker's share of the pictures; `every` so many steps, of
-    `steps` in all; the `distribution` whose workers share them.
+    `steps` in all; the `distribution` whose workers share them; `start` steps done before; the
+    `stop_request`.
     """
 
     def __init__(
@@ -40,33 +44,59 @@ class ValidationLoss(keras.callbacks.Callback):
         every: int,
         steps: int,
         distribution: Distribution = ALONE,
+        start: int = 0,
+        stop_request: StopRequest | None = None,
     ) -> None:
         super().__init__()
         self.pipeline = pipeline
         self.every = every
         self.steps = steps
         self.distribution = distribution
+        self.start = start
+        self.stop_request = stop_request or StopRequest()
+        self._owed = False
         self._step_function: Any = None
+
+    def get_memory(self) -> dict[str, Any]:
+        """See `tf_frcnn.training.saving.Remembering`."""
+        return {"owed": self._owed}
+
+    def set_memory(self, memory: Mapping[str, Any]) -> None:
+        """See `tf_frcnn.training.saving.Remembering`."""
+        self._owed = memory.get("owed", False)
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Make up for a validation that was broken off."""
+        if self._owed and logs is not None:
+            self._validate(self.start, logs)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Validate when it is time, and after the last step."""
         done = batch + 1
-        if logs is None or (done % self.every and done != self.steps):
-            return
+        if logs is not None and (done % self.every == 0 or done == self.steps):
+            self._validate(done, logs)
+
+    def _validate(self, step: int, logs: Logs) -> None:
         if self._step_function is None:
             self._step_function = tf.function(
                 self.model.test_step, input_signature=[self.pipeline.batches.element_spec]
             )
         names = ("loss", *LOSSES)
+        own = []
         with self.model.averaged_weights():
-            own = [
-                [float(losses[name]) for name in names]
-                for losses in map(self._step_function, self.pipeline)
-            ]
+            for batch in self.pipeline:
+                if self.stop_request.signal_number is not None:
+                    break
+                losses = self._step_function(batch)
+                own.append([float(losses[name]) for name in names])
+        self.stop_request.agree(self.distribution)
+        self._owed = self.stop_request.signal_number is not None
+        if self._owed:
+            return
         per_picture = self.distribution.interleave(np.reshape(own, (len(own), len(names))))
         for name, mean in zip(names, per_picture.mean(axis=0), strict=True):
             logs[f"val_{name}"] = float(mean)
-        logger.info("step %d: validation loss %.4f", done, logs["val_loss"])
+        logger.info("step %d: validation loss %.4f", step, logs["val_loss"])
 
 
 class MetricsLog(keras.callbacks.Callback):
@@ -74,7 +104,8 @@ class MetricsLog(keras.callbacks.Callback):
 
     A line holds the mean losses, the learning rate and the mean seconds of the steps since the line
     before; lines of their own hold the validation losses, and the count of the steps that were left
-    out because they were not finite, which are in no mean.
+    out because they were not finite, which are in no mean. What a run that was killed logged of
+    steps after its last checkpoint is cut off.
 
     Args of `__init__`: `path` and `events` to write to; `every` so many steps a line; `steps` in
     all; `start` steps done before.
@@ -92,14 +123,37 @@ class MetricsLog(keras.callbacks.Callback):
         self._writer: Any = None
         self._pending: list[Logs] = []
 
+    def get_memory(self) -> dict[str, Any]:
+        """See `tf_frcnn.training.saving.Remembering`."""
+        names = ("loss", *LOSSES, "seconds")
+        return {"pending": [{name: one[name] for name in names} for one in self._pending]}
+
+    def set_memory(self, memory: Mapping[str, Any]) -> None:
+        """See `tf_frcnn.training.saving.Remembering`."""
+        self._pending = list(memory.get("pending", []))
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Open the files; what is in them stays, and steps that were left out count on."""
+        """Open the files; what is in them of steps that are done stays, and left out ones count on.
+
+        Raises:
+            UserError: they cannot be read or written.
+        """
+        cut_lines(self.path, self.start)
+        cut_events(self.events, self.start)
         self._skipped = count_skipped(self.path, self.start)
-        self._file = self.path.open("a", encoding="utf-8")
-        self._writer = tf.summary.create_file_writer(str(self.events))
+        try:
+            self._file = self.path.open("a", encoding="utf-8")
+            self._writer = tf.summary.create_file_writer(str(self.events))
+        except (OSError, tf.errors.OpError) as error:
+            raise log_error(self.path, error) from None
+        self._write_validation(self.start, logs or {})
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Write a line when it is time."""
+        """Write a line when it is time.
+
+        Raises:
+            UserError: it cannot be written.
+        """
         logs = logs or {}
         done = batch + 1
         if logs.get("finite", True):
@@ -114,51 +168,37 @@ class MetricsLog(keras.callbacks.Callback):
             line["seconds_per_step"] = float(np.mean([one["seconds"] for one in self._pending]))
             self._pending.clear()
             self._write(done, line)
-        validation = {name: value for name, value in logs.items() if name.startswith("val_")}
-        if validation:
-            self._write(done, validation)
+        self._write_validation(done, logs)
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        """Close the files."""
-        if self._file is not None:
-            self._file.close()
-        if self._writer is not None:
-            self._writer.close()
+        """Close the files.
+
+        Raises:
+            UserError: what was not written yet cannot be written.
+        """
+        try:
+            if self._file is not None:
+                self._file.close()
+            if self._writer is not None:
+                self._writer.close()
+        except (OSError, tf.errors.OpError) as error:
+            raise log_error(self.path, error) from None
+
+    def _write_validation(self, step: int, logs: Logs) -> None:
+        validation = {name: value for name, value in logs.items() if name.startswith("val_")}
+        if validation:
+            self._write(step, validation)
 
     def _write(self, step: int, values: Mapping[str, float]) -> None:
         assert self._file is not None  # on_train_begin opened it
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
-        with self._writer.as_default():
-            for name, value in values.items():
-                tf.summary.scalar(name, value, step=step)
-
-
-class Checkpoints(keras.callbacks.Callback):
-    """Saves a checkpoint every few steps and when training ends, and keeps the latest few."""
-
-    def __init__(self, folder: Path, every: int, keep: int, start: int) -> None:
-        super().__init__()
-        self.folder = folder
-        self.every = every
-        self.keep = keep
-        self._done = self._saved = start
-
-    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """Save when it is time."""
-        self._done = batch + 1
-        if self._done % self.every == 0:
-            self._save()
-
-    def on_train_end(self, logs: Logs | None = None) -> None:
-        """Save what the last steps changed; also after an interrupt."""
-        if self._done != self._saved:
-            self._save()
-
-    def _save(self) -> None:
-        save_checkpoint(self.folder, self._done, self.model.detector, self.model.optimizer)
-        prune_checkpoints(self.folder, self.keep)
-        self._saved = self._done
+        try:
+            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            self._file.flush()
+            with self._writer.as_default():
+                for name, value in values.items():
+                    tf.summary.scalar(name, value, step=step)
+        except (OSError, tf.errors.OpError) as error:
+            raise log_error(self.path, error) from None
 
 
 class ProgressBar(keras.callbacks.Callback):

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from tf_frcnn.data.pipeline import BatchPipeline
+from tf_frcnn.errors import Terminated
 from tf_frcnn.training.distribution import ALONE, Distribution
 from tf_frcnn.training.trainer import FasterRCNNTrainer
 
@@ -29,7 +30,7 @@ class StopRequest:
     def __call__(self, signal_number: int, frame: FrameType | None) -> None:
         """Handle a signal; the second one interrupts at once."""
         if self.signal_number is not None:
-            raise KeyboardInterrupt
+            raise Terminated if signal_number == signal.SIGTERM else KeyboardInterrupt
         self.signal_number = signal_number
 
     def agree(self, distribution: Distribution) -> None:
@@ -59,17 +60,20 @@ def train(
     on_not_finite: OnNotFinite | None = None,
     distribution: Distribution = ALONE,
 ) -> int:
-    """Run training steps until the pipeline ends or a stop is requested, of any worker.
+    """Run training steps until the pipeline ends, or a signal or a callback asks for a stop.
 
     Callbacks are told of batches, not of epochs; `logs` holds the losses of the step and its
-    `seconds`, the wait for its batch included.
+    `seconds`, the wait for its batch included. They stop the loop as in Keras, by the model's
+    `stop_training`, on all workers alike. What one adds to the logs, those behind it see, those of
+    the beginning too.
 
     Args:
         trainer: takes the batches.
         pipeline: batches from step `start` on; with several replicas, this worker's share of them.
         start: steps done before.
         callbacks: called in this order.
-        stop_request: looked at after each step; gets the signal that another worker was sent.
+        stop_request: looked at before the first step and after each one; gets the signal that
+            another worker was sent.
         on_not_finite: told of a step whose update was left out, before the callbacks are: its
             number from 1, its batch (of several replicas this worker's first one's), and what it
             gave. What it raises ends the training.
@@ -87,11 +91,14 @@ def train(
         input_signature=[pipeline.batches.element_spec] * replicas,
     )
     callback_list = keras.callbacks.CallbackList(list(callbacks), model=trainer)
+    trainer.stop_training = False
     callback_list.on_train_begin()
     step = start
     began = time.perf_counter()
     with distribution.lost_workers_noticed():
-        for batches in zip(*[iter(pipeline)] * replicas, strict=True):
+        # No batch is waited for in vain.
+        is_stopped = _is_stopped(trainer, stop_request, distribution)
+        for batches in () if is_stopped else zip(*[iter(pipeline)] * replicas, strict=True):
             callback_list.on_train_batch_begin(step)
             losses = step_function(*batches)
             logs = {name: float(value) for name, value in losses.items()}
@@ -100,9 +107,15 @@ def train(
                 on_not_finite(step + 1, batches[0], logs)
             callback_list.on_train_batch_end(step, logs)
             step += 1
-            stop_request.agree(distribution)
-            if stop_request.signal_number is not None:
+            if _is_stopped(trainer, stop_request, distribution):
                 break
             began = time.perf_counter()
     callback_list.on_train_end()
     return step
+
+
+def _is_stopped(
+    trainer: FasterRCNNTrainer, stop_request: StopRequest, distribution: Distribution
+) -> bool:
+    stop_request.agree(distribution)
+    return stop_request.signal_number is not None or trainer.stop_training

@@ -3,26 +3,28 @@
 import dataclasses
 import logging
 from collections.abc import Mapping
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
-import keras
-
-from tf_frcnn.checkpoints import restore_latest
+from tf_frcnn.checkpoints import (
+    BEST_FILE,
+    Progress,
+    load_checkpoint,
+    restore_latest,
+    set_damaged_aside,
+)
 from tf_frcnn.config import Config
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.pipeline import BatchPipeline, Share
-from tf_frcnn.errors import NonFiniteLossError, UserError
+from tf_frcnn.errors import NonFiniteLossError, UserError, WeightsError
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.runs import RunFolder
-from tf_frcnn.training.callbacks import (
-    Checkpoints,
-    MetricsLog,
-    ProgressBar,
-    ValidationLoss,
-)
+from tf_frcnn.training.callbacks import MetricsLog, ProgressBar, ValidationLoss
 from tf_frcnn.training.distribution import ALONE, Distribution
+from tf_frcnn.training.early_stopping import EarlyStopping
 from tf_frcnn.training.loop import OnNotFinite, StopRequest, stop_on_signals, train
 from tf_frcnn.training.non_finite.guard import NonFiniteGuard
+from tf_frcnn.training.saving import BestCheckpoint, Checkpoints, Remembering, recall
 from tf_frcnn.training.trainer import FasterRCNNTrainer
 from tf_frcnn.weights.keras_applications import load_backbone_weights
 
@@ -39,12 +41,25 @@ class TrainingInterrupted(UserError):
         self.exit_status = 128 + signal_number
 
 
+class TrainedDetector(NamedTuple):
+    """What `train_detector` returns.
+
+    Attributes:
+        detector: that is to be evaluated and exported, on one device.
+        outcome: for metrics.json: `steps` done, `planned_steps`, `exported_step`; with a validation
+            also `best_step` and `best_val_loss`.
+    """
+
+    detector: FasterRCNN
+    outcome: dict[str, Any]
+
+
 def train_detector(
     config: Config,
     datasets: Mapping[str, Dataset],
     folder: RunFolder,
     distribution: Distribution = ALONE,
-) -> FasterRCNN:
+) -> TrainedDetector:
     """Train a detector, from its start or from the last checkpoint of the run.
 
     Args:
@@ -55,41 +70,86 @@ def train_detector(
         distribution: what the training is spread over.
 
     Returns:
-        The detector with the weights of the last step, or their moving averages, on one device.
+        The detector with the weights of the last step, or the best by validation, or the moving
+        averages of either.
 
     Raises:
         TrainingInterrupted: a signal stopped the run; a checkpoint of its last step was saved.
         NonFiniteLossError: a loss or gradient was NaN or infinite, and `on_nan` is not to go on.
         WorkerLostError: another worker is gone.
-        UserError: weights, a picture or a checkpoint cannot be read or written.
+        UserError: weights, a picture, a checkpoint or a log cannot be read or written; or there is
+            no validation to choose by.
     """
+    _check_validation(config, datasets)
     distribution.check_batch_size(config.train.batch_size)
     same = {name: dataclasses.asdict(getattr(config, name)) for name in ("model", "train")}
     distribution.check_same(same, "configuration", "Start all workers with the same options.")
     with distribution.lost_workers_noticed(), distribution.strategy.scope():
         detector = FasterRCNN(config.model, len(config.data.classes), config.train.precision)
         trainer = FasterRCNNTrainer(detector, config.train)
-    start = restore_latest(folder.checkpoints, detector, trainer.optimizer)
-    if start:
-        logger.info("going on from the checkpoint of step %d", start)
+    progress = restore_latest(folder.checkpoints, detector, trainer.optimizer)
+    if progress.step:
+        logger.info("going on from the checkpoint of step %d", progress.step)
     else:
         report = load_backbone_weights(detector, config.model.backbone_weights)
         logger.info("%s", report)
     distribution.check_same(
-        start,
+        progress.step,
         "step to start from",
         f"Expected --output {config.output} on a file system that all workers share.",
     )
-    run = _Run(config, datasets, folder, distribution, trainer, start)
+    if distribution.is_chief:
+        set_damaged_aside(folder.checkpoints, progress.step)
     with stop_on_signals() as stop_request:
-        done = run.train(stop_request)
+        run = _Run(config, datasets, folder, distribution, trainer, progress, stop_request)
+        done = run.train()
     if stop_request.signal_number is not None:
         raise TrainingInterrupted(
             stop_request.signal_number,
             f"after step {done} of {config.train.steps}; saved to {folder.checkpoints}, from where "
             "the same command goes on.",
         )
-    return trainer.finished_detector()
+    detector = trainer.finished_detector()
+    outcome: dict[str, Any] = {
+        "steps": done,
+        "planned_steps": config.train.steps,
+        "exported_step": done,
+    }
+    if run.best.step:
+        outcome |= {"best_step": run.best.step, "best_val_loss": run.best.val_loss}
+    if config.train.export == "best":
+        outcome["exported_step"] = _load_best(folder, detector)
+    return TrainedDetector(detector, outcome)
+
+
+def _check_validation(config: Config, datasets: Mapping[str, Dataset]) -> None:
+    """See that there is a validation where something depends on it."""
+    patience = config.train.early_stopping_patience
+    given = {
+        "export best": config.train.export == "best",
+        f"early-stopping-patience {patience}": patience > 0,
+    }
+    for option, is_given in given.items():
+        if is_given and "val" not in datasets:
+            raise UserError(
+                f"--train.{option}: needs a validation split, and there is none of the name "
+                f"{config.data.val_split!r}. Give --data.val-split NAME, or leave the option out."
+            )
+
+
+def _load_best(folder: RunFolder, detector: FasterRCNN) -> int:
+    """Load the weights with the lowest validation loss -> their step."""
+    path = folder.checkpoints / BEST_FILE
+    try:
+        step = load_checkpoint(path, detector).step
+    except OSError as error:
+        raise WeightsError(
+            f"{path}: cannot be read ({error}). Expected the weights with the lowest validation "
+            "loss; restore the file from a backup, or export another checkpoint of the run with "
+            "tf-frcnn export."
+        ) from None
+    logger.info("taking the weights of step %d, which have the lowest validation loss", step)
+    return step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,29 +161,49 @@ class _Run:
     folder: RunFolder
     distribution: Distribution
     trainer: FasterRCNNTrainer
-    start: int
+    progress: Progress
+    stop_request: StopRequest
 
-    def train(self, stop_request: StopRequest) -> int:
+    @property
+    def start(self) -> int:
+        """Steps done before."""
+        return self.progress.step
+
+    @cached_property
+    def best(self) -> BestCheckpoint:
+        """What keeps the best weights; on the chief alone it is told of anything."""
+        return BestCheckpoint(self.folder.checkpoints, self.start)
+
+    def train(self) -> int:
         """Run the steps and what is beside them -> the steps done in all, on every worker."""
         distribution, train_config = self.distribution, self.config.train
         share = Share(
             distribution.worker, distribution.num_workers, distribution.replicas_per_worker
         )
         pipeline = self._batches(self.start, train_config.steps, share)
-        callbacks = self._shared_callbacks()
+        callbacks, log = self._shared_callbacks(), self._metrics_log()
+        remembering: list[Remembering] = [*callbacks, log]
+        recall(remembering, self.progress.memory)
         checkpoints = Checkpoints(
             self.folder.checkpoints,
             train_config.checkpoint_every,
             train_config.keep_checkpoints,
             self.start,
+            remembering,
         )
         with ProgressBar(train_config.steps, self.start, train_config.batch_size) as progress:
             if distribution.is_chief:
-                callbacks += [self._metrics_log(), checkpoints, progress]
+                callbacks += [self.best, log, checkpoints, progress]
             guard = self._guard(checkpoints)
             try:
                 done = train(
-                    self.trainer, pipeline, self.start, callbacks, stop_request, guard, distribution
+                    self.trainer,
+                    pipeline,
+                    self.start,
+                    callbacks,
+                    self.stop_request,
+                    guard,
+                    distribution,
                 )
             except NonFiniteLossError:  # of the same step on all workers
                 distribution.of_chief(0)  # it may still be writing
@@ -142,8 +222,8 @@ class _Run:
             share=share,
         )
 
-    def _shared_callbacks(self) -> list[keras.callbacks.Callback]:
-        """Make the callbacks of every worker."""
+    def _shared_callbacks(self) -> list[Any]:
+        """Make the callbacks of every worker; they all remember something."""
         if "val" not in self.datasets:
             return []
         distribution, train_config = self.distribution, self.config.train
@@ -155,7 +235,12 @@ class _Run:
             share=Share(distribution.worker, distribution.num_workers),
         )
         every, steps = train_config.validate_every, train_config.steps
-        return [ValidationLoss(validation, every, steps, distribution)]
+        callbacks: list[Any] = [
+            ValidationLoss(validation, every, steps, distribution, self.start, self.stop_request)
+        ]
+        if train_config.early_stopping_patience:
+            callbacks.append(EarlyStopping(train_config.early_stopping_patience, self.start))
+        return callbacks
 
     def _metrics_log(self) -> MetricsLog:
         folder, train_config = self.folder, self.config.train

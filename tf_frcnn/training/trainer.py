@@ -41,8 +41,9 @@ class FasterRCNNTrainer(keras.Model):
 
     The losses live here and never reach the export. A batch is a dict of images [B, H, W, 3]
     float32 RGB 0-255, image_sizes [B, 2] float32, gt_boxes [B, G, 4] float32 and gt_classes [B, G]
-    int32 (G >= 1, padded with zeros), and seeds [B, 2] int32, from which alone the sampling of each
-    picture is drawn. It is compiled: `trainer.fit(pipeline.batches)` works too, on one machine.
+    int32 (G >= 1, padded with zeros), and seeds [B, 2] int32, from which alone the sampling and the
+    dropout of each picture are drawn. It is compiled: `trainer.fit(pipeline.batches)` works too, on
+    one machine.
 
     Raises:
         ConfigError: no layer has the name of one to be frozen, or the installed Keras lacks an
@@ -105,7 +106,7 @@ class FasterRCNNTrainer(keras.Model):
         )
 
         roi_features = detector.roi_pooling((features, roi_targets.rois))
-        class_logits, box_deltas = self._box_head(roi_features, training)
+        class_logits, box_deltas = self._box_head(roi_features, batch["seeds"], training)
         return self._four_losses(
             (objectness_logits, anchor_deltas),
             anchor_targets,
@@ -200,8 +201,10 @@ class FasterRCNNTrainer(keras.Model):
         features = self.detector.backbone(centered, training=training)
         return features, *self.detector.rpn_head(features, training=training)
 
-    def _box_head(self, roi_features: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        return self.detector.box_head(roi_features, training=training)
+    def _box_head(
+        self, roi_features: tf.Tensor, seeds: tf.Tensor, training: bool
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        return self.detector.box_head(roi_features, training=training, seeds=seeds)
 
     def _four_losses(
         self,

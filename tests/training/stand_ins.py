@@ -1,0 +1,61 @@
+"""What callbacks are tested with: logs, a trainer and a pipeline that cost nothing."""
+
+import json
+from contextlib import nullcontext
+
+import keras
+import tensorflow as tf
+
+from tf_frcnn.training import callbacks
+
+
+def make_logs(loss=1.0, seconds=0.5, **terms):
+    names = ("rpn_objectness", "rpn_box", "roi_class", "roi_box")
+    return {"loss": loss, "seconds": seconds, **dict.fromkeys(names, loss / 4), **terms}
+
+
+class SmallTrainer(keras.Model):
+    """Has what callbacks look at: a detector, an optimiser with a rate, and a test step."""
+
+    def __init__(self):
+        super().__init__()
+        self.detector = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, name="dense")])
+        self.compile(optimizer=keras.optimizers.SGD(0.125, momentum=0.9))
+        self.optimizer.build(self.detector.trainable_variables)
+        self.built = True
+
+    def call(self, inputs):
+        return self.detector(inputs)
+
+    def averaged_weights(self):
+        return nullcontext()
+
+    def test_step(self, batch):
+        """Answer the batch's number and multiples of it."""
+        terms = {name: batch * factor for factor, name in enumerate(callbacks.LOSSES, start=2)}
+        return {"loss": batch, **terms}
+
+
+class NumberPipeline:
+    """Gives some numbers as batches, as often as it is gone through."""
+
+    def __init__(self, *numbers):
+        self.batches = tf.data.Dataset.from_tensor_slices(tf.constant(numbers, tf.float32))
+
+    def __iter__(self):
+        return iter(self.batches)
+
+
+def run(callback, all_logs, start=0, end=True, beginning=None):
+    """Tell a callback of steps with these logs, and of the `beginning` with those."""
+    callback.set_model(SmallTrainer())
+    callback.on_train_begin({} if beginning is None else beginning)
+    for number, logs in enumerate(all_logs, start=start):
+        callback.on_train_batch_begin(number)
+        callback.on_train_batch_end(number, logs)
+    if end:
+        callback.on_train_end()
+
+
+def read_lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]

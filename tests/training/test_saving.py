@@ -1,0 +1,136 @@
+"""What is kept: the latest checkpoints with what callbacks remember, and the best by validation."""
+
+import logging
+import math
+
+import numpy as np
+import pytest
+
+from tests.training.stand_ins import SmallTrainer, make_logs, run
+from tf_frcnn.checkpoints import BEST_FILE, list_checkpoints, load_progress
+from tf_frcnn.training import saving
+from tf_frcnn.training.saving import BestCheckpoint, Checkpoints, recall
+
+
+class Counter:
+    """Remembers how often it was asked."""
+
+    def __init__(self):
+        self.count = 0
+
+    def get_memory(self):
+        self.count += 1
+        return {"count": self.count}
+
+    def set_memory(self, memory):
+        self.count = memory.get("count", 0)
+
+
+# === The latest few ===
+
+
+def steps_saved(folder):
+    return [int(path.stem.split("-")[1]) for path in list_checkpoints(folder)]
+
+
+def test_checkpoints_every_few_steps_and_at_the_end_the_latest_kept(tmp_path):
+    # Saved after 2, 4, 6 and, at the end, 7; the last two are kept.
+    callback = Checkpoints(tmp_path, every=2, keep=2, start=0)
+    run(callback, [make_logs()] * 7, end=False)
+    assert steps_saved(tmp_path) == [4, 6]
+    callback.on_train_end()
+    assert steps_saved(tmp_path) == [6, 7]
+
+
+def test_the_end_does_not_save_a_step_twice(tmp_path, monkeypatch):
+    saved = []
+    real = saving.save_checkpoint
+    monkeypatch.setattr(
+        saving, "save_checkpoint", lambda *given: saved.append(given[1]) or real(*given)
+    )
+    run(Checkpoints(tmp_path, every=2, keep=2, start=0), [make_logs()] * 4)
+    assert saved == [2, 4]
+
+
+def test_a_resumed_run_without_steps_saves_nothing(tmp_path):
+    run(Checkpoints(tmp_path / "checkpoints", every=2, keep=2, start=4), [])
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_what_callbacks_remember_is_saved_and_given_back(tmp_path):
+    run(Checkpoints(tmp_path, 2, keep=2, start=0, remembering=[Counter()]), [make_logs()] * 4)
+    memory = load_progress(list_checkpoints(tmp_path)[-1]).memory
+    assert memory == {"Counter": {"count": 2}}  # asked at steps 2 and 4
+    counter = Counter()
+    recall([counter], memory)
+    assert counter.count == 2
+    recall([counter], {})  # a file from before callbacks were remembered
+    assert counter.count == 0
+
+
+# === The best by validation ===
+
+
+def validated(*losses):
+    """Give logs of steps with these validation losses; None for none."""
+    return [make_logs(**({} if loss is None else {"val_loss": loss})) for loss in losses]
+
+
+def kept(folder):
+    progress = load_progress(folder / BEST_FILE)
+    return progress.step, progress.memory["val_loss"]
+
+
+def test_the_lowest_validation_loss_is_kept(tmp_path, caplog):
+    # Lowest at step 4; equal at step 6, which is not lower.
+    best = BestCheckpoint(tmp_path, start=0)
+    with caplog.at_level(logging.INFO, "tf_frcnn"):
+        run(best, validated(None, 5.0, None, 3.0, 4.0, 3.0))
+    assert kept(tmp_path) == (best.step, best.val_loss) == (4, 3.0)
+    assert [message.split(":")[0] for message in caplog.messages] == ["step 2", "step 4"]
+
+
+def test_the_weights_of_that_step_are_kept(tmp_path):
+    best = BestCheckpoint(tmp_path, start=0)
+    best.set_model(SmallTrainer())
+    best.on_train_begin({})
+    (kernel,) = best.model.detector.weights[:1]
+    for step, loss in enumerate((5.0, 3.0, 4.0)):
+        kernel.assign([[float(step + 1)]])
+        best.on_train_batch_end(step, make_logs(val_loss=loss))
+    from tf_frcnn.checkpoints import load_checkpoint
+
+    assert load_checkpoint(tmp_path / BEST_FILE, best.model.detector).step == 2
+    np.testing.assert_array_equal(kernel, [[2.0]])
+
+
+def test_a_run_that_goes_on_keeps_the_best_of_before(tmp_path):
+    run(BestCheckpoint(tmp_path, start=0), validated(None, 3.0))
+    run(BestCheckpoint(tmp_path, start=2), validated(4.0, 5.0), start=2)
+    assert kept(tmp_path) == (2, 3.0)
+    run(BestCheckpoint(tmp_path, start=4), validated(2.0), start=4)
+    assert kept(tmp_path) == (5, 2.0)
+
+
+def test_a_validation_that_is_made_up_for_counts(tmp_path):
+    run(BestCheckpoint(tmp_path, start=2), [], beginning={"val_loss": 1.0})
+    assert kept(tmp_path) == (2, 1.0)
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_validation_loss_that_is_not_finite_is_never_the_best(tmp_path, loss):
+    best = BestCheckpoint(tmp_path, start=0)
+    run(best, validated(loss))
+    assert not (tmp_path / BEST_FILE).exists() and best.step == 0
+    run(best, validated(2.0), start=1)
+    assert kept(tmp_path) == (2, 2.0)
+
+
+def test_a_damaged_best_is_named_and_replaced_by_the_next(tmp_path, caplog):
+    run(BestCheckpoint(tmp_path, start=0), validated(3.0))
+    path = tmp_path / BEST_FILE
+    path.write_bytes(path.read_bytes()[:-1])
+    with caplog.at_level(logging.WARNING, "tf_frcnn"):
+        run(BestCheckpoint(tmp_path, start=1), validated(4.0), start=1)
+    assert f"{path}: is damaged" in caplog.text
+    assert kept(tmp_path) == (2, 4.0)
