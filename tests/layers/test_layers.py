@@ -123,7 +123,11 @@ def test_box_head_drops_units_in_training_only():
     features = as_float(np.random.default_rng(0).normal(size=(1, 2, 7, 7, 4)))
     evaluated, again = (head(features, training=False)[0] for _ in range(2))
     np.testing.assert_array_equal(evaluated, again)
-    assert not np.allclose(head(features, training=True)[0], evaluated)
+    seeds = tf.constant([[0, 7]])
+    dropped = head(features, training=True, seeds=seeds)[0]
+    assert not np.allclose(dropped, evaluated)
+    np.testing.assert_array_equal(head(features, training=True, seeds=seeds)[0], dropped)
+    assert not np.allclose(head(features, training=True, seeds=seeds + 1)[0], dropped)
 
 
 def test_box_head_of_a_rank_is_a_head_whose_kernels_are_products():

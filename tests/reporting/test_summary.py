@@ -34,14 +34,14 @@ def test_seconds_a_step_are_the_median_of_the_lines(tmp_path):
         {"step": 30, "loss": 1.0, "seconds_per_step": 2.0},
     ]
     config = Config(train=TrainConfig(steps=30, seed=5))
-    figures = training_figures(config, write_log(tmp_path / "metrics.jsonl", lines))
+    figures = training_figures(config, write_log(tmp_path / "metrics.jsonl", lines), {})
     assert figures == {"steps": 30, "skipped_steps": 0, "seconds_per_step": 2.0, "seed": 5}
 
 
 def test_steps_that_were_left_out_are_counted_and_said(tmp_path, capsys):
     lines = [{"step": 4, "skipped_steps": 1}, {"step": 10, "loss": 2.0, "seconds_per_step": 1.0}]
     log = write_log(tmp_path / "metrics.jsonl", [*lines, {"step": 17, "skipped_steps": 2}])
-    figures = training_figures(Config(train=TrainConfig(steps=20)), log)
+    figures = training_figures(Config(train=TrainConfig(steps=20)), log, {})
     assert figures["skipped_steps"] == 2
     print_figures({**METRICS, **figures}, "runs/mine is finished")
     assert "2 of 20 steps were left out: their loss or gradient was not" in capsys.readouterr().out
@@ -50,7 +50,7 @@ def test_steps_that_were_left_out_are_counted_and_said(tmp_path, capsys):
 
 
 def test_a_log_without_lines_has_no_seconds(tmp_path):
-    figures = training_figures(Config(), write_log(tmp_path / "metrics.jsonl", []))
+    figures = training_figures(Config(), write_log(tmp_path / "metrics.jsonl", []), {})
     assert figures["seconds_per_step"] is None
 
 
