@@ -25,14 +25,21 @@ import numpy as np
 import tyro
 from provenance import ROOT, commit, processor
 
-STEPS = 240
+STEPS, LOG_EVERY = 240, 3
 SMALL_DATA = {"train": 64, "val": 8, "test": 8}
 OPTIONS = (
     "quickstart",
     *("--data.short-side", "96", "--data.long-side", "128", "--data.draw-seed", "None"),
     *("--model.anchor-sizes", "16", "32", "64", "--model.dropout", "0.5"),
     *("--train.steps", str(STEPS), "--train.batch-size", "2", "--train.decay-steps", "180"),
-    *("--train.checkpoint-every", "10", "--train.validate-every", "20", "--train.log-every", "3"),
+    *(
+        "--train.checkpoint-every",
+        "10",
+        "--train.validate-every",
+        "20",
+        "--train.log-every",
+        str(LOG_EVERY),
+    ),
     *("--train.ema-momentum", "0.9", "--train.export", "best", "--train.deterministic"),
 )
 # How many kills of each kind; the last come when all steps are done.
@@ -78,7 +85,7 @@ class Run:
         """Start a process; its output takes the place of the last one's."""
         with self.log_file.open("w", encoding="utf-8") as log:
             self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
-        self.began = time.monotonic()
+        self.began, self.began_at = time.monotonic(), time.time()
 
     def finish(self) -> None:
         """Let a process end by itself."""
@@ -86,7 +93,7 @@ class Run:
         if self.process.wait():
             raise SystemExit(f"exit status {self.process.returncode}:\n{self.log}")
 
-    def kill_when(self, condition: Callable[[], bool], doing: str, delay: float) -> Kill | None:
+    def kill_when(self, condition: Callable[[], bool], delay: float) -> Kill | None:
         """Start a process and kill it some time after a condition holds; None if it ended first."""
         self.start()
         while self.process.poll() is None and not condition():
@@ -96,8 +103,8 @@ class Run:
         if self.process.wait() != -signal.SIGKILL:
             return None
         half = [path.name for path in self.checkpoints.glob("*.partial")]
-        observed = f"writing {half[0].removesuffix('.partial')}" if half else self.phase() or doing
-        return Kill(time.monotonic() - self.began, observed, self.logged_step())
+        doing = f"writing {half[0].removesuffix('.partial')}" if half else self.phase()
+        return Kill(time.monotonic() - self.began, doing, self.logged_step())
 
     @property
     def log(self) -> str:
@@ -118,7 +125,7 @@ class Run:
         for line in self.log.splitlines():
             if "going on from the checkpoint of step" in line:
                 return f"step {line.rsplit(' ', 1)[1]}"
-            if "random" in line and "weights" in line:
+            if "start at random" in line:
                 return "the beginning"
         return ""
 
@@ -142,37 +149,34 @@ class Run:
         return steps[-1]
 
 
-def plan(moments: random.Random, run: Run) -> Iterator[tuple[Callable[[], bool], str, float]]:
-    """Draw the moments: (condition, what is expected to go on, seconds after it)."""
+def plan(moments: random.Random, run: Run) -> Iterator[tuple[Callable[[], bool], float]]:
+    """Draw the moments: a condition, and the seconds after it."""
     kinds = ["clock"] * CLOCK + ["steps"] * AFTER_STEPS + ["checkpoint"] * CHECKPOINT
     moments.shuffle(kinds)
     for kind in kinds:
         if kind == "clock":
-            yield lambda: True, "starting", moments.uniform(0.5, 12.0)
+            yield (lambda: True), moments.uniform(0.5, 12.0)
         elif kind == "steps":
-            first, some = run.logged_step(), moments.randint(1, 8)
-            # What was logged after the last checkpoint is logged once more first.
-            yield (
-                lambda first=first, some=some: (
-                    run.is_training() and _lines(run) >= some and run.logged_step() != first
-                ),
-                "training",
-                moments.uniform(0.0, 0.5),
-            )
+            yield _after_lines(run, moments.randint(1, 8)), moments.uniform(0.0, 0.5)
         else:
-            some = moments.randint(1, 2)
-            yield _nth_partial(run, some), "writing a checkpoint", moments.uniform(0.0, 0.03)
+            yield _nth_partial(run, moments.randint(1, 2)), moments.uniform(0.0, 0.03)
     for _ in range(FIGURES):
-        yield lambda: "evaluating on" in run.log, "evaluating", moments.uniform(0.0, 6.0)
+        yield (lambda: "evaluating on" in run.log), moments.uniform(0.0, 6.0)
 
 
-def _lines(run: Run) -> int:
-    """Count the lines of metrics.jsonl that the process of the moment has written, at least."""
-    path = run.folder / "run" / "metrics.jsonl"
-    if not path.is_file() or path.stat().st_mtime < time.time() - (time.monotonic() - run.began):
-        return 0
-    start = int(run.went_on().removeprefix("step ")) if "step" in run.went_on() else 0
-    return max(run.logged_step() - start, 0) // 3
+def _after_lines(run: Run, count: int) -> Callable[[], bool]:
+    """Make a condition: the process has logged the losses so many times."""
+
+    def are_there() -> bool:
+        went_on = run.went_on()
+        path = run.folder / "run" / "metrics.jsonl"
+        # What was logged after the checkpoint is cut off before anything is logged.
+        if not went_on or not path.is_file() or path.stat().st_mtime < run.began_at:
+            return False
+        start = int(went_on.removeprefix("step ")) if went_on.startswith("step ") else 0
+        return run.logged_step() >= start + count * LOG_EVERY
+
+    return are_there
 
 
 def _nth_partial(run: Run, number: int) -> Callable[[], bool]:
@@ -273,8 +277,8 @@ def main() -> None:
     data = make_data(folder / "data")
     whole, killed = Run(folder / "whole", data), Run(folder / "killed", data)
     kills: list[Kill] = []
-    for condition, doing, delay in plan(random.Random(arguments.seed), killed):
-        kill = killed.kill_when(condition, doing, delay)
+    for condition, delay in plan(random.Random(arguments.seed), killed):
+        kill = killed.kill_when(condition, delay)
         if kill is None:
             break
         _note_where_it_went_on(kills, killed)

@@ -46,6 +46,10 @@ class Process:
     def log(self):
         return self.log_file.read_text()
 
+    @property
+    def is_training(self):
+        return "start at random" in self.log or "going on from" in self.log
+
     def wait_until(self, condition, timeout=600.0):
         """Wait for a condition or the end of the process -> whether it is still there."""
         end = time.monotonic() + timeout
@@ -123,11 +127,7 @@ def test_a_run_that_is_killed_again_and_again_ends_bit_equal(make_options, never
         if kill % 2:
             process.wait_until(lambda: partials(tmp_path))
         else:
-            process.wait_until(
-                lambda process=process: (
-                    "random weights" in process.log or "going on from" in process.log
-                )
-            )
+            process.wait_until(lambda process=process: process.is_training)
             time.sleep(moments.uniform(0.0, 10.0))
         assert process.finish(signal.SIGKILL) in (-signal.SIGKILL, 0), process.log
         met_half_a_file += bool(partials(tmp_path))
