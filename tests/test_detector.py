@@ -191,6 +191,18 @@ def test_the_newest_version_is_the_highest_number(models, tiny_config, tmp_path)
     assert Detector.load(tmp_path).class_names == ("a", "b", "c")
 
 
+def test_a_run_that_is_to_export_its_best_is_its_best(models, tiny_config, pictures, tmp_path):
+    shutil.copytree(models.run, tmp_path / "run")
+    shutil.copy(models.old_checkpoint, tmp_path / "run" / "checkpoints" / "best.h5")
+    train = dataclasses.replace(tiny_config.train, export="best")
+    save_config(dataclasses.replace(tiny_config, train=train), tmp_path / "run" / "config.json")
+    old = Detector.load(models.old_checkpoint)
+    assert_same(Detector.load(tmp_path / "run")(pictures[0]), old(pictures[0]))
+    (tmp_path / "run" / "checkpoints" / "best.h5").write_bytes(b"")
+    with pytest.raises(WeightsError, match=r"best\.h5: the checkpoint cannot be read"):
+        Detector.load(tmp_path / "run")
+
+
 # === What is no model ===
 
 

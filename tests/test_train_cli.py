@@ -35,7 +35,7 @@ def read_weights(path):
     arrays = {}
 
     def collect(name, item):
-        if isinstance(item, h5py.Dataset) and name.startswith(("weights/", "optimizer/")):
+        if isinstance(item, h5py.Dataset):
             arrays[name] = np.asarray(item)
 
     with h5py.File(path, "r") as file:
@@ -63,6 +63,18 @@ def no_real_steps(monkeypatch):
 
     steps_of_loss(1.0)
     return steps_of_loss
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Leave out evaluation and export, whose tests are others -> the number of exports."""
+    exports = []
+    monkeypatch.setattr("tf_frcnn.reporting.evaluation.evaluate_detector", lambda *given: {})
+    monkeypatch.setattr(
+        "tf_frcnn.export.saved_model.export_saved_model",
+        lambda *given: exports.append(given[3]["metrics.json"]),
+    )
+    return exports
 
 
 # === A whole run ===
@@ -180,7 +192,7 @@ def test_sigterm_saves_and_is_status_143(options, no_real_steps, monkeypatch, ca
 
 
 def test_a_loss_that_is_not_finite_is_status_3_or_left_out(
-    options, no_real_steps, tmp_path, monkeypatch, capsys
+    options, no_real_steps, no_figures, monkeypatch, capsys
 ):
     def give_nan_from_step_4(self, batch):  # pictures 6 and 7 of the order, two a step
         loss = tf.where(batch["seeds"][0, 1] < 6, 1.0, np.nan)
@@ -200,9 +212,6 @@ def test_a_loss_that_is_not_finite_is_status_3_or_left_out(
     names = [path.name for path in sorted(Path("run/non_finite").iterdir())]
     assert names == ["step-00000004.h5", "step-00000004.json"]
 
-    # Evaluation and export are those of the finished run's test.
-    monkeypatch.setattr("tf_frcnn.reporting.evaluation.evaluate_detector", lambda *given: {})
-    monkeypatch.setattr("tf_frcnn.export.saved_model.export_saved_model", lambda *given: tmp_path)
     assert run_train([*options, "--train.on-nan", "skip"]) == 0
     captured = capsys.readouterr()
     assert "going on from the checkpoint of step 3" in captured.err
@@ -212,14 +221,71 @@ def test_a_loss_that_is_not_finite_is_status_3_or_left_out(
 
 
 def test_a_full_disk_is_told_without_traceback(options, no_real_steps, monkeypatch, capsys):
-    def refuse(descriptor):  # room for small files only
-        if any(Path("run/checkpoints").glob("*.partial")):
-            raise OSError(28, "No space left on device")
+    real = os.fsync
 
-    monkeypatch.setattr(os, "fsync", refuse)
+    def refuse_checkpoints(descriptor):
+        if "/checkpoints/" in os.readlink(f"/proc/self/fd/{descriptor}"):
+            raise OSError(28, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse_checkpoints)
     assert run_train(options) == 2
     err = capsys.readouterr().err
-    assert "the checkpoint of step 2 cannot be written" in err and "Traceback" not in err
+    assert "best.h5: the checkpoint of step 2 cannot be written (No space left" in err
+    assert "Traceback" not in err
+    assert list(Path("run/checkpoints").iterdir()) == []
+
+
+def test_a_finished_run_is_made_longer(options, no_real_steps, no_figures, capsys):
+    assert run_train(options) == 0
+    assert run_train([*options, "--train.steps", "6"]) == 0
+    err = capsys.readouterr().err
+    assert "run: is made longer, from 4 to 6 steps" in err
+    assert "going on from the checkpoint of step 4" in err
+    assert [metrics["steps"] for metrics in no_figures] == [4, 6]
+    assert json.loads(Path("run/metrics.json").read_text())["planned_steps"] == 6
+    # Now it is a run of 6 steps.
+    assert run_train([*options, "--train.steps", "6", "--resume"]) == 0
+    assert len(no_figures) == 2
+    assert run_train(options) == 2
+    assert "holds a run of --train.steps 6, 4 are fewer" in capsys.readouterr().err
+
+
+def test_a_kill_while_a_run_is_made_longer_costs_nothing(
+    options, no_real_steps, no_figures, monkeypatch
+):
+    assert run_train(options) == 0
+    figures = Path("run/metrics.json").read_text()
+    longer = [*options, "--train.steps", "6"]
+    with monkeypatch.context() as patched:
+        patched.setattr("tf_frcnn.reporting.curves.plot_curves", fail_as_killed)
+        with pytest.raises(ZeroDivisionError):
+            run_train(longer)
+    assert Path("run/metrics.json").read_text() == figures
+    assert run_train(longer) == 0
+    assert json.loads(Path("run/metrics.json").read_text())["steps"] == 6
+
+
+def fail_as_killed(*given):
+    raise ZeroDivisionError
+
+
+def test_early_stopping_ends_a_run_and_the_best_weights_are_taken(
+    options, no_real_steps, no_figures, capsys
+):
+    # The validation loss is 1 at steps 2, 4 and 6: none is lower than the first.
+    more = ["--train.steps", "20", "--train.early-stopping-patience", "2"]
+    assert run_train([*options, *more, "--train.export", "best"]) == 0
+    (metrics,) = no_figures
+    assert [metrics[name] for name in ("steps", "planned_steps")] == [6, 20]
+    assert [metrics[name] for name in ("best_step", "exported_step")] == [2, 2]
+    assert "step 6: early stopping: no lower validation loss" in capsys.readouterr().err
+
+
+def test_resuming_what_was_never_started_is_status_2(options, capsys):
+    assert run_train([*options, "--resume"]) == 2
+    assert "--resume: run holds no run that was started" in capsys.readouterr().err
+    assert not Path("run").exists()
 
 
 def test_an_export_dir_that_cannot_be_written_is_told_before_training(options, capsys):
@@ -361,11 +427,11 @@ def test_foreign_files_in_the_output_are_left_alone(options, capsys):
 def test_overwriting_moves_the_old_run(options, monkeypatch):
     monkeypatch.setattr("tf_frcnn.training.run.train_detector", stop_here)
     assert run_train(options) == 77
-    assert run_train([*options, "--train.seed", "9"]) == 2
-    assert run_train([*options, "--train.seed", "9", "--overwrite"]) == 77
-    assert load_config(Path("run/config.json")).train.seed == 9
+    assert run_train([*options, "--train.steps", "9"]) == 2
+    assert run_train([*options, "--train.steps", "9", "--overwrite"]) == 77
+    assert load_config(Path("run/config.json")).train.steps == 9
     (backup,) = Path().glob("run.bak-*")
-    assert load_config(backup / "config.json").train.seed == 0
+    assert load_config(backup / "config.json").train.steps == 4
 
 
 def test_the_quickstart_draws_its_data_first(tmp_path, monkeypatch):

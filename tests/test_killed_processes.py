@@ -1,0 +1,198 @@
+"""Real processes: SIGKILL at random moments, signals in every phase, a disk that is full."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import pytest
+
+from tf_frcnn.checkpoints import list_checkpoints
+
+ROOT = Path(__file__).parents[1]
+KILLS = 6
+# On top of `tiny_options`: a checkpoint is some 100 MB, so that a kill can meet it half-written.
+OPTIONS = [
+    *("--train.deterministic", "--model.dropout", "0.5", "--train.ema-momentum", "0.9"),
+    *("--train.steps", "24", "--train.checkpoint-every", "4", "--train.validate-every", "6"),
+    *("--train.log-every", "5", "--train.export", "best", "--train.early-stopping-patience", "9"),
+]
+
+
+class Process:
+    """A `python train.py` that writes its log to a file.
+
+    Args of `__init__`: `options`; `folder` for the log.
+    """
+
+    def __init__(self, options, folder):
+        self.log_file = folder / f"{time.monotonic_ns()}.log"
+        with self.log_file.open("w") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, str(ROOT / "train.py"), *map(str, options)],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                preexec_fn=_heed_ctrl_c,
+            )
+
+    @property
+    def log(self):
+        return self.log_file.read_text()
+
+    @property
+    def is_training(self):
+        return "start at random" in self.log or "going on from" in self.log
+
+    def wait_until(self, condition, timeout=600.0):
+        """Wait for a condition or the end of the process -> whether it is still there."""
+        end = time.monotonic() + timeout
+        while self._process.poll() is None and not condition():
+            assert time.monotonic() < end, self.log
+            time.sleep(0.002)
+        return self._process.poll() is None
+
+    def finish(self, number=None, timeout=600.0):
+        """Send a signal, if one is given -> exit status."""
+        if number is not None:
+            self._process.send_signal(number)
+        return self._process.wait(timeout)
+
+
+def _heed_ctrl_c():
+    """Undo what a shell does to the jobs that it runs in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    from tests.conftest import write_voc_folder
+
+    return write_voc_folder(tmp_path_factory.mktemp("data") / "voc")
+
+
+@pytest.fixture(scope="module")
+def make_options(data):
+    """Make the arguments of a run in a folder: output and exports are in it."""
+    from tests.conftest import TINY_OPTIONS
+
+    def make(folder):
+        places = ["--output", folder / "run", "--export-dir", folder / "exported"]
+        return [*TINY_OPTIONS, *OPTIONS, "--data.root", data, *places]
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def never_stopped(make_options, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    process = Process(make_options(folder), folder)
+    assert process.finish() == 0, process.log
+    return what_is_there(folder)
+
+
+def what_is_there(folder):
+    """Read all arrays of the last and the best checkpoint, the log, and what was detected."""
+    arrays = {}
+    for path in (folder / "run/checkpoints/step-00000024.h5", folder / "run/checkpoints/best.h5"):
+
+        def collect(name, item, path=path):
+            if isinstance(item, h5py.Dataset) and name != "memory":
+                arrays[path.name, name] = item[()].tobytes()
+
+        with h5py.File(path, "r") as file:
+            file.visititems(collect)
+    lines = [json.loads(line) for line in (folder / "run/metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        line.pop("seconds_per_step", None)
+    return arrays, lines, (folder / "run/detections.json").read_text()
+
+
+def partials(folder):
+    return list((folder / "run" / "checkpoints").glob("*.partial"))
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_ends_bit_equal(make_options, never_stopped, tmp_path):
+    moments = random.Random(0)
+    met_half_a_file = 0
+    for kill in range(KILLS):
+        process = Process(make_options(tmp_path), tmp_path)
+        if kill % 2:
+            process.wait_until(lambda: partials(tmp_path))
+        else:
+            process.wait_until(lambda process=process: process.is_training)
+            time.sleep(moments.uniform(0.0, 10.0))
+        assert process.finish(signal.SIGKILL) in (-signal.SIGKILL, 0), process.log
+        met_half_a_file += bool(partials(tmp_path))
+    process = Process([*make_options(tmp_path), "--resume"], tmp_path)
+    assert process.finish() == 0, process.log
+    assert met_half_a_file
+    assert partials(tmp_path) == []
+    assert what_is_there(tmp_path) == never_stopped
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_ends_the_process_whatever_it_is_doing(
+    make_options, never_stopped, tmp_path, number, status
+):
+    folder = tmp_path / "run" / "checkpoints"
+    process = Process(make_options(tmp_path), tmp_path)
+    assert process.wait_until(lambda: list_checkpoints(folder))
+    began = time.monotonic()
+    assert process.finish(number) == status, process.log
+    assert time.monotonic() - began < 30
+    (line,) = [line for line in process.log.splitlines() if line.startswith("stopped: ")]
+    step = int(list_checkpoints(folder)[-1].stem.split("-")[1])
+    assert f"after step {step} of 24; saved to" in line
+
+    process = Process(make_options(tmp_path), tmp_path)
+    assert process.wait_until(lambda: "evaluating on" in process.log)
+    began = time.monotonic()
+    assert process.finish(number) == status, process.log
+    assert time.monotonic() - began < 30
+    assert "Traceback" not in process.log and not (tmp_path / "run" / "metrics.json").exists()
+
+    process = Process(make_options(tmp_path), tmp_path)
+    assert process.finish() == 0, process.log
+    assert what_is_there(tmp_path) == never_stopped
+    assert [path.name for path in (tmp_path / "exported").iterdir()] == ["1"]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Mount a disk of 150 MB: room for one checkpoint, its successor does not fit beside it."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=150m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no disk can be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_costs_nothing_once_there_is_space(
+    make_options, never_stopped, small_disk, tmp_path
+):
+    process = Process(make_options(small_disk), tmp_path)
+    assert process.finish() == 2, process.log
+    assert "cannot be written (No space left on device)" in process.log
+    assert "Traceback" not in process.log
+    assert partials(small_disk) == []
+    assert [path.name for path in list_checkpoints(small_disk / "run/checkpoints")] == [
+        "step-00000004.h5"
+    ]
+    enlarge = ["mount", "-o", "remount,size=1g", str(small_disk)]
+    subprocess.run(enlarge, check=True)
+    process = Process([*make_options(small_disk), "--resume"], tmp_path)
+    assert process.finish() == 0, process.log
+    assert "going on from the checkpoint of step 4" in process.log
+    assert what_is_there(small_disk) == never_stopped
