@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+from contextlib import contextmanager
 
 import keras
 import pytest
@@ -27,7 +28,10 @@ def make_logs(loss=1.0, seconds=0.5, **terms):
 
 
 class SmallTrainer(keras.Model):
-    """Has what callbacks look at: a detector, an optimiser with a rate, and a test step."""
+    """Has what callbacks look at: a detector, an optimiser with a rate, and a test step.
+
+    Its averaged weights are the double of the weights.
+    """
 
     def __init__(self):
         super().__init__()
@@ -35,12 +39,20 @@ class SmallTrainer(keras.Model):
         self.compile(optimizer=keras.optimizers.SGD(0.125, momentum=0.9))
         self.optimizer.build(self.detector.trainable_variables)
         self.built = True
+        self.factor = tf.Variable(1.0, trainable=False)
+
+    @contextmanager
+    def averaged_weights(self):
+        self.factor.assign(2.0)
+        yield
+        self.factor.assign(1.0)
 
     def call(self, inputs):
         return self.detector(inputs)
 
     def test_step(self, batch):
-        """Answer the batch's number and multiples of it."""
+        """Answer the batch's number, times the factor, and multiples of it."""
+        batch = batch * self.factor
         terms = {name: batch * factor for factor, name in enumerate(callbacks.LOSSES, start=2)}
         return {"loss": batch, **terms}
 
@@ -98,11 +110,11 @@ def test_validation_is_the_mean_over_pictures_every_few_steps_and_at_the_end(cap
         run(ValidationLoss(NumberPipeline(1.0, 3.0), every=2, steps=5), all_logs)
     validated = [number for number, logs in enumerate(all_logs, start=1) if "val_loss" in logs]
     assert validated == [2, 4, 5]
-    # Means of 1 and 3 are 2; the terms are 2, 3, 4, 5 times that.
-    expected = {"loss": 2, "rpn_objectness": 4, "rpn_box": 6, "roi_class": 8, "roi_box": 10}
+    # The mean of 1 and 3 is 2, with averaged weights 4; the terms are 2, 3, 4, 5 times that.
+    expected = {"loss": 4, "rpn_objectness": 8, "rpn_box": 12, "roi_class": 16, "roi_box": 20}
     for name, value in expected.items():
         assert all_logs[3][f"val_{name}"] == pytest.approx(value)
-    assert "step 4: validation loss 2.0000" in caplog.text
+    assert "step 4: validation loss 4.0000" in caplog.text
 
 
 # === metrics.jsonl and events ===
