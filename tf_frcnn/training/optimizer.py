@@ -10,9 +10,6 @@ from tf_frcnn.config import TrainConfig
 from tf_frcnn.errors import ConfigError
 from tf_frcnn.training.schedule import build_schedule
 
-Optimizer = keras.optimizers.Optimizer
-Schedule = keras.optimizers.schedules.LearningRateSchedule
-
 
 @keras.saving.register_keras_serializable(package="tf_frcnn")
 class FusedSGD(keras.optimizers.SGD):
@@ -45,10 +42,10 @@ class FusedSGD(keras.optimizers.SGD):
         )
 
 
-def build_optimizer(config: TrainConfig) -> Optimizer:
+def build_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
     """Build the configured optimiser with its schedule, averaging and accumulation.
 
-    Weight decay and clipping are the trainer's, but for those in `DECOUPLED_DECAY`.
+    Clipping is the trainer's, and so is weight decay, but for those in `DECOUPLED_DECAY`.
 
     Raises:
         ConfigError: there is no such optimiser, or Keras lacks an option, here or with several
@@ -84,21 +81,28 @@ def _check_accumulation(steps: int) -> None:
         )
 
 
-def _build_sgd(config: TrainConfig, schedule: Schedule, options: dict[str, Any]) -> Optimizer:
+def _build_sgd(
+    config: TrainConfig, schedule: Any, options: dict[str, Any]
+) -> keras.optimizers.Optimizer:
     return FusedSGD(schedule, momentum=config.momentum, **options)
 
 
-def _build_adam(config: TrainConfig, schedule: Schedule, options: dict[str, Any]) -> Optimizer:
+def _build_adam(
+    config: TrainConfig, schedule: Any, options: dict[str, Any]
+) -> keras.optimizers.Optimizer:
     return keras.optimizers.Adam(schedule, **options)
 
 
-def _build_adamw(config: TrainConfig, schedule: Schedule, options: dict[str, Any]) -> Optimizer:
+def _build_adamw(
+    config: TrainConfig, schedule: Any, options: dict[str, Any]
+) -> keras.optimizers.Optimizer:
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay, **options)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 
 
-OPTIMIZERS: dict[str, Callable[[TrainConfig, Schedule, dict[str, Any]], Optimizer]] = {
+# From the configuration, its schedule, and arguments that all optimisers of Keras take.
+OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
     "sgd": _build_sgd,
     "adam": _build_adam,
     "adamw": _build_adamw,

@@ -9,25 +9,26 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-Optimizer = keras.optimizers.Optimizer
 LossScaleOptimizer = keras.mixed_precision.LossScaleOptimizer
 
 _KERAS_2 = keras.__version__.startswith("2.")
 
 
-def inner_optimizer(optimizer: Optimizer) -> Any:
+def inner_optimizer(optimizer: keras.optimizers.Optimizer) -> Any:
     """Give the optimiser that updates the weights: what a loss-scaling one wraps, else itself."""
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
-def scale_loss(optimizer: Optimizer, loss: tf.Tensor) -> tf.Tensor:
+def scale_loss(optimizer: keras.optimizers.Optimizer, loss: tf.Tensor) -> tf.Tensor:
     """Multiply a loss by the scale of a loss-scaling optimiser; any other leaves it as it is."""
     if not isinstance(optimizer, LossScaleOptimizer):
         return loss
     return optimizer.get_scaled_loss(loss) if _KERAS_2 else optimizer.scale_loss(loss)
 
 
-def unscale_gradients(optimizer: Optimizer, gradients: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+def unscale_gradients(
+    optimizer: keras.optimizers.Optimizer, gradients: Sequence[tf.Tensor]
+) -> list[tf.Tensor]:
     """Divide the gradients of a scaled loss by the scale; scales are powers of two: exact."""
     if not isinstance(optimizer, LossScaleOptimizer):
         return list(gradients)
@@ -47,7 +48,7 @@ def sum_over_replicas(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
 
 def apply_where(
     finite: tf.Tensor,
-    optimizer: Optimizer,
+    optimizer: keras.optimizers.Optimizer,
     gradients: Sequence[tf.Tensor],
     variables: Sequence[Any],
 ) -> None:
