@@ -8,6 +8,7 @@ import pytest
 
 import evaluate
 from tf_frcnn.errors import run_command
+from tf_frcnn.reporting.summary import OUTCOME
 from tf_frcnn.runs import RunFolder, start_run
 
 
@@ -56,7 +57,7 @@ def test_another_split_and_the_default_folder(finished_run, tmp_path, capsys):
 
 # === Other models than a run ===
 
-TRAINING = ("steps", "seconds_per_step", "seed")
+TRAINING = ("skipped_steps", "seconds_per_step", "seed", *OUTCOME)
 
 
 def without_training(metrics):

@@ -1,11 +1,13 @@
-"""The fused SGD against Keras' own."""
+"""The fused SGD against Keras' own, and the optimisers by name."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_frcnn.training.optimizer import FusedSGD
+from tf_frcnn.config import OPTIMIZER_NAMES, TrainConfig
+from tf_frcnn.errors import ConfigError
+from tf_frcnn.training.optimizer import OPTIMIZERS, FusedSGD, build_optimizer
 from tf_frcnn.training.schedule import StepSchedule
 
 SHAPES = ((3, 2), (4,))
@@ -63,3 +65,52 @@ def test_equals_keras_under_a_strategy():
 def test_survives_its_configuration():
     copy = FusedSGD.from_config(FusedSGD(0.25, momentum=0.75).get_config())
     assert (float(copy.learning_rate), copy.momentum) == (0.25, 0.75)
+
+
+# === By name ===
+
+
+def test_every_name_of_the_option_has_an_optimiser():
+    assert tuple(OPTIMIZERS) == OPTIMIZER_NAMES
+    kinds = {name: type(build_optimizer(TrainConfig(optimizer=name))) for name in OPTIMIZERS}
+    assert kinds == {
+        "sgd": FusedSGD,
+        "adam": keras.optimizers.Adam,
+        "adamw": keras.optimizers.AdamW,
+    }
+
+
+def test_adamw_takes_the_decay_from_kernels_alone():
+    # Without a gradient Adam moves nothing; a kernel of 1 loses 0.5 * 0.1 of itself at each step.
+    config = TrainConfig(optimizer="adamw", learning_rate=0.5, weight_decay=0.1)
+    optimizer = build_optimizer(config)
+    layers = [keras.layers.Dense(2), keras.layers.BatchNormalization()]
+    for layer in layers:
+        layer.build((None, 3))
+        layer.set_weights([np.ones(tuple(weight.shape)) for weight in layer.weights])
+    variables = [v for layer in layers for v in layer.trainable_variables]
+    optimizer.build(variables)
+    for _ in range(2):
+        gradients = [np.zeros(tuple(variable.shape), np.float32) for variable in variables]
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+    kernel, *others = (np.asarray(variable) for variable in variables)
+    np.testing.assert_allclose(kernel, np.full((3, 2), 0.95**2), rtol=1e-6)
+    assert len(others) == 3 and all((value == 1.0).all() for value in others)
+
+
+def test_accumulation_on_keras_2_is_refused(monkeypatch):
+    monkeypatch.setattr(keras, "__version__", "2.15.0")
+    with pytest.raises(ConfigError) as caught:
+        build_optimizer(TrainConfig(gradient_accumulation_steps=4))
+    assert str(caught.value) == (
+        "--train.gradient-accumulation-steps 4: Keras 2.15.0 has no gradient accumulation, Keras 3 "
+        "has. Leave the option out, or give a larger --train.batch-size."
+    )
+
+
+def test_a_float16_optimiser_scales_the_loss_and_no_other_does():
+    for precision in ("float32", "mixed_bfloat16", "mixed_float16"):
+        optimizer = build_optimizer(TrainConfig(precision=precision, learning_rate=0.25))
+        scales = isinstance(optimizer, keras.mixed_precision.LossScaleOptimizer)
+        assert scales == (precision == "mixed_float16")
+        assert float(optimizer.learning_rate) == 0.25

@@ -1,38 +1,12 @@
 """The training step: its update in closed form, what it leaves alone, and what it survives."""
 
-import dataclasses
-
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_frcnn.model import FasterRCNN
 from tf_frcnn.training.schedule import StepSchedule
-from tf_frcnn.training.trainer import FasterRCNNTrainer
 
 LOSSES = ("rpn_objectness", "rpn_box", "roi_class", "roi_box")
-
-
-@pytest.fixture(scope="module")
-def detector_with_weights(tiny_model_config):
-    keras.utils.set_random_seed(0)
-    detector = FasterRCNN(tiny_model_config, num_classes=3)
-    return detector, detector.get_weights()
-
-
-@pytest.fixture
-def make_trainer(detector_with_weights, tiny_train_config):
-    """Make trainers of the one detector, which starts from the same weights in every test."""
-    detector, weights = detector_with_weights
-    for layer in detector.backbone.layers:  # an earlier trainer froze some
-        layer.trainable = True
-    detector.set_weights(weights)
-
-    def make(**options):
-        return FasterRCNNTrainer(detector, dataclasses.replace(tiny_train_config, **options))
-
-    return make
 
 
 def make_batch(boxes_of_pictures, size=(64, 96), seed=0):
