@@ -32,8 +32,8 @@ def make_trainer(detectors, tiny_train_config):
     def make(**options):
         config = dataclasses.replace(tiny_train_config, **options)
         detector, weights = detectors(config.precision)
-        for stage in (detector.backbone, detector.rpn_head, detector.box_head):
-            stage.trainable = True
+        for layer in detector._flatten_layers():  # a stage alone would not pass it on
+            layer.trainable = True
         detector.set_weights(weights)
         return FasterRCNNTrainer(detector, config)
 

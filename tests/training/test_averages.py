@@ -57,7 +57,7 @@ def test_a_checkpoint_holds_weights_and_averages(make_known, tmp_path, precision
     never_stopped = state_of(trainer)
     # Going on: bit-equal to never having stopped, averages too.
     trainer = make()
-    assert load_checkpoint(path, trainer.detector, trainer.optimizer) == 2
+    assert load_checkpoint(path, trainer.detector, trainer.optimizer).step == 2
     raw = trainer.detector.get_weights()
     finished = trainer.finished_detector().get_weights()
     load_checkpoint(path, trainer.detector, trainer.optimizer)

@@ -15,8 +15,8 @@ def one_detector(tiny_model_config):
 @pytest.fixture
 def detector(one_detector):
     """Give the one detector with nothing frozen."""
-    for stage in (one_detector.backbone, one_detector.rpn_head, one_detector.box_head):
-        stage.trainable = True
+    for layer in one_detector._flatten_layers():  # a stage alone would not pass it on
+        layer.trainable = True
     return one_detector
 
 
