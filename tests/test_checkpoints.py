@@ -160,8 +160,6 @@ def test_every_slot_of_an_optimiser_comes_back(tmp_path, name):
     # After 4 steps: accumulated gradients of one step of three, one of three steps of the scale.
     if name == "accumulation" and keras.__version__.startswith("2."):
         pytest.skip("Keras 2 has no gradient accumulation")
-    if name == "loss scale" and keras.__version__.startswith("2."):
-        pytest.skip("Keras 2 keeps the scale out of the optimiser's variables")
     both = []
     for _ in range(2):
         model, _ = make_model()

@@ -309,7 +309,11 @@ def _variables(
 def _optimizer_variables(optimizer: keras.optimizers.Optimizer) -> list[Any]:
     """List an optimiser's variables; a method in some Keras releases, a list in others."""
     variables = optimizer.variables
-    return list(variables() if callable(variables) else variables)
+    variables = list(variables() if callable(variables) else variables)
+    scale: Any = getattr(optimizer, "_loss_scale", None)  # Keras 2 keeps it apart from them
+    if hasattr(scale, "counter"):
+        variables += [scale.current_loss_scale, scale.counter]
+    return variables
 
 
 def _averages(detector: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, str]:

@@ -68,6 +68,14 @@ def test_what_callbacks_remember_is_saved_and_given_back(tmp_path):
     assert counter.count == 0
 
 
+def test_what_was_made_up_for_is_saved_anew(tmp_path):
+    run(Checkpoints(tmp_path, 2, keep=2, start=2, remembering=[Counter()]), [], beginning={})
+    assert steps_saved(tmp_path) == []
+    made_up = {"val_loss": 1.0}
+    run(Checkpoints(tmp_path, 2, keep=2, start=2, remembering=[Counter()]), [], beginning=made_up)
+    assert steps_saved(tmp_path) == [2]
+
+
 # === The best by validation ===
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tf_frcnn.data.pipeline import BatchPipeline
-from tf_frcnn.metrics_log import SKIPPED_STEPS, count_skipped
+from tf_frcnn.metrics_log import SKIPPED_STEPS, count_skipped, read_metrics
 from tf_frcnn.training.distribution import ALONE, Distribution
 from tf_frcnn.training.log_files import cut_events, cut_lines, log_error
 from tf_frcnn.training.loop import StopRequest
@@ -146,7 +146,8 @@ class MetricsLog(keras.callbacks.Callback):
             self._writer = tf.summary.create_file_writer(str(self.events))
         except (OSError, tf.errors.OpError) as error:
             raise log_error(self.path, error) from None
-        self._write_validation(self.start, logs or {})
+        if logs and "val_loss" not in read_metrics(self.path).get(self.start, {}):
+            self._write_validation(self.start, logs)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Write a line when it is time.

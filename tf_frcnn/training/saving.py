@@ -64,6 +64,11 @@ class Checkpoints(keras.callbacks.Callback):
         self.remembering = remembering
         self._done = self._saved = start
 
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Save anew if a validation was made up for: it is owed no longer."""
+        if logs:
+            self._save()
+
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Save when it is time."""
         self._done = batch + 1
