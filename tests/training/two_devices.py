@@ -1,7 +1,7 @@
 """Trains on one and on two logical devices of the processor, in a process of its own.
 
 Logical devices must be there before TensorFlow starts, hence the process:
-`python -m tests.training.two_devices VOC_FOLDER STEPS` writes one line of JSON.
+`python -m tests.training.two_devices VOC_FOLDER STEPS [OPTION ...]` writes one line of JSON.
 """
 
 import dataclasses
@@ -48,11 +48,11 @@ def train_weights(config, strategy, steps):
     return distribution.num_replicas, before, after, losses
 
 
-def main(root, steps):
+def main(root, steps, *more):
     """Compare both trainings."""
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    options = [*TINY_OPTIONS, *EVERY_PROPOSAL, "--data.root", root]
+    options = [*TINY_OPTIONS, *EVERY_PROPOSAL, "--data.root", root, *more]
     config = parse_train_arguments(options).config
     # Such a limit that every step's gradients are clipped, and pictures of several sizes.
     config = dataclasses.replace(
@@ -76,4 +76,4 @@ def main(root, steps):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])
