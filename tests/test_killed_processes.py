@@ -122,10 +122,15 @@ def partials(folder):
 def test_a_run_that_is_killed_again_and_again_ends_bit_equal(make_options, never_stopped, tmp_path):
     moments = random.Random(0)
     met_half_a_file = 0
+
+    def is_further(before):
+        return list_checkpoints(tmp_path / "run" / "checkpoints") not in ([], before)
+
     for kill in range(KILLS):
+        before = list_checkpoints(tmp_path / "run" / "checkpoints")
         process = Process(make_options(tmp_path), tmp_path)
-        if kill % 2:
-            process.wait_until(lambda: partials(tmp_path))
+        if kill % 2:  # half a file, behind a whole one of this process: each gets further
+            process.wait_until(lambda before=before: partials(tmp_path) and is_further(before))
         else:
             process.wait_until(lambda process=process: process.is_training)
             time.sleep(moments.uniform(0.0, 10.0))
