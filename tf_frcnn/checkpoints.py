@@ -138,7 +138,9 @@ def _write(
                     file[link] = file[name]
             write_checksum(partial)
     except OSError as error:
-        reason = error.strerror or str(error)
+        # HDF5 tells the number only within a paragraph on its own affairs.
+        number = error.errno or next(map(int, re.findall(r"errno = (\d+)", str(error))), 0)
+        reason = os.strerror(number) if number else str(error)
         raise UserError(
             f"{path}: the checkpoint of step {progress.step} cannot be written ({reason}). "
             "Free some space or mend the permissions, then run the same command again: it goes on "
