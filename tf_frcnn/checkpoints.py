@@ -13,6 +13,8 @@ schedule and of all random numbers is the step.
 
 import json
 import logging
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
