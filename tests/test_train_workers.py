@@ -93,7 +93,7 @@ def test_two_workers_equal_one_process_and_the_chief_alone_writes(place, alone):
     assert "validation loss" in other and "images/s" not in other
 
 
-def wait_for(path, processes, seconds=200):
+def wait_for(path, processes, seconds=600):
     """Wait for a file that the processes are to write."""
     end = time.monotonic() + seconds
     while not path.exists():
@@ -127,7 +127,7 @@ def test_a_signal_to_one_worker_stops_both_after_the_same_step(place):
     processes = start_workers([*options, *outputs("stopped"), *steps(500, 5)], folder)
     wait_for(folder / "stopped" / "checkpoints" / "step-00000005.h5", processes)
     processes[1].send_signal(signal.SIGTERM)
-    results = finish(processes, timeout=60)
+    results = finish(processes, timeout=300)
     assert [status for status, _ in results] == [143, 143], results
     last_lines = [output.splitlines()[-1] for _, output in results]
     assert last_lines[0] == last_lines[1]

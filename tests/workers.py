@@ -54,7 +54,7 @@ def start_workers(options, folder, count=2):
     ]
 
 
-def finish(processes, timeout=300):
+def finish(processes, timeout=900):
     """Wait for processes -> (exit status, output) of each; kill what does not end."""
     try:
         outputs = [process.communicate(timeout=timeout)[0] for process in processes]
