@@ -55,7 +55,8 @@ def outputs_of_model(path):
 
 def momenta_of_run(path):
     """Resume a run, short of a step, and give the optimiser's momentum for every weight by name."""
-    from tf_frcnn.checkpoints import named_weights, restore_latest
+    from tf_frcnn.checkpoint_folder import restore_latest
+    from tf_frcnn.checkpoints import named_weights
     from tf_frcnn.config import load_config
     from tf_frcnn.model import FasterRCNN
     from tf_frcnn.training.trainer import FasterRCNNTrainer

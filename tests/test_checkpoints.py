@@ -8,18 +8,20 @@ import keras
 import numpy as np
 import pytest
 
+from tf_frcnn.checkpoint_folder import (
+    list_checkpoints,
+    prune_checkpoints,
+    restore_latest,
+    set_damaged_aside,
+)
 from tf_frcnn.checkpoints import (
     BEST_FILE,
     Progress,
-    list_checkpoints,
     load_checkpoint,
     load_progress,
     named_weights,
-    prune_checkpoints,
-    restore_latest,
     save_best,
     save_checkpoint,
-    set_damaged_aside,
 )
 from tf_frcnn.errors import UserError, WeightsError
 from tf_frcnn.model import FasterRCNN

@@ -13,7 +13,7 @@ from pathlib import Path
 import h5py
 import pytest
 
-from tf_frcnn.checkpoints import list_checkpoints
+from tf_frcnn.checkpoint_folder import list_checkpoints
 
 ROOT = Path(__file__).parents[1]
 KILLS = 6

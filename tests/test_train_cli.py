@@ -16,7 +16,7 @@ import tensorflow as tf
 from PIL import Image
 
 import train
-from tf_frcnn.checkpoints import list_checkpoints
+from tf_frcnn.checkpoint_folder import list_checkpoints
 from tf_frcnn.config import load_config
 from tf_frcnn.errors import run_command
 from tf_frcnn.training import callbacks, trainer

@@ -12,7 +12,6 @@ schedule and of all random numbers is the step.
 """
 
 import json
-import logging
 import os
 import re
 from collections.abc import Mapping
@@ -28,12 +27,11 @@ from tf_frcnn.checksum import BLOCK_SIZE, verify_checksum, write_checksum
 from tf_frcnn.errors import UserError, WeightsError
 from tf_frcnn.whole_file import whole_file
 
-logger = logging.getLogger(__name__)
-
 BEST_FILE = "best.h5"
 """The checkpoint with the lowest validation loss: weights without the optimiser."""
+STEP_FILE = "step-{:08d}.h5"
+"""A checkpoint by its number of steps; in order of their names they are in order of steps."""
 
-_NAME = "step-{:08d}.h5"
 _WEIGHTS, _AVERAGES, _OPTIMIZER = "weights/", "averages/", "optimizer/{:04d}"
 _DAMAGE = (OSError, KeyError, RuntimeError, ValueError)  # what h5py raises at a broken file
 
@@ -95,7 +93,7 @@ def save_checkpoint(
         UserError: the file cannot be written (disk full, no permission); older ones are untouched.
     """
     return _write(
-        folder / _NAME.format(step),
+        folder / STEP_FILE.format(step),
         Progress(step, memory or {}),
         _variables(detector, optimizer),
         _averages(detector, optimizer),
@@ -149,82 +147,6 @@ def _write(
             "from the last checkpoint."
         ) from None
     return path
-
-
-def list_checkpoints(folder: Path) -> list[Path]:
-    """List the checkpoints of a folder, oldest first, without that of `BEST_FILE`."""
-    return sorted(folder.glob("step-*.h5"))
-
-
-def prune_checkpoints(folder: Path, keep: int) -> None:
-    """Remove all checkpoints but the latest `keep`, and what a killed run left half-written.
-
-    Raises:
-        UserError: one cannot be removed.
-    """
-    try:
-        for path in [*list_checkpoints(folder)[:-keep], *folder.glob("*.partial")]:
-            path.unlink()
-    except OSError as error:
-        raise UserError(
-            f"{path}: the old checkpoint cannot be removed ({error.strerror}). Mend the "
-            "permissions of the folder, then run the same command again: it goes on."
-        ) from None
-
-
-def set_damaged_aside(folder: Path, step: int) -> None:
-    """Rename the checkpoints after the one that a run goes on from, which cannot be read.
-
-    Else they would count among the latest that are kept, and whole ones be removed for them.
-
-    Args:
-        folder: of the checkpoints.
-        step: of the checkpoint that could be read.
-
-    Raises:
-        UserError: one cannot be renamed.
-    """
-    for path in list_checkpoints(folder):
-        if path.name > _NAME.format(step):
-            try:
-                path.rename(path.with_name(path.name + ".damaged"))
-            except OSError as error:
-                raise UserError(
-                    f"{path}: cannot be renamed to {path.name}.damaged ({error.strerror}). Mend "
-                    "the permissions of the folder, then run the same command again."
-                ) from None
-
-
-def restore_latest(
-    folder: Path,
-    detector: keras.Model,
-    optimizer: keras.optimizers.Optimizer | None = None,
-) -> Progress:
-    """Restore the latest checkpoint that can be read; broken ones are named and passed over.
-
-    Args:
-        folder: may be missing or empty.
-        detector: takes the weights.
-        optimizer: takes its state, when given; built for the detector's trainable variables.
-
-    Returns:
-        How far the run is; step 0 when there is nothing to restore.
-
-    Raises:
-        WeightsError: there are checkpoints, but none can be read, or they are of another model.
-    """
-    paths = list_checkpoints(folder)
-    for path in reversed(paths):
-        try:
-            return load_checkpoint(path, detector, optimizer)
-        except OSError as error:
-            logger.warning("%s: is damaged (%s); trying the one before.", path, error)
-    if paths:
-        raise WeightsError(
-            f"{folder}: none of the {len(paths)} checkpoints can be read. Restore one from a "
-            "backup, or start anew with --overwrite (the old folder is kept under another name)."
-        )
-    return Progress()
 
 
 def load_checkpoint(

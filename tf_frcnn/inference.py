@@ -7,7 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_frcnn.checkpoints import BEST_FILE, load_checkpoint, named_weights, restore_latest
+from tf_frcnn.checkpoint_folder import restore_latest
+from tf_frcnn.checkpoints import BEST_FILE, load_checkpoint, named_weights
 from tf_frcnn.config import Config
 from tf_frcnn.data.transforms import resize_images, resized_size, scale_boxes
 from tf_frcnn.errors import WeightsError

@@ -22,6 +22,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tf_frcnn import checkpoints
+from tf_frcnn.checkpoint_folder import list_checkpoints
 from tf_frcnn.config import Config, DataConfig, TrainConfig
 from tf_frcnn.runs import RunFolder
 from tf_frcnn.training import run as training_run
@@ -259,7 +260,7 @@ def test_early_stopping_survives_a_kill_while_the_figures_are_computed(tmp_path)
 
 def test_a_damaged_checkpoint_costs_some_steps_and_nothing_else(tmp_path, never_stopped, caplog):
     run_with_stops(tmp_path, [(46, True)])
-    newest = checkpoints.list_checkpoints(tmp_path / "checkpoints")[-1]
+    newest = list_checkpoints(tmp_path / "checkpoints")[-1]
     newest.write_bytes(newest.read_bytes()[:-100])
     with caplog.at_level("INFO", "tf_frcnn"):
         assert run_once(tmp_path) == never_stopped[0]

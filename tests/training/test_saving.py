@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tests.training.stand_ins import SmallTrainer, make_logs, run
-from tf_frcnn.checkpoints import BEST_FILE, list_checkpoints, load_progress
+from tf_frcnn.checkpoint_folder import list_checkpoints
+from tf_frcnn.checkpoints import BEST_FILE, load_progress
 from tf_frcnn.training import saving
 from tf_frcnn.training.saving import BestCheckpoint, Checkpoints, recall
 

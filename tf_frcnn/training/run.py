@@ -6,13 +6,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from tf_frcnn.checkpoints import (
-    BEST_FILE,
-    Progress,
-    load_checkpoint,
-    restore_latest,
-    set_damaged_aside,
-)
+from tf_frcnn.checkpoint_folder import restore_latest, set_damaged_aside
+from tf_frcnn.checkpoints import BEST_FILE, Progress, load_checkpoint
 from tf_frcnn.config import Config
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.pipeline import BatchPipeline, Share

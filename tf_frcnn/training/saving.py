@@ -8,13 +8,8 @@ from typing import Any, Protocol
 
 import keras
 
-from tf_frcnn.checkpoints import (
-    BEST_FILE,
-    load_progress,
-    prune_checkpoints,
-    save_best,
-    save_checkpoint,
-)
+from tf_frcnn.checkpoint_folder import prune_checkpoints
+from tf_frcnn.checkpoints import BEST_FILE, load_progress, save_best, save_checkpoint
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,87 @@
+"""The folder of a run's checkpoints: which are there, which are kept, which can be read."""
+
+import logging
+from pathlib import Path
+
+import keras
+
+from tf_frcnn.checkpoints import STEP_FILE, Progress, load_checkpoint
+from tf_frcnn.errors import UserError, WeightsError
+
+logger = logging.getLogger(__name__)
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """List the checkpoints of a folder, oldest first, without that of `BEST_FILE`."""
+    return sorted(folder.glob("step-*.h5"))
+
+
+def prune_checkpoints(folder: Path, keep: int) -> None:
+    """Remove all checkpoints but the latest `keep`, and what a killed run left half-written.
+
+    Raises:
+        UserError: one cannot be removed.
+    """
+    try:
+        for path in [*list_checkpoints(folder)[:-keep], *folder.glob("*.partial")]:
+            path.unlink()
+    except OSError as error:
+        raise UserError(
+            f"{path}: the old checkpoint cannot be removed ({error.strerror}). Mend the "
+            "permissions of the folder, then run the same command again: it goes on."
+        ) from None
+
+
+def set_damaged_aside(folder: Path, step: int) -> None:
+    """Rename the checkpoints after the one that a run goes on from, which cannot be read.
+
+    Else they would count among the latest that are kept, and whole ones be removed for them.
+
+    Args:
+        folder: of the checkpoints.
+        step: of the checkpoint that could be read.
+
+    Raises:
+        UserError: one cannot be renamed.
+    """
+    for path in list_checkpoints(folder):
+        if path.name > STEP_FILE.format(step):
+            try:
+                path.rename(path.with_name(path.name + ".damaged"))
+            except OSError as error:
+                raise UserError(
+                    f"{path}: cannot be renamed to {path.name}.damaged ({error.strerror}). Mend "
+                    "the permissions of the folder, then run the same command again."
+                ) from None
+
+
+def restore_latest(
+    folder: Path,
+    detector: keras.Model,
+    optimizer: keras.optimizers.Optimizer | None = None,
+) -> Progress:
+    """Restore the latest checkpoint that can be read; broken ones are named and passed over.
+
+    Args:
+        folder: may be missing or empty.
+        detector: takes the weights.
+        optimizer: takes its state, when given; built for the detector's trainable variables.
+
+    Returns:
+        How far the run is; step 0 when there is nothing to restore.
+
+    Raises:
+        WeightsError: there are checkpoints, but none can be read, or they are of another model.
+    """
+    paths = list_checkpoints(folder)
+    for path in reversed(paths):
+        try:
+            return load_checkpoint(path, detector, optimizer)
+        except OSError as error:
+            logger.warning("%s: is damaged (%s); trying the one before.", path, error)
+    if paths:
+        raise WeightsError(
+            f"{folder}: none of the {len(paths)} checkpoints can be read. Restore one from a "
+            "backup, or start anew with --overwrite (the old folder is kept under another name)."
+        )
+    return Progress()
