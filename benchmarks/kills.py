@@ -25,6 +25,8 @@ import numpy as np
 import tyro
 from provenance import ROOT, commit, processor
 
+from tf_frcnn.data.drawings import ensure_drawings
+
 STEPS, LOG_EVERY = 240, 3
 SMALL_DATA = {"train": 64, "val": 8, "test": 8}
 OPTIONS = (
@@ -195,14 +197,6 @@ def _nth_partial(run: Run, number: int) -> Callable[[], bool]:
     return is_there
 
 
-def make_data(folder: Path) -> Path:
-    """Draw a small data set."""
-    from tf_frcnn.data.drawings import ensure_drawings
-
-    ensure_drawings(folder, 0, SMALL_DATA)
-    return folder
-
-
 def differences(one: Path, other: Path) -> dict[str, Any]:
     """Compare what two runs ended with -> counts, and the names of what differs."""
     arrays, differing = 0, []
@@ -274,7 +268,8 @@ def main() -> None:
     arguments = tyro.cli(Arguments, description=__doc__)
     code, began = commit(), time.monotonic()
     folder = arguments.folder.absolute()
-    data = make_data(folder / "data")
+    data = folder / "data"
+    ensure_drawings(data, 0, SMALL_DATA)
     whole, killed = Run(folder / "whole", data), Run(folder / "killed", data)
     kills: list[Kill] = []
     for condition, delay in plan(random.Random(arguments.seed), killed):
