@@ -104,7 +104,7 @@ class Run:
         self.process.send_signal(signal.SIGKILL)
         if self.process.wait() != -signal.SIGKILL:
             return None
-        half = [path.name for path in self.checkpoints.glob("*.partial")]
+        half = [path.name for path in self.half_written()]
         doing = f"writing {half[0].removesuffix('.partial')}" if half else self.phase()
         return Kill(time.monotonic() - self.began, doing, self.logged_step())
 
@@ -117,6 +117,11 @@ class Run:
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
         return self.folder / "run" / "checkpoints"
+
+    def half_written(self) -> list[Path]:
+        """List the files that this very process was writing; the one before may have left some."""
+        paths = self.checkpoints.glob("*.partial")
+        return [path for path in paths if path.stat().st_mtime >= self.began_at]
 
     def is_training(self) -> bool:
         """Whether the steps have begun, or are about to."""
@@ -182,17 +187,13 @@ def _after_lines(run: Run, count: int) -> Callable[[], bool]:
 
 
 def _nth_partial(run: Run, number: int) -> Callable[[], bool]:
-    """Make a condition: the process writes its `number`-th checkpoint."""
+    """Make a condition: the process writes its `number`-th file."""
     seen: set[str] = set()
-    known: list[set[str]] = []
 
     def is_there() -> bool:
-        names = {path.name for path in run.checkpoints.glob("*.partial")}
-        if not known:
-            known.append(names)  # what the kill before left
-        if run.is_training():
-            seen.update(names - (known[0] if not seen else set()))
-        return len(seen) >= number and bool(names & seen)
+        names = {path.name for path in run.half_written()}
+        seen.update(names)
+        return len(seen) >= number and bool(names)
 
     return is_there
 
