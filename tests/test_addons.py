@@ -108,7 +108,7 @@ def test_every_name_goes_on_from_a_checkpoint_as_if_never_stopped(tmp_path, name
 
     resumed, other = make_model(), build_addons_optimizer(name, StepSchedule(0.1, 0, (3,)))
     other.build(resumed.trainable_variables)
-    assert load_checkpoint(tmp_path / "step-00000002.h5", resumed, other) == 2
+    assert load_checkpoint(tmp_path / "step-00000002.h5", resumed, other).step == 2
     take_steps(other, resumed, 2, 5)
     assert int(other.iterations) == 5
     for weight, expected, old in zip(

@@ -71,7 +71,7 @@ def read_checkpoint(path):
     arrays = {}
 
     def collect(name, item):
-        if isinstance(item, h5py.Dataset):
+        if isinstance(item, h5py.Dataset) and name != "memory":
             arrays[name] = np.asarray(item)
 
     with h5py.File(path, "r") as file:
