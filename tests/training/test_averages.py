@@ -1,6 +1,5 @@
 """Moving averages of the weights: when they stand in for them, and what a checkpoint keeps."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,8 +8,6 @@ from tests.training.states import assert_close, assert_same, state_of
 from tests.training.test_trainer import values_of
 from tf_frcnn.checkpoints import load_checkpoint, save_checkpoint
 
-KERAS_3 = not keras.__version__.startswith("2.")
-
 
 def averaging(make_known):
     """Take two steps with averages of momentum 0.25 -> (trainer, weights, expected averages)."""
@@ -18,12 +15,10 @@ def averaging(make_known):
     variables = trainer.detector.trainable_variables
     first = [value - 0.5 for value in values_of(variables)]
     # Gradients 1 and 2 at a rate of 0.5: w - 0.5 and w - 1.5. The average starts as the first of
-    # them and is then 0.25 of itself and 0.75 of the second: w - 0.125 - 1.125. That of Keras 2
-    # starts as w: w - 0.375 after the first step, and then w - 0.09375 - 1.125.
-    below = 1.25 if KERAS_3 else 1.21875
+    # them and is then 0.25 of itself and 0.75 of the second: w - 0.125 - 1.125.
     for scale in (1.0, 2.0):
         trainer.train_step(tf.constant(scale))
-    return trainer, values_of(variables), [value + 0.5 - below for value in first]
+    return trainer, values_of(variables), [value + 0.5 - 1.25 for value in first]
 
 
 def test_averages_stand_in_for_the_weights_where_they_are_asked_for(make_known):

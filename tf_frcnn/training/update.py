@@ -64,6 +64,8 @@ def apply_where(
         def apply() -> None:
             arguments = (optimizer, gradients, variables)
             strategy.extended.call_for_each_replica(_apply, args=arguments)
+            if _KERAS_2:
+                _start_averages(strategy, inner_optimizer(optimizer), variables)
 
         tf.cond(strategy.experimental_local_results(finite)[0], apply, lambda: None)
 
@@ -86,3 +88,21 @@ def _apply(optimizer: Any, gradients: list[tf.Tensor], variables: Sequence[Any])
                 raise NotImplementedError(f"Keras {keras.__version__} sums gradients elsewhere")
             inner._all_reduce_sum_gradients = list
     optimizer.apply_gradients(zip(gradients, variables, strict=True), **options)
+
+
+def _start_averages(
+    strategy: tf.distribute.Strategy, optimizer: Any, variables: Sequence[Any]
+) -> None:
+    """Let moving averages be the weights after the first update, as those of Keras 3 are.
+
+    Keras 2 starts them when the optimiser is built, from weights that are random still. Called
+    outside of the replicas.
+    """
+    averages = getattr(optimizer, "_model_variables_moving_average", [])
+
+    def start() -> None:
+        for average, variable in zip(averages, variables, strict=True):
+            strategy.extended.update(average, lambda a, v: a.assign(v), args=(variable,))
+
+    if averages:
+        tf.cond(tf.equal(optimizer.iterations, 1), start, lambda: None)
