@@ -67,11 +67,11 @@ def finish(processes, timeout=900):
 
 
 def read_checkpoint(path):
-    """Read all arrays of a checkpoint, weights and optimiser."""
+    """Read the arrays of a checkpoint: weights and optimiser, not what callbacks remember."""
     arrays = {}
 
     def collect(name, item):
-        if isinstance(item, h5py.Dataset) and name != "memory":
+        if isinstance(item, h5py.Dataset) and name.startswith(("weights/", "optimizer/")):
             arrays[name] = np.asarray(item)
 
     with h5py.File(path, "r") as file:

@@ -88,11 +88,7 @@ def train_detector(
     else:
         report = load_backbone_weights(detector, config.model.backbone_weights)
         logger.info("%s", report)
-    distribution.check_same(
-        progress.step,
-        "step to start from",
-        f"Expected --output {config.output} on a file system that all workers share.",
-    )
+    _check_shared(config, folder, distribution, progress.step)
     if distribution.is_chief:
         set_damaged_aside(folder.checkpoints, progress.step)
     with stop_on_signals() as stop_request:
@@ -130,6 +126,16 @@ def _check_validation(config: Config, datasets: Mapping[str, Dataset]) -> None:
                 f"--train.{option}: needs a validation split, and there is none of the name "
                 f"{config.data.val_split!r}. Give --data.val-split NAME, or leave the option out."
             )
+
+
+def _check_shared(
+    config: Config, folder: RunFolder, distribution: Distribution, start: int
+) -> None:
+    """See that all workers start from one checkpoint, and will find the best one at the end."""
+    hint = f"Expected --output {config.output} on a file system that all workers share."
+    distribution.check_same(start, "step to start from", hint)
+    if config.train.export == "best":
+        distribution.check_same(str(folder.config_file.is_file()), "--output", hint)
 
 
 def _load_best(folder: RunFolder, detector: FasterRCNN) -> int:
