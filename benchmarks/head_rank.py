@@ -4,7 +4,6 @@ Each rank is judged on the same split by the same rules. Times are of frozen exp
 with the same picture, so that a busy machine slows all of them alike; medians.
 """
 
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from tf_frcnn.environment import load_tensorflow, set_up_logging
 from tf_frcnn.errors import EXIT_OK, run_command
 from tf_frcnn.evaluation.evaluator import compute_metrics, detect_dataset
 from tf_frcnn.model_files import find_model
+from tf_frcnn.runs import write_json
 
 FIGURES = ("coco_ap", "coco_ap50", "coco_ap75")
 
@@ -83,8 +83,7 @@ def measure(arguments: Arguments) -> int:
         "num_pictures": len(dataset.examples),
         "ranks": ranks,
     }
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    write_json(arguments.output, results)
     return EXIT_OK
 
 

@@ -7,7 +7,6 @@ split, on all cores, with the interpreter that is installed. `int8` finds its ra
 pictures of the run.
 """
 
-import json
 import statistics
 import time
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from tf_frcnn.errors import EXIT_OK, run_command
 from tf_frcnn.evaluation.evaluator import Detect, compute_metrics, detect_dataset
 from tf_frcnn.model_files import find_model
 from tf_frcnn.picture_size import parse_size
+from tf_frcnn.runs import write_json
 from tf_frcnn.tflite.pictures import find_pictures, read_resized
 from tf_frcnn.tflite.sizes import default_size
 
@@ -109,8 +109,7 @@ def measure(arguments: Arguments) -> int:
             "seconds": statistics.median(timed.seconds),
             **{figure: metrics[figure] for figure in FIGURES},
         }
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        write_json(arguments.output, results)
 
     judge("keras", detector, None)
     for form in arguments.forms:

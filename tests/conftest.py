@@ -5,6 +5,7 @@ alone, as `.ci/run` does after all others; `-m 'slow or not slow'` runs everythi
 `gpu` are skipped where TensorFlow sees no GPU.
 """
 
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -221,3 +222,15 @@ def coco_folder(tmp_path) -> Path:
 
     voc_root = write_voc_folder(tmp_path / "drawn")
     return voc_to_coco(voc_root, tmp_path / "coco", sorted(VOC_CLASS_COLOURS), VOC_SPLIT_COUNTS)
+
+
+@pytest.fixture
+def write_log(tmp_path):
+    """Write lines as a run's metrics.jsonl -> its path."""
+
+    def write(*lines, ending="\n"):
+        path = tmp_path / "metrics.jsonl"
+        path.write_text("\n".join(json.dumps(line) for line in lines) + ending, encoding="utf-8")
+        return path
+
+    return write

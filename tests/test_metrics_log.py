@@ -1,21 +1,10 @@
 """The log of a run, read back: broken lines, steps that were done twice, steps left out."""
 
-import json
 import math
 
 import pytest
 
 from tf_frcnn.metrics_log import count_skipped, read_metrics
-
-
-@pytest.fixture
-def write_log(tmp_path):
-    def write(*lines, ending="\n"):
-        path = tmp_path / "metrics.jsonl"
-        path.write_text("\n".join(json.dumps(line) for line in lines) + ending, encoding="utf-8")
-        return path
-
-    return write
 
 
 def test_read_metrics_joins_training_and_validation(write_log):

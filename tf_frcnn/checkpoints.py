@@ -137,9 +137,10 @@ def _write(
                 for link, name in (links or {}).items():
                     file[link] = file[name]
             write_checksum(partial)
-    except OSError as error:
-        # HDF5 tells the number only within a paragraph on its own affairs.
-        number = error.errno or next(map(int, re.findall(r"errno = (\d+)", str(error))), 0)
+    except (OSError, RuntimeError) as error:  # HDF5 reports a full disk as either
+        # It tells the number only within a paragraph on its own affairs.
+        said = map(int, re.findall(r"errno = (\d+)", str(error)))
+        number = getattr(error, "errno", None) or next(said, 0)
         reason = os.strerror(number) if number else str(error)
         raise UserError(
             f"{path}: the checkpoint of step {progress.step} cannot be written ({reason}). "

@@ -1,4 +1,3 @@
-import json
 import math
 import re
 
@@ -27,16 +26,6 @@ def training_line(step, loss):
 def validation_line(step, loss):
     line = training_line(step, loss)
     return {"step": step} | {f"val_{name}": line[name] for name in list(line)[1:6]}
-
-
-@pytest.fixture
-def write_log(tmp_path):
-    def write(*lines, ending="\n"):
-        path = tmp_path / "metrics.jsonl"
-        path.write_text("\n".join(json.dumps(line) for line in lines) + ending, encoding="utf-8")
-        return path
-
-    return write
 
 
 @pytest.fixture

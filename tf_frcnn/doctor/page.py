@@ -15,6 +15,7 @@ from tf_frcnn.doctor.plots import (
     sizes_svg,
 )
 from tf_frcnn.doctor.remarks import list_remarks
+from tf_frcnn.whole_file import whole_file
 
 
 def write_page(path: Path, check: DataCheck) -> None:
@@ -47,9 +48,8 @@ def write_page(path: Path, check: DataCheck) -> None:
         },
         coverage_plot=Markup(coverage_svg(check.best_ious)),
     )
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_text(page, encoding="utf-8")
 
 
 def format_share(value: float | None) -> str:

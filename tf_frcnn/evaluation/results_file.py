@@ -29,6 +29,7 @@ from tf_frcnn.data.example import Dataset, Example
 from tf_frcnn.data.folders import normalise_name
 from tf_frcnn.errors import DataError
 from tf_frcnn.evaluation.detections import Detections, align_detections
+from tf_frcnn.whole_file import whole_file
 
 _LARGEST = float(np.finfo(np.float32).max)
 Key = int | str  # ids are whole numbers; those of data without ids are names
@@ -63,15 +64,13 @@ def write_results(path: Path, dataset: Dataset, detections: Sequence[Detections]
         DataError: the detections do not belong to the data set.
     """
     keys = _collect_keys(dataset)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
+    with whole_file(path) as partial, partial.open("w", encoding="utf-8") as file:
         separator = "[\n"
         for found in align_detections(dataset, detections):
             for entry in _entries(found, dataset, keys):
                 file.write(separator + json.dumps(entry))
                 separator = ",\n"
         file.write("[]\n" if separator == "[\n" else "\n]\n")
-    partial.replace(path)
 
 
 def _entries(found: Detections, dataset: Dataset, keys: _Keys) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from tf_frcnn.evaluation.merging import merge_detections
 from tf_frcnn.evaluation.results_file import write_results
 from tf_frcnn.reporting.report import write_report
 from tf_frcnn.training.distribution import ALONE, Distribution
+from tf_frcnn.whole_file import whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -112,9 +113,8 @@ def draw_sheet(dataset: Dataset, detections: Sequence[Detections], path: Path) -
                 fit_size=(SHEET_CELL, SHEET_CELL),
             )
         )
-    partial = path.with_name(path.name + ".partial")
-    detection_sheet(drawings, SHEET_COLUMNS, SHEET_CELL).save(partial, format="PNG")
-    partial.replace(path)
+    with whole_file(path) as partial:
+        detection_sheet(drawings, SHEET_COLUMNS, SHEET_CELL).save(partial, format="PNG")
 
 
 def _progress(examples: Iterable[Any]) -> Iterable[Any]:

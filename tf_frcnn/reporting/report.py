@@ -13,6 +13,7 @@ from tf_frcnn.evaluation.evaluator import Evaluation
 from tf_frcnn.evaluation.operating_point import OperatingPoint
 from tf_frcnn.reporting.galleries import ranked_galleries, wrong_gallery
 from tf_frcnn.reporting.plots import outcomes_svg, precision_recall_svg, training_svg
+from tf_frcnn.whole_file import whole_file
 
 # Column -> key of a class's figures in metrics.json.
 _CLASS_COLUMNS = {
@@ -86,9 +87,8 @@ def write_report(
         wrong=wrong_gallery(dataset, evaluation),
         training_plot=Markup(training_svg(metrics_log)) if metrics_log else None,
     )
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_text(page, encoding="utf-8")
 
 
 def format_figure(value: float | int | None) -> str:

@@ -1,12 +1,12 @@
 """The files that `tf-frcnn tflite` writes: whole or not at all, and never over others."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from tf_frcnn.errors import UserError
 from tf_frcnn.runs import prepare_file
 from tf_frcnn.tflite.arguments import TFLiteArguments
+from tf_frcnn.whole_file import whole_file
 
 
 def labels_text(class_names: Sequence[str]) -> str:
@@ -43,14 +43,9 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         UserError: it cannot be written; nothing of it is left.
     """
-    partial = path.with_name(path.name + ".partial")
     try:
-        try:
+        with whole_file(path) as partial:
             partial.write_bytes(content)
-            partial.replace(path)
-        finally:
-            with suppress(OSError):  # it is there only if it was not renamed
-                partial.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written ({error.strerror}). Free some space, mend the permissions, "

@@ -42,8 +42,8 @@ def _not_repeated(diagnosis: Diagnosis) -> str:
         return ""
     return (
         "none that a second run shows: operation by operation, the step is finite. What can differ "
-        "is the order of sums in a compiled step, the device, and what --model.dropout draws; a "
-        "fault of the machine's memory looks like this too."
+        "is the order of sums in a compiled step, and the device; a fault of the machine's memory "
+        "looks like this too."
     )
 
 

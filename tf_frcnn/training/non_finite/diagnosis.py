@@ -116,8 +116,7 @@ def diagnose(trainer: FasterRCNNTrainer, record: StepRecord) -> Diagnosis:
 
     Args:
         trainer: with the weights before the step.
-        record: the step. Its batch alone decides what is sampled, so the same anchors and RoIs are;
-            dropout draws anew.
+        record: the step. Its batch alone decides what is sampled and dropped, so the same is.
     """
     batch = {name: tf.constant(value) for name, value in record.batch.items()}
     variables = trainer.detector.trainable_variables

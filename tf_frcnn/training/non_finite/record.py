@@ -12,9 +12,7 @@ No TensorFlow here: a wrong file is told at once.
 """
 
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +23,7 @@ import numpy as np
 
 from tf_frcnn.config import Config, config_to_json, parse_config
 from tf_frcnn.errors import ConfigError, UserError
+from tf_frcnn.whole_file import whole_file
 
 FORMAT = "tf_frcnn training step"
 FORMAT_VERSION = 1
@@ -77,22 +76,15 @@ def save_step(path: Path, record: StepRecord, weights: Mapping[str, Any]) -> Non
     Raises:
         OSError: the file cannot be written; nothing is left of it.
     """
-    partial = path.with_suffix(".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with h5py.File(partial, "w") as file:
+        with whole_file(path) as partial, h5py.File(partial, "w") as file:
             file.attrs.update(_attributes(record))
             for name, value in record.batch.items():
                 file["batch/" + name] = value
             for name, variable in weights.items():
                 file["weights/" + name] = np.asarray(variable)
-            file.flush()
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
-        partial.replace(path)
     except (OSError, RuntimeError) as error:  # HDF5 reports a full disk as either
-        with suppress(OSError):
-            partial.unlink()
         raise OSError(str(error)) from None
 
 
