@@ -77,6 +77,15 @@ def test_what_was_made_up_for_is_saved_anew(tmp_path):
     assert steps_saved(tmp_path) == [2]
 
 
+def test_what_a_killed_run_did_not_come_to_remove_is_removed(tmp_path):
+    for step in (2, 4, 6):
+        run(Checkpoints(tmp_path, 2, keep=3, start=step - 1), [make_logs()], start=step - 1)
+    (tmp_path / "step-00000008.h5.partial").touch()
+    run(Checkpoints(tmp_path, 2, keep=2, start=6), [], start=6)
+    assert steps_saved(tmp_path) == [4, 6]
+    assert list(tmp_path.glob("*.partial")) == []
+
+
 # === The best by validation ===
 
 

@@ -60,9 +60,14 @@ class Checkpoints(keras.callbacks.Callback):
         self._done = self._saved = start
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Save anew if a validation was made up for: it is owed no longer."""
+        """Save anew if a validation was made up for, which is owed no longer.
+
+        If not, remove what a run would have removed that was killed on the way to it.
+        """
         if logs:
             self._save()
+        else:
+            prune_checkpoints(self.folder, self.keep)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Save when it is time."""
