@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import tyro
 
@@ -187,13 +187,16 @@ def parse_train_arguments(argv: Sequence[str] | None = None) -> TrainArguments:
             f"The defaults below are those of {name}.",
         ]
     )
-    return tyro.cli(
-        TrainArguments,
-        prog=f"train.py {name}",
-        description=description,
-        args=arguments,
-        default=default,
-    )
+    try:
+        return tyro.cli(
+            TrainArguments,
+            prog=f"train.py {name}",
+            description=description,
+            args=arguments,
+            default=default,
+        )
+    except ConfigError as error:  # old tyros leave what the outermost class refuses to the caller
+        _usage_error(str(error))
 
 
 def parse_evaluate_arguments(argv: Sequence[str] | None = None) -> EvaluateArguments:
@@ -218,6 +221,6 @@ def parse_evaluate_arguments(argv: Sequence[str] | None = None) -> EvaluateArgum
     return arguments
 
 
-def _usage_error(message: str) -> None:
+def _usage_error(message: str) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     raise SystemExit(2)
