@@ -97,8 +97,11 @@ class System:
         return line
 
 
-def write_exports(folder: Path, head_rank: int) -> dict[str, Path]:
-    """Export the network of the paper with random weights, in each form -> its version folder."""
+def write_exports(folder: Path, height: int, width: int, head_rank: int) -> dict[str, Path]:
+    """Export the network of the paper with random weights, in each form -> its version folder.
+
+    Pictures of (height, width) are worked on as large as they are.
+    """
     from tf_frcnn.environment import load_tensorflow
 
     load_tensorflow()
@@ -107,7 +110,8 @@ def write_exports(folder: Path, head_rank: int) -> dict[str, Path]:
     from tf_frcnn.inference import PictureDetector
     from tf_frcnn.model import FasterRCNN
 
-    config = Config(DataConfig(classes=CLASSES), ModelConfig(backbone_weights="none"))
+    sides = {"short_side": min(height, width), "long_side": max(height, width)}
+    config = Config(DataConfig(classes=CLASSES, **sides), ModelConfig(backbone_weights="none"))
     data = config.data
     network = FasterRCNN(config.model, len(CLASSES))
     detector = PictureDetector(network, CLASSES, data.short_side, data.long_side)
@@ -128,7 +132,14 @@ def compare(arguments: Arguments) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         # In a process of its own, so that its memory is free again.
         done = subprocess.run(
-            [sys.executable, __file__, "write-exports", folder, str(arguments.head_rank)],
+            [
+                sys.executable,
+                __file__,
+                "write-exports",
+                folder,
+                *size[:2],
+                str(arguments.head_rank),
+            ],
             check=True,
             stdout=subprocess.PIPE,
             text=True,
@@ -184,7 +195,7 @@ def call_in_turn(commands: dict[str, list[str]], arguments: Arguments) -> dict[s
 def main() -> None:
     """Compare, print the ratios, and keep the figures."""
     if sys.argv[1:2] == ["write-exports"]:
-        exports = write_exports(Path(sys.argv[2]), int(sys.argv[3]))
+        exports = write_exports(Path(sys.argv[2]), *map(int, sys.argv[3:6]))
         print(json.dumps({name: str(path) for name, path in exports.items()}))
         return
     arguments = tyro.cli(Arguments, description=__doc__)

@@ -31,8 +31,8 @@ class RoIPool(torchvision.ops.MultiScaleRoIAlign):
         return torchvision.ops.roi_pool(x["0"], boxes, POOLED, 1 / STRIDE)
 
 
-def build(num_classes: int) -> FasterRCNN:
-    """Build the network with random weights."""
+def build(num_classes: int, height: int, width: int) -> FasterRCNN:
+    """Build the network with random weights; it works on pictures as large as they are given."""
     trunk = torchvision.models.vgg16(weights=None).features[:-1]
     trunk.out_channels = 512
     head = torch.nn.Sequential(
@@ -48,8 +48,8 @@ def build(num_classes: int) -> FasterRCNN:
         box_roi_pool=RoIPool(),
         box_head=head,
         box_predictor=FastRCNNPredictor(FC_UNITS, num_classes + 1),
-        min_size=600,
-        max_size=1000,
+        min_size=min(height, width),
+        max_size=max(height, width),
         rpn_pre_nms_top_n_test=6000,
         rpn_post_nms_top_n_test=300,
         box_score_thresh=0.05,
@@ -61,7 +61,7 @@ def main() -> None:
     """Load, then answer requests until the input ends."""
     num_classes, height, width, batch = map(int, sys.argv[1:5])
     torch.manual_seed(0)
-    network = build(num_classes).eval()
+    network = build(num_classes, height, width).eval()
     if sys.argv[5] == "channels-last":
         network = network.to(memory_format=torch.channels_last)
     images = [torch.rand(3, height, width) for _ in range(batch)]

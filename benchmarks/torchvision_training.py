@@ -22,7 +22,7 @@ def main() -> None:
     """Load, then answer requests until the input ends."""
     num_classes, height, width, batch = map(int, sys.argv[1:5])
     torch.manual_seed(0)
-    network = build(num_classes).train()
+    network = build(num_classes, height, width).train()
     if sys.argv[5] == "channels-last":
         network = network.to(memory_format=torch.channels_last)
     if sys.argv[6] == "frozen":
