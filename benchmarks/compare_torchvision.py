@@ -13,6 +13,7 @@ environment that has torch and torchvision.
 """
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from tf_frcnn.config import Config, DataConfig, ModelConfig
 
 HERE = Path(__file__).resolve().parent
 CLASSES = tuple(f"class {number}" for number in range(1, 21))
+REDUCED = "reduced"  # folder of the export with smaller FC layers
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Arguments:
     """Compare training steps instead of detection."""
     head_rank: int = 0
     """Also time a frozen export with FC layers of this rank; 0 for none."""
+    tflite: tuple[str, ...] = ()
+    """Also time TFLite files of these forms, values of `tf-frcnn tflite --quantize`; batch 1."""
     output: Path = ROOT / "results" / "compare_torchvision.json"
     """File of the figures; a table of another picture size or batch in it is kept."""
 
@@ -97,10 +101,11 @@ class System:
         return line
 
 
-def write_exports(folder: Path, height: int, width: int, head_rank: int) -> dict[str, Path]:
-    """Export the network of the paper with random weights, in each form -> its version folder.
+def write_exports(arguments: Arguments, folder: Path) -> None:
+    """Export the network of the paper with random weights, in each form that is compared.
 
-    Pictures of (height, width) are worked on as large as they are.
+    It works on the pictures as large as they are. Writes `folder/FORM/1`, and the TFLite forms as
+    `folder/FORM.tflite`.
     """
     from tf_frcnn.environment import load_tensorflow
 
@@ -109,51 +114,52 @@ def write_exports(folder: Path, height: int, width: int, head_rank: int) -> dict
     from tf_frcnn.export.saved_model import export_saved_model
     from tf_frcnn.inference import PictureDetector
     from tf_frcnn.model import FasterRCNN
+    from tf_frcnn.tflite.conversion import Converter
 
-    sides = {"short_side": min(height, width), "long_side": max(height, width)}
-    config = Config(DataConfig(classes=CLASSES, **sides), ModelConfig(backbone_weights="none"))
-    data = config.data
+    height, width = arguments.height, arguments.width
+    data = DataConfig(classes=CLASSES, short_side=min(height, width), long_side=max(height, width))
+    config = Config(data, ModelConfig(backbone_weights="none"))
     network = FasterRCNN(config.model, len(CLASSES))
     detector = PictureDetector(network, CLASSES, data.short_side, data.long_side)
-    exports = {
-        name: export_saved_model(detector, config, folder / name, frozen=frozen)
-        for name, frozen in (("variables", False), ("frozen", True))
-    }
-    if head_rank:
-        reduced = reduce_head(detector, head_rank)
-        name = f"frozen, head rank {head_rank}"
-        exports[name] = export_saved_model(reduced, config, folder / "rank", frozen=True)
-    return exports
+    for name in ("variables", "frozen"):
+        export_saved_model(detector, config, folder / name, frozen=name == "frozen")
+    if arguments.head_rank:
+        reduced = reduce_head(detector, arguments.head_rank)
+        export_saved_model(reduced, config, folder / REDUCED, frozen=True)
+    converter = Converter(detector, (height, width))
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    for form in arguments.tflite:
+        ranges = converter.find_ranges([noise]) if form == "int8" else None
+        (folder / f"{form}.tflite").write_bytes(converter.convert(form, ranges))
 
 
 def compare(arguments: Arguments) -> dict[str, Any]:
     """Load all systems, call them in turn -> the figures."""
     size = [str(value) for value in (arguments.height, arguments.width, arguments.batch)]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         # In a process of its own, so that its memory is free again.
-        done = subprocess.run(
-            [
-                sys.executable,
-                __file__,
-                "write-exports",
-                folder,
-                *size[:2],
-                str(arguments.head_rank),
-            ],
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        writer = multiprocessing.get_context("spawn").Process(
+            target=write_exports, args=(arguments, folder)
         )
-        exports = json.loads(done.stdout.splitlines()[-1])
+        writer.start()
+        writer.join()
+        if writer.exitcode:
+            raise SystemExit("The exports could not be written; the reason is above.")
         peer = [arguments.torch_python, str(HERE / "torchvision_detector.py"), str(len(CLASSES))]
+        export = [sys.executable, str(HERE / "exported_detector.py")]
+        file = [sys.executable, str(HERE / "tflite_detector.py")]
         commands = {
             "torchvision": [*peer, *size, "default"],
             "torchvision, channels-last": [*peer, *size, "channels-last"],
-        } | {
-            name: [sys.executable, str(HERE / "exported_detector.py"), path, *size]
-            for name, path in exports.items()
+            "variables": [*export, str(folder / "variables" / "1"), *size],
+            "frozen": [*export, str(folder / "frozen" / "1"), *size],
         }
+        if arguments.head_rank:
+            label = f"frozen, head rank {arguments.head_rank}"
+            commands[label] = [*export, str(folder / REDUCED / "1"), *size]
+        for form in arguments.tflite:
+            commands[f"TFLite {form}"] = [*file, str(folder / f"{form}.tflite"), *size[:2]]
         return call_in_turn(commands, arguments)
 
 
@@ -194,10 +200,6 @@ def call_in_turn(commands: dict[str, list[str]], arguments: Arguments) -> dict[s
 
 def main() -> None:
     """Compare, print the ratios, and keep the figures."""
-    if sys.argv[1:2] == ["write-exports"]:
-        exports = write_exports(Path(sys.argv[2]), *map(int, sys.argv[3:6]))
-        print(json.dumps({name: str(path) for name, path in exports.items()}))
-        return
     arguments = tyro.cli(Arguments, description=__doc__)
     size = f"{arguments.batch} x {arguments.height} x {arguments.width}"
     if arguments.train:
