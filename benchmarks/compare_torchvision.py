@@ -56,7 +56,7 @@ class Arguments:
     tflite: tuple[str, ...] = ()
     """Also time TFLite files of these forms, values of `tf-frcnn tflite --quantize`; batch 1."""
     output: Path = ROOT / "results" / "compare_torchvision.json"
-    """File of the figures; a table of another picture size or batch in it is kept."""
+    """File of the figures, by processor; a table of another picture size or batch is kept."""
 
 
 class System:
@@ -226,15 +226,14 @@ def keep(arguments: Arguments, table: str, systems: dict[str, Any]) -> None:
         print(
             f"{name:28} {median:.3f} s", {k: round(v, 2) for k, v in ratios.get(name, {}).items()}
         )
-    tables = json.loads(arguments.output.read_text()) if arguments.output.is_file() else {}
-    tables[table] = {
+    kept = json.loads(arguments.output.read_text()) if arguments.output.is_file() else {}
+    kept.setdefault(processor(), {})[table] = {
         "commit": commit(),
-        "processor": processor(),
         "rounds": arguments.rounds,
         "systems": systems,
         "speed_ratios": ratios,
     }
-    arguments.output.write_text(json.dumps(tables, indent=2) + "\n", encoding="utf-8")
+    arguments.output.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
