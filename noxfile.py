@@ -10,6 +10,8 @@ from pathlib import Path
 import nox
 
 OTHER_PYTHON = "TF_FRCNN_OTHER_PYTHON"  # for tests/test_both_ends.py
+# Two tests at a time, where it isn't the README's own command that is tried.
+TWO_AT_A_TIME = ("--numprocesses", "2")
 
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
@@ -18,10 +20,10 @@ nox.options.reuse_existing_virtualenvs = True
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run all tests, slow ones too, with the current TensorFlow and Keras 3."""
-    session.install("--editable", ".[test]")
+    session.install("--editable", ".[test]", "pytest-xdist")
     session.run("python", "-m", "pytest", *session.posargs)
     if not session.posargs:
-        session.run("python", "-m", "pytest", "-m", "slow")
+        session.run("python", "-m", "pytest", "-m", "slow", *TWO_AT_A_TIME)
 
 
 @nox.session(name="tests-2.15")
@@ -30,8 +32,8 @@ def tests_2_15(session: nox.Session) -> None:
     version = "import sys; print(sys.version_info[:2] in ((3, 10), (3, 11)))"
     if "True" not in str(session.run("python", "-c", version, silent=True)):
         session.skip("TensorFlow 2.15 and Addons need Python 3.10 or 3.11: --force-python 3.11")
-    session.install("--editable", ".[addons,test]")
+    session.install("--editable", ".[addons,test]", "pytest-xdist")
     current = Path(session.virtualenv.location).parent / "tests" / "bin" / "python"
     if current.exists():  # else the tests that need both ends are skipped, and say so
         session.env.setdefault(OTHER_PYTHON, os.environ.get(OTHER_PYTHON, str(current)))
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", *(session.posargs or TWO_AT_A_TIME))

@@ -75,7 +75,7 @@ def test_figures_of_other_thresholds_stay_behind(versions):
 def test_an_export_is_exported_again_and_frozen_but_a_frozen_one_is_not(versions, tmp_path, capsys):
     frozen = tmp_path / "frozen"
     assert export(versions / "1", "--output", frozen, "--freeze") == 0
-    assert (frozen / "1" / "saved_model.pb").stat().st_size > 10_000_000  # the weights are in it
+    assert (frozen / "1" / "saved_model.pb").stat().st_size > 3_000_000  # convolutions are in it
     assert set(records_of(frozen / "1")) == {"metrics.json", "dataset.json"}
     capsys.readouterr()
     assert export(frozen, "--output", tmp_path / "again") == 2

@@ -47,6 +47,7 @@ def names_in(folder):
 # === What is written ===
 
 
+@pytest.mark.slow
 def test_a_run_becomes_an_int8_file(run, detector, tiny_config, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(timing, "NUM_RUNS", 1)
     trainer = FasterRCNNTrainer(detector.detector, tiny_config.train)

@@ -10,10 +10,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.config import Config, save_config
 from tf_frcnn.errors import UserError
-from tf_frcnn.export.signatures import make_signatures
+from tf_frcnn.export.signatures import make_signatures, matrices, plain_weights
 from tf_frcnn.export.warmup import write_warmup_requests
 from tf_frcnn.inference import PictureDetector
 from tf_frcnn.runs import write_json
@@ -36,7 +35,8 @@ def export_saved_model(
 
     `make_signatures` says what it answers. The configuration, the class names, a line each, and the
     records travel as the assets `config.json`, `labels.txt` and under their own names. The
-    variables are kept by name, as `weights[LAYER/VARIABLE]`. Requests for a server's warm-up lie in
+    variables are kept by name, as `weights[LAYER/VARIABLE]`, and what is left of them in a frozen
+    export as `matrices[LAYER/VARIABLE]`. Requests for a server's warm-up lie in
     `assets.extra`.
 
     Args:
@@ -44,7 +44,8 @@ def export_saved_model(
         config: of the run that trained it; of the network, what the detector has counts.
         export_dir: folder of the versions; the new one is its highest number plus one.
         records: file name -> JSON value, what is known of the model: its figures, its data.
-        frozen: write the variables as constants; nothing can take them out again.
+        frozen: write the variables as constants, all but the FC layers' kernels; nothing can take
+            them out again.
         option: that named the folder, for messages.
 
     Returns:
@@ -64,7 +65,10 @@ def export_saved_model(
         with tempfile.TemporaryDirectory(dir=partial) as assets:
             module = tf.Module()
             module.assets = _write_assets(Path(assets), config, records or {})
-            module.weights = {} if frozen else _variables(detector)
+            if frozen:
+                module.matrices = matrices(detector)
+            else:
+                module.weights = plain_weights(detector)
             tf.saved_model.save(module, str(partial), signatures, _SAVE_OPTIONS)
         write_warmup_requests(
             partial, export_dir.name, signatures, detector.short_side, detector.long_side
@@ -96,11 +100,3 @@ def _write_assets(
     for name, value in records.items():
         write_json(folder / name, value)
     return [tf.saved_model.Asset(str(path)) for path in sorted(folder.iterdir())]
-
-
-def _variables(detector: PictureDetector) -> dict[str, tf.Variable]:
-    """List the variables themselves, not the Keras model around them: the file needs no Keras."""
-    return {
-        name: variable.value if isinstance(variable.value, tf.Variable) else variable
-        for name, variable in named_weights(detector.detector).items()
-    }

@@ -8,12 +8,30 @@ from contextlib import nullcontext
 
 import tensorflow as tf
 
+from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.export.decoding import check_formats, decode_picture
 from tf_frcnn.export.freezing import freeze
 from tf_frcnn.inference import PictureDetector
 from tf_frcnn.ops.convolution import convolutions_for_this_machine
 
 Signature = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
+
+
+def matrices(detector: PictureDetector) -> dict[str, tf.Variable]:
+    """List the variables that stay variables in a frozen export, by name: kernels of FC layers.
+
+    In VGG16 they are nine tenths of the weights.
+    """
+    weights = plain_weights(detector)
+    return {name: variable for name, variable in weights.items() if len(variable.shape) == 2}
+
+
+def plain_weights(detector: PictureDetector) -> dict[str, tf.Variable]:
+    """List the variables themselves, not the Keras model around them: a file needs no Keras."""
+    return {
+        name: variable.value if isinstance(variable.value, tf.Variable) else variable
+        for name, variable in named_weights(detector.detector).items()
+    }
 
 
 def make_signatures(detector: PictureDetector, frozen: bool = False) -> dict[str, Signature]:
@@ -25,7 +43,7 @@ def make_signatures(detector: PictureDetector, frozen: bool = False) -> dict[str
 
     Args:
         detector: what they run.
-        frozen: keep its variables as constants instead.
+        frozen: keep its variables as constants instead, all but its `matrices`.
 
     Returns:
         Name -> function.
@@ -36,7 +54,7 @@ def make_signatures(detector: PictureDetector, frozen: bool = False) -> dict[str
     # What is frozen is for CPUs like this one; what is not, for any machine.
     with convolutions_for_this_machine() if frozen else nullcontext():
         traced = network.get_concrete_function()
-    detect = freeze(traced) if frozen else network
+    detect = freeze(traced, list(matrices(detector).values())) if frozen else network
     one = {
         name: tf.TensorSpec(value.shape[1:], value.dtype)
         for name, value in traced.structured_outputs.items()
