@@ -14,8 +14,6 @@ environment that has torch and torchvision.
 
 import json
 import multiprocessing
-import os
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import tyro
+from in_turn import call_in_turn
 from provenance import ROOT, commit, processor
 
 from tf_frcnn.config import Config, DataConfig, ModelConfig
@@ -57,48 +56,6 @@ class Arguments:
     """Also time TFLite files of these forms, values of `tf-frcnn tflite --quantize`; batch 1."""
     output: Path = ROOT / "results" / "compare_torchvision.json"
     """File of the figures, by processor; a table of another picture size or batch is kept."""
-
-
-class System:
-    """A process that is called in turn with others.
-
-    Args of `__init__`: `command` that starts it; its first line says what it is.
-    """
-
-    def __init__(self, command: list[str]) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=environment,
-        )
-        self.description = self._read_line()
-        self.peak_mib: float | None = None
-
-    def call(self) -> float:
-        """Let it work once -> seconds; peak memory is noted where the process tells it."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        seconds, *peak = self._read_line().split()
-        self.peak_mib = float(peak[0]) if peak else None
-        return float(seconds)
-
-    def close(self) -> None:
-        """End the process."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
-
-    def _read_line(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline().strip()
-        if not line:
-            raise SystemExit(f"{' '.join(map(str, self._process.args))}: ended without an answer")  # type: ignore[arg-type]
-        return line
 
 
 def write_exports(arguments: Arguments, folder: Path) -> None:
@@ -160,7 +117,7 @@ def compare(arguments: Arguments) -> dict[str, Any]:
             commands[label] = [*export, str(folder / REDUCED / "1"), *size]
         for form in arguments.tflite:
             commands[f"TFLite {form}"] = [*file, str(folder / f"{form}.tflite"), *size[:2]]
-        return call_in_turn(commands, arguments)
+        return call_in_turn(commands, arguments.rounds, arguments.warm_up)
 
 
 def compare_training(arguments: Arguments, layers: str) -> dict[str, Any]:
@@ -168,34 +125,14 @@ def compare_training(arguments: Arguments, layers: str) -> dict[str, Any]:
     size = [str(value) for value in (arguments.height, arguments.width, arguments.batch)]
     sizes = [str(len(CLASSES)), *size]
     peer = [arguments.torch_python, str(HERE / "torchvision_training.py"), *sizes]
+    frozen = {"frozen_layers": ["block1", "block2"]} if layers == "frozen" else {}
+    ours = [sys.executable, str(HERE / "training_step.py"), *sizes, json.dumps(frozen)]
     commands = {
         "torchvision": [*peer, "default", layers],
         "torchvision, channels-last": [*peer, "channels-last", layers],
-        "tf_frcnn": [sys.executable, str(HERE / "training_step.py"), *sizes, layers],
+        "tf_frcnn": ours,
     }
-    return call_in_turn(commands, arguments)
-
-
-def call_in_turn(commands: dict[str, list[str]], arguments: Arguments) -> dict[str, Any]:
-    """Start all systems and call them round by round -> the figures of each."""
-    systems = {name: System(command) for name, command in commands.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in systems}
-    for number in range(arguments.warm_up + arguments.rounds):
-        for name, system in systems.items():
-            seconds[name].append(system.call())
-        print(f"round {number + 1}: ", {k: round(v[-1], 2) for k, v in seconds.items()}, flush=True)
-    for system in systems.values():
-        system.close()
-    return {
-        name: {
-            "description": systems[name].description,
-            "first_call": values[0],
-            "median": float(np.median(values[arguments.warm_up :])),
-            "seconds": values[arguments.warm_up :],
-            **({"peak_mib": systems[name].peak_mib} if systems[name].peak_mib else {}),
-        }
-        for name, values in seconds.items()
-    }
+    return call_in_turn(commands, arguments.rounds, arguments.warm_up)
 
 
 def main() -> None:

@@ -1,11 +1,12 @@
-"""A training step of this project, timed on request: a process of `compare_torchvision.py`.
+"""A training step of this project, timed on request: a process of the benchmarks.
 
-    python training_step.py CLASSES HEIGHT WIDTH BATCH all|frozen
+    python training_step.py CLASSES HEIGHT WIDTH BATCH OPTIONS
 
 answers each line on its input with the seconds that one step took and the peak memory so far, MiB.
-`frozen` keeps the first two blocks of convolutions as they are.
+OPTIONS is JSON: fields of `TrainConfig` that differ from its defaults.
 """
 
+import json
 import resource
 import sys
 import time
@@ -20,7 +21,8 @@ from tf_frcnn.environment import load_tensorflow
 def main() -> None:
     """Load, then answer requests until the input ends."""
     num_classes, height, width, size = map(int, sys.argv[1:5])
-    frozen_layers = ("block1", "block2") if sys.argv[5] == "frozen" else ()
+    options = json.loads(sys.argv[5])
+    frozen_layers = tuple(options.pop("frozen_layers", ()))
     load_tensorflow()
     import tensorflow as tf
 
@@ -28,8 +30,9 @@ def main() -> None:
     from tf_frcnn.training.trainer import FasterRCNNTrainer
 
     tf.random.set_seed(0)
-    detector = FasterRCNN(ModelConfig(backbone_weights="none"), num_classes)
-    trainer = FasterRCNNTrainer(detector, TrainConfig(1, size, 1e-4, frozen_layers=frozen_layers))
+    config = TrainConfig(1, size, 1e-4, frozen_layers=frozen_layers, **options)
+    detector = FasterRCNN(ModelConfig(backbone_weights="none"), num_classes, config.precision)
+    trainer = FasterRCNNTrainer(detector, config)
     step = tf.function(trainer.train_step)
     images = np.random.default_rng(0).integers(0, 256, (size, height, width, 3))
     boxes = [[60.0, 50.0, 400.0, 300.0], [100.0, 400.0, 500.0, 700.0]]
