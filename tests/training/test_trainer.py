@@ -162,7 +162,8 @@ def test_a_step_that_is_not_finite_changes_nothing(make_trainer):
     images = batch["images"].numpy()
     images[0, 5, 7, 2] = np.nan
     report = step({**batch, "images": tf.constant(images)})
-    assert float(report["finite"]) == 0.0 and np.isnan(report["loss"])
+    # On some processors max(0, NaN) is 0 in ReLU: then the gradient alone tells.
+    assert float(report["finite"]) == 0.0
     for variable, value in zip(everything, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value, err_msg=variable.name)
     assert float(step(batch)["finite"]) == 1.0
