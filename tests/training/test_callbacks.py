@@ -9,6 +9,7 @@ from rich.console import Console
 
 from tests.training.stand_ins import NumberPipeline, make_logs, read_lines, run
 from tf_frcnn.errors import UserError
+from tf_frcnn.metrics_log import read_metrics
 from tf_frcnn.training import callbacks
 from tf_frcnn.training.callbacks import MetricsLog, ProgressBar, ValidationLoss
 from tf_frcnn.training.loop import StopRequest
@@ -27,6 +28,12 @@ def test_validation_is_the_mean_over_pictures_every_few_steps_and_at_the_end(cap
     for name, value in expected.items():
         assert all_logs[3][f"val_{name}"] == pytest.approx(value)
     assert "step 4: validation loss 2.0000" in caplog.text
+
+
+def test_a_validation_that_is_not_finite_is_warned_of(caplog):
+    logs = make_logs()
+    run(ValidationLoss(NumberPipeline(1.0, float("nan")), every=1, steps=9), [logs])
+    assert "step 1: this validation loss counts neither for the best checkpoint nor" in caplog.text
 
 
 def test_a_stop_breaks_a_validation_off_and_it_is_made_up_for(tmp_path):
@@ -89,6 +96,16 @@ def test_validation_has_a_line_of_its_own(tmp_path):
     first, second = read_lines(path)
     assert first == {"step": 1, "val_loss": 4.0, "val_rpn_box": 1.0}
     assert second["step"] == 2 and "val_loss" not in second
+
+
+def test_a_validation_that_is_not_finite_is_null_as_json_has_no_nan(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    all_logs = [make_logs(val_loss=float("inf"), val_rpn_box=float("nan"), val_roi_box=2.0)]
+    run(MetricsLog(path, tmp_path / "events", every=2, steps=2), all_logs)
+    assert path.read_text() == (
+        '{"step": 1, "val_loss": null, "val_rpn_box": null, "val_roi_box": 2.0}\n'
+    )
+    assert read_metrics(path) == {1: {"val_roi_box": 2.0}}
 
 
 def test_a_resumed_run_appends(tmp_path):

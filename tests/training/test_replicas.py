@@ -12,20 +12,29 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory):
+def train_both(tmp_path_factory):
     """Train ten steps on one logical device and on two, in another process."""
     from tests.conftest import write_voc_folder
 
     folder = write_voc_folder(tmp_path_factory.mktemp("replicas") / "voc")
-    command = [sys.executable, "-m", "tests.training.two_devices", str(folder), "10"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+
+    def train(*options):
+        command = [sys.executable, "-m", "tests.training.two_devices", str(folder), "10", *options]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def both(train_both):
+    return train_both("--train.clip-norm", "1")
 
 
 def test_two_replicas_end_at_the_weights_of_one_device(both):
-    # Gradients are clipped, so that a norm of half of them would show; batch normalisation is
-    # trained, so that means over half of the pictures would show; pictures have several sizes.
+    # Gradients of every step are clipped, so that a norm of half of them would show; batch
+    # normalisation is trained, so that means over half of the pictures would show.
     assert both["replicas"] == [1, 2]
     assert both["difference"] < 1e-5
     assert both["change"] > 1e-3
@@ -34,3 +43,13 @@ def test_two_replicas_end_at_the_weights_of_one_device(both):
 def test_losses_are_means_over_all_replicas(both):
     assert len(both["losses"][0]) == 10
     assert both["losses"][1] == pytest.approx(both["losses"][0], rel=1e-4)
+
+
+def test_the_scale_of_a_loss_in_float16_is_taken_out_once(train_both):
+    # Not clipped, which would hide a gradient that is scaled. Activations have 11 bits, so that
+    # another order of additions shows in one of two thousand parts of how far the weights went; a
+    # gradient counted twice, or half of it, would be the whole way or half of it.
+    both = train_both("--train.precision", "mixed_float16")
+    assert both["replicas"] == [1, 2]
+    assert both["difference"] < 0.01 * both["change"]
+    assert both["losses"][1] == pytest.approx(both["losses"][0], rel=1e-3)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -97,6 +98,12 @@ class ValidationLoss(keras.callbacks.Callback):
         for name, mean in zip(names, per_picture.mean(axis=0), strict=True):
             logs[f"val_{name}"] = float(mean)
         logger.info("step %d: validation loss %.4f", step, logs["val_loss"])
+        if not math.isfinite(logs["val_loss"]):
+            logger.warning(
+                "step %d: this validation loss counts neither for the best checkpoint nor as an "
+                "improvement for early stopping; metrics.jsonl has null for what is not finite",
+                step,
+            )
 
 
 class MetricsLog(keras.callbacks.Callback):
@@ -192,8 +199,10 @@ class MetricsLog(keras.callbacks.Callback):
 
     def _write(self, step: int, values: Mapping[str, float]) -> None:
         assert self._file is not None  # on_train_begin opened it
+        # JSON has no word for NaN and infinity.
+        line = {name: value if math.isfinite(value) else None for name, value in values.items()}
         try:
-            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            self._file.write(json.dumps({"step": step, **line}, allow_nan=False) + "\n")
             self._file.flush()
             with self._writer.as_default():
                 for name, value in values.items():
