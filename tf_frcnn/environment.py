@@ -60,8 +60,9 @@ def _configured_backend(path: Path) -> str | None:
 def load_tensorflow() -> None:
     """Check the backend and import TensorFlow without what its libraries say while they load.
 
-    They write past Python's logging, whatever the log level, that there is no CUDA here. Set
-    TF_CPP_MIN_LOG_LEVEL=0 to read it all the same.
+    They write past Python's logging, whatever the log level, that there is no CUDA here; later on
+    absl warns of what this project does on purpose, such as exports without the gradients of
+    custom operators. Set TF_CPP_MIN_LOG_LEVEL=0 to read it all the same.
 
     Raises:
         UserError: see `check_backend`.
@@ -80,6 +81,7 @@ def load_tensorflow() -> None:
             import tensorflow as tf
 
             tf.config.list_physical_devices()
+            logging.getLogger("absl").setLevel(logging.ERROR)
         except BaseException:
             said.seek(0)
             os.write(terminal, said.read())
