@@ -10,7 +10,7 @@ from tf_frcnn.errors import EXIT_OK, run_command
 from tf_frcnn.model_files import (
     DATASET_FILE,
     METRICS_FILE,
-    make_versions_folder,
+    check_versions_folder,
     newest_version,
 )
 from tf_frcnn.resuming import prepare_run
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_OK
 
     if distribution.is_chief:  # not after hours of training
-        make_versions_folder(Path(config.export_dir), "--export-dir")
+        check_versions_folder(Path(config.export_dir), "--export-dir")
     load_tensorflow()
     from tf_frcnn.data import find_format
     from tf_frcnn.data.drawings import ensure_drawings

@@ -6,7 +6,7 @@ import pytest
 
 from tf_frcnn.config import Config, save_config
 from tf_frcnn.errors import ConfigError, UserError, WeightsError
-from tf_frcnn.model_files import find_model, make_versions_folder
+from tf_frcnn.model_files import check_versions_folder, find_model
 
 
 @pytest.fixture
@@ -127,8 +127,9 @@ def test_versions_may_be_put_beside_others_and_where_nothing_is(name, folder):
     (folder / "desktop/.DS_Store").touch()
     (folder / "killed/.partial-1-abc").mkdir(parents=True)
     (folder / "models/mine/readme.txt").touch()
-    make_versions_folder(folder / name, "--output")
-    assert (folder / name).is_dir()
+    before = sorted(folder.rglob("*"))
+    check_versions_folder(folder / name, "--output")
+    assert sorted(folder.rglob("*")) == before
 
 
 @pytest.mark.parametrize(
@@ -144,5 +145,5 @@ def test_versions_may_be_put_beside_others_and_where_nothing_is(name, folder):
 def test_a_place_for_something_else_is_refused(name, message, folder):
     before = sorted(folder.rglob("*"))
     with pytest.raises(UserError, match=message):
-        make_versions_folder(folder / name, "--output")
+        check_versions_folder(folder / name, "--output")
     assert sorted(folder.rglob("*")) == before

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from tf_frcnn.config import Config, load_config
 from tf_frcnn.errors import UserError, WeightsError
-from tf_frcnn.runs import RunFolder, make_writable_folder
+from tf_frcnn.runs import RunFolder, check_writable_folder
 
 METRICS_FILE = "metrics.json"
 DATASET_FILE = "dataset.json"
@@ -158,8 +158,8 @@ def newest_version(folder: Path) -> Path | None:
     return max(versions, key=lambda path: int(path.name), default=None)
 
 
-def make_versions_folder(folder: Path, option: str) -> None:
-    """Make the folder of a model's versions, if it is not there, and see that it is none other.
+def check_versions_folder(folder: Path, option: str) -> None:
+    """See that a folder is one of a model's versions, or can be made; nothing is left behind.
 
     Args:
         folder: saved_models/NAME.
@@ -178,7 +178,7 @@ def make_versions_folder(folder: Path, option: str) -> None:
     names = [path for path in _entries(folder) if not path.name.startswith(".")]
     if names and newest_version(folder) is None:
         raise UserError(f"{option} {folder}: holds {_listing(folder)}. {advice}.")
-    make_writable_folder(folder, option)
+    check_writable_folder(folder, option)
 
 
 def _entries(folder: Path) -> list[Path]:

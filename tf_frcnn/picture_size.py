@@ -26,6 +26,7 @@ def parse_size(text: str) -> tuple[int, int]:
     height, width = int(match[1]), int(match[2])
     if not 1 <= height * width <= MAX_PIXELS:
         raise UserError(
-            f"--size {text}: expected at least 1 pixel on each side and {MAX_PIXELS:,} in all."
+            f"--size {text}: expected at least 1 pixel on each side and at most {MAX_PIXELS:,} "
+            "in all."
         )
     return height, width

@@ -16,6 +16,7 @@
 | `metrics.json`     | the figures; written last: a run that has it is finished  |
 """
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -170,6 +171,35 @@ def prepare_output(path: Path, overwrite: bool) -> None:
             "it to a .bak folder."
         )
     make_writable_folder(path, "--output")
+
+
+def missing_folders(path: Path) -> list[Path]:
+    """List the folders that making one would make: itself and its parents, innermost first."""
+    return [folder for folder in (path, *path.parents) if not folder.exists()]
+
+
+def remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders, innermost first, up to the first that is not empty or cannot be removed."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
+
+
+def check_writable_folder(path: Path, option: str) -> None:
+    """See that a folder can be made, if it is not there, and written to; nothing is left behind.
+
+    Args:
+        path: the folder.
+        option: that named it, for messages.
+
+    Raises:
+        UserError: it cannot be made or written to.
+    """
+    missing = missing_folders(path)
+    try:
+        make_writable_folder(path, option)
+    finally:
+        remove_empty(missing)
 
 
 def make_writable_folder(path: Path, option: str) -> None:

@@ -80,7 +80,7 @@ def test_an_export_is_exported_again_and_frozen_but_a_frozen_one_is_not(versions
     capsys.readouterr()
     assert export(frozen, "--output", tmp_path / "again") == 2
     assert "1: is a frozen export" in capsys.readouterr().err
-    assert not list((tmp_path / "again").iterdir())
+    assert not (tmp_path / "again").exists()
 
 
 def test_the_rank_of_the_head_travels_in_the_configuration(run, tmp_path, capsys):
@@ -99,14 +99,14 @@ def test_the_rank_of_the_head_travels_in_the_configuration(run, tmp_path, capsys
         (("--score-threshold", "1.5"), "--score-threshold 1.5: expected a number from 0 to 1."),
         (("--nms-iou", "-0.1"), "--nms-iou -0.1: expected a number from 0 to 1."),
         (("--max-detections", "0"), "--max-detections 0: expected a number above 0."),
-        (("--head-rank", "0"), "--head-rank 0: expected a number from 1 to 511;"),
+        (("--head-rank", "0"), "--head-rank 0: expected a number from 1 on"),
         (("--head-rank", "512"), "--head-rank 512: expected a number from 1 to 511;"),
     ],
 )
 def test_an_option_out_of_range(options, message, run, tmp_path, capsys):
     assert export(run, "--output", tmp_path / "new", *options) == 2
     assert f"error: {message}" in capsys.readouterr().err
-    assert not list(tmp_path.glob("new/*"))
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_model_that_is_none(tmp_path, capsys):
@@ -131,4 +131,4 @@ def test_a_disk_that_is_full(run, tmp_path, capsys, monkeypatch):
     error = capsys.readouterr().err
     assert "new: the SavedModel cannot be written ([Errno 28] No space left on device)" in error
     assert "give another --output." in error
-    assert not list((tmp_path / "new").iterdir())
+    assert not (tmp_path / "new").exists()

@@ -130,9 +130,16 @@ def test_the_first_stages_are_a_model_of_their_own(float_content, detector, pict
     np.testing.assert_allclose(features, expected, atol=1e-3 * np.abs(expected).max())
 
 
+@pytest.fixture(scope="module", params=["none", "float16", "dynamic"])
+def content(request, converter):
+    return converter.convert(request.param)
+
+
 @pytest.mark.parametrize("stage", STAGES)
-def test_every_stage_can_be_cut_after(float_content, picture, stage):
-    runner = FileRunner(cut_after(float_content, stage))
+def test_every_stage_can_be_cut_after(content, picture, stage):
+    # In float16 every weight has an operator that turns it into float32; XNNPACK fails on those of
+    # weights that nothing uses any more.
+    runner = FileRunner(cut_after(content, stage))
     runner.set_input(picture)
     runner.run_once()
     assert all(np.isfinite(output).all() for output in runner.outputs())

@@ -89,6 +89,15 @@ def test_a_line_is_the_mean_of_the_steps_since_the_line_before(tmp_path):
     assert all(line["learning_rate"] == pytest.approx(0.125) for line in lines)
 
 
+def test_a_run_that_is_stopped_early_has_a_line_for_its_last_steps(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    log = MetricsLog(path, tmp_path / "events", every=10, steps=99)
+    run(log, [make_logs(1.0)], end=False)
+    log.model.stop_training = True
+    log.on_train_batch_end(1, make_logs(3.0))
+    assert [(line["step"], line["loss"]) for line in read_lines(path)] == [(2, 2.0)]
+
+
 def test_validation_has_a_line_of_its_own(tmp_path):
     path = tmp_path / "metrics.jsonl"
     all_logs = [make_logs(val_loss=4.0, val_rpn_box=1.0), make_logs()]

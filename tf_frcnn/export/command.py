@@ -11,8 +11,8 @@ import tyro
 
 from tf_frcnn.config import Config
 from tf_frcnn.environment import load_tensorflow
-from tf_frcnn.errors import EXIT_OK, ConfigError
-from tf_frcnn.model_files import METRICS_FILE, find_model, make_versions_folder
+from tf_frcnn.errors import EXIT_OK, ConfigError, UserError
+from tf_frcnn.model_files import METRICS_FILE, check_versions_folder, find_model
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,15 @@ class ExportArguments:
     head_rank: int | None = None
     """Replace the two FC layers by products of two smaller ones of this rank, their truncated
     singular value decomposition: faster, less exact."""
+
+    def check(self) -> None:
+        """Check what types cannot say and needs no model.
+
+        Raises:
+            UserError: the rank is no rank.
+        """
+        if self.head_rank is not None and self.head_rank < 1:
+            raise UserError(f"--head-rank {self.head_rank}: expected a number from 1 on.")
 
     def apply_to(self, config: Config) -> Config:
         """Replace the thresholds of a configuration by those that were asked for.
@@ -73,11 +82,12 @@ def main(argv: Sequence[str]) -> int:
         "and answers.",
         args=list(argv),
     )
+    arguments.check()
     model = find_model(arguments.model)
     trained = model.load_config()
     config = arguments.apply_to(trained)
     records = model.load_records()
-    make_versions_folder(arguments.output, "--output")
+    check_versions_folder(arguments.output, "--output")
     # Imported late: options, help and wrong inputs need not wait for TensorFlow.
     load_tensorflow()
     from tf_frcnn.environment import set_up_tensorflow

@@ -15,7 +15,7 @@ from tf_frcnn.errors import UserError
 from tf_frcnn.export.signatures import make_signatures, matrices, plain_weights
 from tf_frcnn.export.warmup import write_warmup_requests
 from tf_frcnn.inference import PictureDetector
-from tf_frcnn.runs import write_json
+from tf_frcnn.runs import missing_folders, remove_empty, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ def export_saved_model(
     """
     config = dataclasses.replace(config, model=detector.detector.config)
     partial = None
+    missing = missing_folders(export_dir)
     try:
         export_dir.mkdir(parents=True, exist_ok=True)
         version = export_dir / str(1 + max(_versions(export_dir), default=0))
@@ -83,6 +84,7 @@ def export_saved_model(
     finally:
         if partial is not None:  # it is there only if it was not renamed
             shutil.rmtree(partial, ignore_errors=True)
+        remove_empty(missing)
     logger.info("exported the SavedModel to %s", version)
     return version
 

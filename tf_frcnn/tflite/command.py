@@ -68,21 +68,21 @@ def main(argv: Sequence[str]) -> int:
 
     detector = load_network(model)
     content = _convert(detector, arguments.quantize, size, pictures)
-    write_whole(arguments.labels_file, labels.encode())
-    write_whole(arguments.output, content)
-    logger.info(
-        "written: %s (%.1f MB) for pictures of %d x %d, and %s",
-        *(arguments.output, len(content) / 1e6, *size, arguments.labels_file),
-    )
     report = {
         "model": str(model.path),
         "quantize": arguments.quantize,
         "picture_size": list(size),
         **_inspect(detector, content, size, pictures),
     }
+    write_whole(arguments.labels_file, labels.encode())
+    write_whole(arguments.output, content)
     write_whole(arguments.report_file, (json.dumps(report, indent=2) + "\n").encode())
     print_report(report)
-    logger.info("written: %s", arguments.report_file)
+    logger.info(
+        "written: %s (%.1f MB) for pictures of %d x %d, %s and %s",
+        *(arguments.output, len(content) / 1e6, *size),
+        *(arguments.labels_file, arguments.report_file),
+    )
     return EXIT_OK
 
 

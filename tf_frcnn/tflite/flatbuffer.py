@@ -1,7 +1,7 @@
 """A TFLite file read by its schema: operators, tensors, and to which stage each belongs."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -176,16 +176,22 @@ def cut_after(content: bytes, stage: str) -> bytes:
     """
     model = read_model(content)
     operators = Graph(model).operators
-    kept = [STAGES.index(operator.stage) <= STAGES.index(stage) for operator in operators]
+    early = [STAGES.index(operator.stage) <= STAGES.index(stage) for operator in operators]
     graph = model.subgraphs[0]
-    made = _indices(operators, kept, True)
+    made = {
+        index
+        for operator, is_early in zip(operators, early, strict=True)
+        if is_early and not _is_conversion(model, operator)
+        for index in operator.outputs
+    }
     needed = {
         index
-        for operator, is_kept in zip(operators, kept, strict=True)
-        if not is_kept
+        for operator, is_early in zip(operators, early, strict=True)
+        if not is_early
         for index in operator.inputs
     } | set(graph.outputs)
     graph.outputs = [index for index in sorted(made) if index in needed]
+    kept = _leading_to(set(graph.outputs), operators, early)
     graph.operators = [
         operator for operator, is_kept in zip(graph.operators, kept, strict=True) if is_kept
     ]
@@ -203,13 +209,32 @@ def pack_model(model: Any) -> bytes:
     return bytes(builder.Output())
 
 
-def _indices(operators: Iterable[Operator], kept: Iterable[bool], wanted: bool) -> set[int]:
-    return {
-        index
-        for operator, is_kept in zip(operators, kept, strict=True)
-        if is_kept == wanted
-        for index in operator.outputs
-    }
+def _is_conversion(model: Any, operator: Operator) -> bool:
+    """Tell whether an operator only turns a constant of 16 bits into float32, at any place."""
+    graph = model.subgraphs[0]
+    return operator.name == "DEQUANTIZE" and all(
+        model.buffers[graph.tensors[index].buffer].data is not None for index in operator.inputs
+    )
+
+
+def _leading_to(
+    outputs: set[int], operators: Sequence[Operator], allowed: Sequence[bool]
+) -> list[bool]:
+    """Tell which operators have a part in some tensors: XNNPACK fails on one that has none.
+
+    Args:
+        outputs: indices of the tensors.
+        operators: in the order in which they are computed.
+        allowed: which of them may be taken at all.
+    """
+    wanted = set(outputs)
+    kept = []
+    for operator, is_allowed in zip(reversed(operators), reversed(allowed), strict=True):
+        has_part = is_allowed and not wanted.isdisjoint(operator.outputs)
+        kept.append(has_part)
+        if has_part:
+            wanted.update(operator.inputs)
+    return kept[::-1]
 
 
 def _drop_constants(model: Any, operators: list[Operator], kept: list[bool]) -> None:

@@ -169,7 +169,8 @@ class MetricsLog(keras.callbacks.Callback):
         else:
             self._skipped += 1
             self._write(done, {SKIPPED_STEPS: self._skipped})
-        if self._pending and (done % self.every == 0 or done == self.steps):
+        is_last = done == self.steps or getattr(self.model, "stop_training", False)
+        if self._pending and (done % self.every == 0 or is_last):
             names = ("loss", *LOSSES)
             line = {name: float(np.mean([one[name] for one in self._pending])) for name in names}
             line["learning_rate"] = float(self.model.optimizer.learning_rate)

@@ -7,6 +7,7 @@ the chief: it alone writes. Everything below is TensorFlow's: `tf.distribute` an
 
 import json
 import logging
+import signal
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ import numpy as np
 from tf_frcnn.config import DistributionConfig
 from tf_frcnn.environment import grow_gpu_memory, load_tensorflow
 from tf_frcnn.errors import ConfigError, UserError, WorkerLostError
-from tf_frcnn.training.cluster import Cluster, read_cluster
+from tf_frcnn.training.cluster import Cluster, check_port, read_cluster
 
 logger = logging.getLogger(__name__)
 
@@ -208,14 +209,20 @@ class Distribution:
     # === The beginning and the end ===
 
     def start(self) -> None:
-        """Wait until all workers are there, and watch them from then on."""
+        """Wait until all workers are there, and watch them from then on.
+
+        Raises:
+            UserError: this worker's port is taken.
+            WorkerLostError: another worker went away again.
+        """
         if self._cluster is None or self.num_workers == 1:
             return
+        check_port(self._cluster)
         addresses = ", ".join(address for _, _, address in self._cluster.tasks)
         logger.info("worker %d of %s; waiting for the others", self.worker, addresses)
         load_tensorflow()
         grow_gpu_memory()
-        with self.lost_workers_noticed():
+        with self.lost_workers_noticed(), _signals_end_the_process():
             replicas = self.num_replicas
         logger.info("%d workers, %d replicas", self.num_workers, replicas)
         from tf_frcnn.training.lost_workers import PeerWatch
@@ -237,6 +244,21 @@ class Distribution:
             if not self.is_chief:
                 raise
             logger.warning("the run is complete, but %s", error)
+
+
+@contextmanager
+def _signals_end_the_process() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end a process inside the block, where TensorFlow waits for others.
+
+    Python's own handlers would not run before TensorFlow returns; there is nothing to save yet.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = [signal.signal(number, signal.SIG_DFL) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, previous, strict=True):
+            signal.signal(number, handler)
 
 
 # A single process on one device, which is what everything is by itself.
