@@ -150,4 +150,4 @@ def test_a_full_disk_is_told_and_left_empty(detector, tiny_config, small_disk, f
         export_saved_model(
             detector, tiny_config, small_disk / "mine", frozen=frozen, option="--output"
         )
-    assert list((small_disk / "mine").iterdir()) == []
+    assert list(small_disk.iterdir()) == []
