@@ -52,7 +52,8 @@ def test_perfect_detections_without_tensorflow(voc_folder, found_file):
         assert metrics[key] == pytest.approx(1.0), key
     assert metrics["split"] == "test" and metrics["outcomes"]["correct"] == 3
     assert "steps" not in metrics
-    assert "found.json on split test of" in " ".join(done.stdout.split())
+    # Broken anywhere, as long as the folder's name is.
+    assert "found.jsononsplittestof" in "".join(done.stdout.split())
 
 
 def test_classes_fix_the_category_ids(voc_folder, found_file, tmp_path, capsys):
