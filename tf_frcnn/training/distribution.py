@@ -222,7 +222,7 @@ class Distribution:
         logger.info("worker %d of %s; waiting for the others", self.worker, addresses)
         load_tensorflow()
         grow_gpu_memory()
-        with self.lost_workers_noticed(), _signals_end_the_process():
+        with self.lost_workers_noticed(), _ctrl_c_ends_the_process():
             replicas = self.num_replicas
         logger.info("%d workers, %d replicas", self.num_workers, replicas)
         from tf_frcnn.training.lost_workers import PeerWatch
@@ -247,18 +247,17 @@ class Distribution:
 
 
 @contextmanager
-def _signals_end_the_process() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end a process inside the block, where TensorFlow waits for others.
+def _ctrl_c_ends_the_process() -> Iterator[None]:
+    """Let Ctrl-C end a process inside the block, where TensorFlow waits for other workers.
 
-    Python's own handlers would not run before TensorFlow returns; there is nothing to save yet.
+    Python's own handler would not run before TensorFlow returns; there is nothing to save yet.
+    SIGTERM cannot be had: TensorFlow sets a handler of its own while it waits.
     """
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    previous = [signal.signal(number, signal.SIG_DFL) for number in numbers]
+    previous = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         yield
     finally:
-        for number, handler in zip(numbers, previous, strict=True):
-            signal.signal(number, handler)
+        signal.signal(signal.SIGINT, previous)
 
 
 # A single process on one device, which is what everything is by itself.
