@@ -31,7 +31,7 @@ class Arguments:
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Run folder, checkpoint, SavedModel version folder, or its parent."""
-    ranks: tuple[int, ...] = (1024, 512, 256, 128)
+    ranks: tuple[int, ...] = (2048, 1536, 1024, 512, 256)
     """Ranks beside the whole layers."""
     split: str = "test"
     """Split of the run's data set."""

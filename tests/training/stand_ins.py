@@ -23,6 +23,7 @@ class SmallTrainer(keras.Model):
         self.compile(optimizer=keras.optimizers.SGD(0.125, momentum=0.9))
         self.optimizer.build(self.detector.trainable_variables)
         self.built = True
+        self.stop_training = False
 
     def call(self, inputs):
         return self.detector(inputs)

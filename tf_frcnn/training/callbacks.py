@@ -169,7 +169,7 @@ class MetricsLog(keras.callbacks.Callback):
         else:
             self._skipped += 1
             self._write(done, {SKIPPED_STEPS: self._skipped})
-        is_last = done == self.steps or getattr(self.model, "stop_training", False)
+        is_last = done == self.steps or self.model.stop_training
         if self._pending and (done % self.every == 0 or is_last):
             names = ("loss", *LOSSES)
             line = {name: float(np.mean([one[name] for one in self._pending])) for name in names}
