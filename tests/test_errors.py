@@ -64,6 +64,31 @@ def test_sigterm_is_status_143_and_lets_the_command_tidy_up(capsys):
     assert tidied and signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_that_tensorflow_hides_in_an_error_of_its_own_is_found(number, status):
+    def command():
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:  # as pybind11 does where it makes a Python error
+            raise RuntimeError("MISMATCH of original and normalized active exception") from None
+
+    assert run_command(command) == status
+
+
+def test_an_error_without_a_signal_stays_what_it_is():
+    with pytest.raises(RuntimeError, match="a fault of the program"):
+        run_command(failing(RuntimeError("a fault of the program")))
+
+
+def test_an_interrupt_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as nohup and & leave it
+    try:
+        assert run_command(lambda: signal.raise_signal(signal.SIGINT) or 0) == 0
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_a_command_can_run_beside_the_main_thread():
     with ThreadPoolExecutor() as threads:  # where Python takes no handlers of signals
         assert threads.submit(run_command, lambda: 0).result() == 0

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import time
 
 import pytest
@@ -10,9 +11,11 @@ from tests.conftest import write_voc_folder
 from tests.workers import (
     EVERY_PROPOSAL,
     difference,
+    find_free_ports,
     finish,
     read_checkpoint,
     start_train,
+    start_worker,
     start_workers,
 )
 
@@ -133,3 +136,29 @@ def test_a_signal_to_one_worker_stops_both_after_the_same_step(place):
     assert last_lines[0] == last_lines[1]
     step = int(last_lines[0].split()[3])
     assert (folder / "stopped" / "checkpoints" / f"step-{step:08d}.h5").is_file()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_worker_that_waits_for_one_that_never_comes(place, number):
+    folder, options = place
+    ports = find_free_ports(2)
+    process = start_worker([*options, *outputs("waiting")], folder, ports, 0)
+    end = time.monotonic() + 60
+    with socket.socket() as probe:
+        while probe.connect_ex(("127.0.0.1", ports[0])) != 0:
+            assert process.poll() is None and time.monotonic() < end
+            time.sleep(0.05)
+    process.send_signal(number)
+    ((status, output),) = finish([process], timeout=30)
+    assert status == 128 + number, output
+    assert "waiting for the others" in output and not (folder / "waiting").exists()
+
+
+def test_sigterm_ends_a_worker_between_the_wait_and_the_first_step(place):
+    folder, options = place
+    processes = start_workers([*options, *outputs("early")], folder)
+    wait_for(folder / "early" / "config.json", processes)
+    processes[1].send_signal(signal.SIGTERM)
+    (status, output), (other_status, other) = finish(processes, timeout=120)
+    assert (status, other_status) == (4, 143), output + other
+    assert "worker 1 at 127.0.0.1" in output and other.endswith("terminated\n")

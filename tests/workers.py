@@ -38,20 +38,28 @@ def start_train(options, folder, tf_config=None):
     )
 
 
-def start_workers(options, folder, count=2):
-    """Start a job of several workers -> their processes, the chief first."""
+def find_free_ports(count):
+    """Find ports of this machine that nothing listens on."""
     with ExitStack() as sockets:  # held together, so that no port is found twice
-        ports = []
-        for _ in range(count):
-            listener = sockets.enter_context(socket.socket())
+        listeners = [sockets.enter_context(socket.socket()) for _ in range(count)]
+        for listener in listeners:
             listener.bind(("127.0.0.1", 0))
-            ports.append(listener.getsockname()[1])
+        return [listener.getsockname()[1] for listener in listeners]
+
+
+def start_worker(options, folder, ports, index):
+    """Start one worker of a job whose workers listen on these ports -> its process."""
     cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
     options = [*options, "--distribution.strategy", "multiworker"]
-    return [
-        start_train(options, folder, {"cluster": cluster, "task": {"type": "worker", "index": i}})
-        for i in range(count)
-    ]
+    return start_train(
+        options, folder, {"cluster": cluster, "task": {"type": "worker", "index": index}}
+    )
+
+
+def start_workers(options, folder, count=2):
+    """Start a job of several workers -> their processes, the chief first."""
+    ports = find_free_ports(count)
+    return [start_worker(options, folder, ports, index) for index in range(count)]
 
 
 def finish(processes, timeout=900):

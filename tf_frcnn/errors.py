@@ -73,7 +73,7 @@ def run_command(command: Callable[[], int]) -> int:
         The exit status of the command, or that of the error.
     """
     try:
-        with _interrupt_on_sigterm():
+        with _interrupt_on_signals():
             return command()
     except UserError as error:
         print(f"{error.label}: {error}", file=sys.stderr)
@@ -97,17 +97,31 @@ def run_command(command: Callable[[], int]) -> int:
 
 
 @contextmanager
-def _interrupt_on_sigterm() -> Iterator[None]:
-    """Raise `Terminated` on SIGTERM while the block runs; signals reach the main thread alone."""
+def _interrupt_on_signals() -> Iterator[None]:
+    """Raise `KeyboardInterrupt` on Ctrl-C and `Terminated` on SIGTERM while the block runs.
 
-    def interrupt(signal_number: int, frame: FrameType | None) -> None:
-        raise Terminated
-
+    Signals reach the main thread alone. One that comes while TensorFlow makes an error of its own
+    is hidden in a RuntimeError of its binding to Python; it comes out of the block as what it was.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = signal.signal(signal.SIGTERM, interrupt)
+    interrupts: dict[int, type[KeyboardInterrupt]] = {signal.SIGTERM: Terminated}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as by nohup
+        interrupts[signal.SIGINT] = KeyboardInterrupt
+    raised: list[type[KeyboardInterrupt]] = []
+
+    def interrupt(signal_number: int, frame: FrameType | None) -> None:
+        raised.append(interrupts[signal_number])
+        raise raised[-1]
+
+    previous = {number: signal.signal(number, interrupt) for number in interrupts}
     try:
         yield
+    except RuntimeError:
+        if raised:
+            raise raised[-1] from None
+        raise
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

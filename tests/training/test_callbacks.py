@@ -42,7 +42,7 @@ def test_a_stop_breaks_a_validation_off_and_it_is_made_up_for(tmp_path):
     class StoppingPipeline(NumberPipeline):
         def __iter__(self):
             yield from list(super().__iter__())[:1]
-            request.signal_number = signal.SIGTERM
+            request(signal.SIGTERM, None)
             raise_if_more = list(super().__iter__())[1:]
             yield from raise_if_more
 

@@ -1,12 +1,11 @@
 """TF_CONFIG: who is who, and what is said of one that cannot be."""
 
 import json
-import socket
 
 import pytest
 
 from tf_frcnn.errors import UserError
-from tf_frcnn.training.cluster import Cluster, check_port, read_cluster
+from tf_frcnn.training.cluster import read_cluster
 
 TWO = {"worker": ["10.0.0.1:2000", "10.0.0.2:3000"]}
 
@@ -56,12 +55,3 @@ def test_what_cannot_be_is_named_with_what_was_expected(monkeypatch, value, said
         read_cluster()
     assert said in str(error.value)
     assert "TF_CONFIG" in str(error.value) and '"index": 0' in str(error.value)
-
-
-def test_a_port_that_another_process_has_is_told():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        cluster = Cluster((("worker", 0, f"127.0.0.1:{port}"), ("worker", 1, "b:1")), 0)
-        with pytest.raises(UserError, match=rf"TF_CONFIG: port {port} of 127.0.0.1:{port}, this w"):
-            check_port(cluster)
-    check_port(cluster)  # free again

@@ -197,6 +197,27 @@ def test_a_signal_to_another_worker_stops_this_one_after_the_same_step():
     assert request.signal_number == signal.SIGTERM
 
 
+def test_a_signal_that_comes_while_the_workers_agree_counts_the_next_time():
+    request = StopRequest()
+
+    class Busy(Distribution):
+        """Two workers; this one gets a signal while it waits for what the other says."""
+
+        calls = 0
+
+        def of_each_worker(self, value):
+            self.calls += 1
+            if self.calls == 2:
+                request(signal.SIGTERM, None)
+            return [0, value]
+
+    recorder, distribution = Recorder(), Busy()
+    pipeline = NumberPipeline(0, 9)
+    done = train(SummingTrainer(), pipeline, 0, [recorder], request, distribution=distribution)
+    # Asked before the first step, after it (the signal comes), and after the second.
+    assert (done, distribution.calls, request.signal_number) == (2, 3, signal.SIGTERM)
+
+
 # === Signals ===
 
 
@@ -212,7 +233,7 @@ def test_a_signal_stops_after_the_step_and_still_ends(number):
 
 def test_a_signal_before_the_first_step_stops_without_one():
     recorder, request = Recorder(), StopRequest()
-    request.signal_number = signal.SIGTERM
+    request(signal.SIGTERM, None)
     assert run(3, 9, recorder, request)[1] == 3
     assert recorder.calls == ["begin", "end"]
 
@@ -229,6 +250,15 @@ def test_the_second_signal_interrupts_at_once():
     with pytest.raises(KeyboardInterrupt), stop_on_signals() as request:
         run(0, 9, recorder, request)
     assert recorder.calls[-1] == "done 1"
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)]
+)
+def test_a_signal_after_the_last_agreement_is_not_lost(number, error):
+    with pytest.raises(error) as raised, stop_on_signals():
+        signal.raise_signal(number)
+    assert type(raised.value) is error
 
 
 def test_handlers_are_put_back_also_after_an_error():

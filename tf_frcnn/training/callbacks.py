@@ -86,7 +86,7 @@ class ValidationLoss(keras.callbacks.Callback):
         own = []
         with self.model.averaged_weights():
             for batch in self.pipeline:
-                if self.stop_request.signal_number is not None:
+                if self.stop_request.received is not None:
                     break
                 losses = self._step_function(batch)
                 own.append([float(losses[name]) for name in names])

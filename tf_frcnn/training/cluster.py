@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,26 +54,6 @@ def read_cluster() -> Cluster:
             return Cluster(tasks, worker)
     known = ", ".join(f"{job} {number}" for job, number, _ in tasks)
     raise _error(f"has the task {kind} {index}, but the cluster's are {known}")
-
-
-def check_port(cluster: Cluster) -> None:
-    """See that this process can listen on the port of its own place in the cluster.
-
-    Raises:
-        UserError: it cannot; most often another process has it.
-    """
-    address = cluster.tasks[cluster.worker][2]
-    port = int(address.rpartition(":")[2])
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", port))  # TensorFlow listens on all interfaces
-        except (OSError, OverflowError) as error:
-            raise UserError(
-                f"{VARIABLE}: port {port} of {address}, this worker's own, cannot be listened on "
-                f"({getattr(error, 'strerror', None) or error}). End the process that has it, an "
-                "earlier worker perhaps, or give another port on all machines."
-            ) from None
 
 
 def _read_tasks(cluster: Any) -> tuple[tuple[str, int, str], ...]:

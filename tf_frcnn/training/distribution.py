@@ -19,7 +19,8 @@ import numpy as np
 from tf_frcnn.config import DistributionConfig
 from tf_frcnn.environment import grow_gpu_memory, load_tensorflow
 from tf_frcnn.errors import ConfigError, UserError, WorkerLostError
-from tf_frcnn.training.cluster import Cluster, check_port, read_cluster
+from tf_frcnn.training.cluster import Cluster, read_cluster
+from tf_frcnn.training.rendezvous import wait_for_workers
 
 logger = logging.getLogger(__name__)
 
@@ -217,12 +218,12 @@ class Distribution:
         """
         if self._cluster is None or self.num_workers == 1:
             return
-        check_port(self._cluster)
-        addresses = ", ".join(address for _, _, address in self._cluster.tasks)
-        logger.info("worker %d of %s; waiting for the others", self.worker, addresses)
         load_tensorflow()
         grow_gpu_memory()
-        with self.lost_workers_noticed(), _ctrl_c_ends_the_process():
+        addresses = ", ".join(address for _, _, address in self._cluster.tasks)
+        logger.info("worker %d of %s; waiting for the others", self.worker, addresses)
+        wait_for_workers(self._cluster)
+        with self.lost_workers_noticed(), _signals_after_tensorflow():
             replicas = self.num_replicas
         logger.info("%d workers, %d replicas", self.num_workers, replicas)
         from tf_frcnn.training.lost_workers import PeerWatch
@@ -247,17 +248,20 @@ class Distribution:
 
 
 @contextmanager
-def _ctrl_c_ends_the_process() -> Iterator[None]:
-    """Let Ctrl-C end a process inside the block, where TensorFlow waits for other workers.
+def _signals_after_tensorflow() -> Iterator[None]:
+    """Let Ctrl-C end a process inside the block, where TensorFlow waits; then take SIGTERM back.
 
-    Python's own handler would not run before TensorFlow returns; there is nothing to save yet.
-    SIGTERM cannot be had: TensorFlow sets a handler of its own while it waits.
+    Python's own handlers do not run before TensorFlow returns, and it sets one of its own for
+    SIGTERM. There is nothing to save yet.
     """
-    previous = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = [signal.getsignal(number) for number in numbers]
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in zip(numbers, handlers, strict=True):
+            signal.signal(number, handler)
 
 
 # A single process on one device, which is what everything is by itself.

@@ -20,27 +20,36 @@ OnNotFinite = Callable[[int, Mapping[str, tf.Tensor], Mapping[str, float]], None
 class StopRequest:
     """Whether somebody asked the loop to stop after the step that is under way.
 
+    A signal may reach one worker at any moment, also while it waits for the others; it becomes a
+    request of all workers when they agree the next time, so that all stop after the same step.
+
     Attributes:
-        signal_number: the signal that asked, or None.
+        received: the signal that this process got, or None.
+        signal_number: the signal that all workers stop for, or None.
     """
 
     def __init__(self) -> None:
+        self.received: int | None = None
         self.signal_number: int | None = None
 
     def __call__(self, signal_number: int, frame: FrameType | None) -> None:
         """Handle a signal; the second one interrupts at once."""
-        if self.signal_number is not None:
-            raise Terminated if signal_number == signal.SIGTERM else KeyboardInterrupt
-        self.signal_number = signal_number
+        if self.received is not None:
+            raise _interrupt(signal_number)
+        self.received = signal_number
 
     def agree(self, distribution: Distribution) -> None:
-        """Make it a request of all workers if it is one of any; each of them calls this."""
-        self.signal_number = int(max(distribution.of_each_worker(self.signal_number or 0))) or None
+        """Make it a request of all workers if one of them got a signal; each calls this."""
+        self.signal_number = int(max(distribution.of_each_worker(self.received or 0))) or None
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn Ctrl-C and SIGTERM into a `StopRequest` while the block runs."""
+    """Turn Ctrl-C and SIGTERM into a `StopRequest` while the block runs.
+
+    Raises:
+        KeyboardInterrupt: a signal came after the workers had agreed for the last time.
+    """
     request = StopRequest()
     numbers = (signal.SIGINT, signal.SIGTERM)
     previous = [signal.signal(number, request) for number in numbers]
@@ -49,6 +58,12 @@ def stop_on_signals() -> Iterator[StopRequest]:
     finally:
         for number, handler in zip(numbers, previous, strict=True):
             signal.signal(number, handler)
+    if request.received is not None and request.signal_number is None:
+        raise _interrupt(request.received)
+
+
+def _interrupt(signal_number: int) -> KeyboardInterrupt:
+    return Terminated() if signal_number == signal.SIGTERM else KeyboardInterrupt()
 
 
 def train(

@@ -94,6 +94,7 @@ def train_detector(
     with stop_on_signals() as stop_request:
         run = _Run(config, datasets, folder, distribution, trainer, progress, stop_request)
         done = run.train()
+        stop_request.agree(distribution)  # one may have come since the last step
     if stop_request.signal_number is not None:
         raise TrainingInterrupted(
             stop_request.signal_number,
