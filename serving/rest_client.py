@@ -50,7 +50,9 @@ class RestServer:
             self._host, self._port = parts.hostname or "", parts.port
         except ValueError as error:
             raise _no_address(url, f"is no address ({error})") from None
-        if parts.scheme not in ("http", "https") or not self._host:
+        if parts.scheme not in ("http", "https"):
+            raise _no_address(url, "does not begin with http:// or https://")
+        if not self._host:
             raise _no_address(url, "names no host after http:// or https://")
         self._connection = HTTPSConnection if parts.scheme == "https" else HTTPConnection
         self._path = f"{parts.path.rstrip('/')}/v1/models/{quote(model, safe='')}"

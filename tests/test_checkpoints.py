@@ -259,6 +259,9 @@ def test_when_all_are_damaged_nothing_is_touched(saved, content):
     before = state_of(model, optimizer)
     with pytest.raises(WeightsError, match="none of the 3 checkpoints can be read.*--overwrite"):
         restore_latest(folder, model, optimizer)
+    (folder / BEST_FILE).touch()
+    with pytest.raises(WeightsError, match=r"best\.h5 can be evaluated and exported still\.$"):
+        restore_latest(folder, model, optimizer)
     assert_same_state(state_of(model, optimizer), before)
 
 

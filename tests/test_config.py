@@ -136,6 +136,20 @@ def test_a_cosine_needs_steps_after_the_warm_up():
         TrainConfig(schedule="cosine", steps=10, warmup_steps=10)
 
 
+@pytest.mark.parametrize(
+    ("values", "option"),
+    [
+        ({"export": "best"}, "--train.export best"),
+        ({"early_stopping_patience": 3}, "--train.early-stopping-patience 3"),
+    ],
+)
+def test_what_needs_a_validation_is_refused_without_one(values, option):
+    train = TrainConfig(**values)
+    with pytest.raises(ConfigError, match=f"{option}: expected a validation, and --data.val-split"):
+        Config(data=DataConfig(val_split="none"), train=train)
+    assert Config(data=DataConfig(val_split="holdout"), train=train).train is train
+
+
 def test_a_configuration_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().train.steps = 3

@@ -15,6 +15,7 @@ from tf_frcnn.export.saved_model import export_saved_model
 from tf_frcnn.inference import PictureDetector, load_network
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.model_files import find_model
+from tf_frcnn.runs import RunFolder, write_json
 from tf_frcnn.training.trainer import FasterRCNNTrainer
 
 
@@ -119,6 +120,22 @@ def test_thresholds_may_be_others_than_those_of_the_run(run, tiny_config):
     network = load_network(find_model(run[0]), changed).detector
     assert network.detection_layer.score_threshold == 0.25
     assert_same_weights(network, run[1])
+
+
+def test_what_is_taken_of_an_unfinished_run_is_said(run, caplog):
+    folder, _ = run
+    model = find_model(folder)
+    load_network(model)
+    assert f"{folder}: the run is not finished; taking what it has, the weights of" in caplog.text
+    assert f"step 4 of {model.load_config().train.steps}" in caplog.text
+    caplog.clear()
+    metrics_file = RunFolder(folder).metrics_file
+    write_json(metrics_file, {"steps": 4})
+    try:
+        load_network(model)
+    finally:
+        metrics_file.unlink()
+    assert "not finished" not in caplog.text
 
 
 def test_a_run_without_checkpoint_is_told(tiny_config, tmp_path):

@@ -63,8 +63,8 @@ def test_an_unfinished_run_of_the_same_configuration_goes_on(unfinished):
 def test_classes_that_were_found_need_not_be_given(unfinished):
     found_again = with_classes(make_config(), ())
     prepare_run(unfinished, found_again)
-    others = with_classes(make_config(), ("cat", "duck"))
-    with pytest.raises(UserError, match=r"--data\.classes: \('cat', 'dog'\) there"):
+    others = with_classes(make_config(), ("cat", "sitting duck"))
+    with pytest.raises(UserError, match=r"--data\.classes: cat dog there, cat 'sitting duck' now"):
         prepare_run(unfinished, others)
 
 
@@ -199,6 +199,11 @@ def test_a_longer_run_must_be_the_same_in_all_else(unfinished):
         UserError, match=r"(?s)another configuration:.*--train\.steps.*--train\.seed"
     ):
         prepare_run(unfinished, make_config(steps=90_000, seed=1))
+
+
+def test_differences_are_written_as_they_are_typed(unfinished):
+    with pytest.raises(UserError, match=r"\n  --train\.decay-steps: 50000 there, 1000 2000 now\n"):
+        prepare_run(unfinished, make_config(decay_steps=(1000, 2000)))
 
 
 # === Insisting on going on ===

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import keras
 
-from tf_frcnn.checkpoints import STEP_FILE, Progress, load_checkpoint
+from tf_frcnn.checkpoints import BEST_FILE, STEP_FILE, Progress, load_checkpoint
 from tf_frcnn.errors import UserError, WeightsError
 
 logger = logging.getLogger(__name__)
@@ -80,8 +80,11 @@ def restore_latest(
         except OSError as error:
             logger.warning("%s: is damaged (%s); trying the one before.", path, error)
     if paths:
+        best = folder / BEST_FILE
+        hint = f" {best} can be evaluated and exported still." if best.is_file() else ""
         raise WeightsError(
             f"{folder}: none of the {len(paths)} checkpoints can be read. Restore one from a "
             "backup, or start anew with --overwrite (the old folder is kept under another name)."
+            f"{hint}"
         )
     return Progress()

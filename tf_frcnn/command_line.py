@@ -29,6 +29,7 @@ class TrainArguments(Config):
     """Insist on going on: it is an error if there is no run in the output folder."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.resume and self.overwrite:
             raise ConfigError("--resume and --overwrite: expected one of them, or neither.")
 

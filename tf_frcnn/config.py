@@ -8,6 +8,7 @@ keeps its configuration as `config.json`, which is read back through the same ty
 import dataclasses
 import json
 import math
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -25,9 +26,13 @@ ADDONS_PREFIX = "addons:"  # and the name of an optimiser of TensorFlow Addons
 def _check(condition: bool, name: str, value: object, expected: str) -> None:
     """Raise a `ConfigError` that names the option, what it holds and what was expected."""
     if not condition:
-        words = value if isinstance(value, tuple) else (value,)
-        given = " ".join(str(word) for word in words) or "(nothing)"
-        raise ConfigError(f"--{name.replace('_', '-')} {given}: expected {expected}.")
+        raise ConfigError(f"--{name.replace('_', '-')} {write_value(value)}: expected {expected}.")
+
+
+def write_value(value: object) -> str:
+    """Write the value of an option about as it is typed: `32 64` for a tuple."""
+    text = shlex.join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return text or "(nothing)"
 
 
 def _check_probability(name: str, value: float) -> None:
@@ -373,6 +378,18 @@ class Config:
     """Folder of the run; `runs/PRESET` when not given."""
     export_dir: str = ""
     """Folder of the SavedModel's versions; `saved_models/PRESET` when not given."""
+
+    def __post_init__(self) -> None:
+        for name, is_given in (
+            ("export", self.train.export == "best"),
+            ("early_stopping_patience", self.train.early_stopping_patience > 0),
+        ):
+            _check(
+                not is_given or self.data.val_split != NONE_SPLIT,
+                f"train.{name}",
+                getattr(self.train, name),
+                f"a validation, and --data.val-split is {NONE_SPLIT}",
+            )
 
 
 def save_config(config: Config, path: Path) -> None:

@@ -1,5 +1,6 @@
 """From pictures of any size to detections in their own pixels: what is evaluated and exported."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from tf_frcnn.errors import WeightsError
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.model_files import ModelFiles
 from tf_frcnn.runs import RunFolder
+
+logger = logging.getLogger(__name__)
 
 # Where an export keeps a variable: NAME is that of `named_weights`, its slash written as ".S".
 _EXPORTED_VARIABLE = "weights/{}/.ATTRIBUTES/VARIABLE_VALUE"
@@ -105,14 +108,21 @@ def load_network(model: ModelFiles, config: Config | None = None) -> PictureDete
 
 
 def _load_run(model: ModelFiles, network: FasterRCNN) -> None:
-    checkpoints = RunFolder(model.path).checkpoints
-    best = checkpoints / BEST_FILE
-    if model.load_config().train.export == "best" and best.is_file():
-        _load_file(best, network)
-    elif restore_latest(checkpoints, network).step == 0:
+    run, config = RunFolder(model.path), model.load_config()
+    best = run.checkpoints / BEST_FILE
+    if config.train.export == "best" and best.is_file():
+        step = _load_file(best, network)
+    else:
+        step = restore_latest(run.checkpoints, network).step
+    if step == 0:
         raise WeightsError(
-            f"{checkpoints}: holds no checkpoint. Expected a run that was trained, or at least "
+            f"{run.checkpoints}: holds no checkpoint. Expected a run that was trained, or at least "
             "stopped after its first step."
+        )
+    if not run.is_finished(config):
+        logger.warning(
+            "%s: the run is not finished; taking what it has, the weights of step %d of %d",
+            *(model.path, step, config.train.steps),
         )
 
 
@@ -120,9 +130,10 @@ def _load_one_checkpoint(model: ModelFiles, network: FasterRCNN) -> None:
     _load_file(model.path, network)
 
 
-def _load_file(path: Path, network: FasterRCNN) -> None:
+def _load_file(path: Path, network: FasterRCNN) -> int:
+    """Load a checkpoint -> its step."""
     try:
-        load_checkpoint(path, network)
+        return load_checkpoint(path, network).step
     except OSError as error:
         raise WeightsError(
             f"{path}: the checkpoint cannot be read ({error}). Expected a file that training "

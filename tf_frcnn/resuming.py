@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from tf_frcnn.config import Config, flatten
+from tf_frcnn.config import Config, flatten, write_value
 from tf_frcnn.errors import UserError
 from tf_frcnn.runs import RunFolder, make_writable_folder, move_aside, with_classes
 
@@ -101,7 +101,8 @@ def _check_same(path: Path, old_config: Config, config: Config) -> None:
         )
     if differing:
         lines = "".join(
-            f"\n  --{name}: {old[name]!r} there, {new[name]!r} now" for name in differing
+            f"\n  --{name}: {write_value(old[name])} there, {write_value(new[name])} now"
+            for name in differing
         )
         raise UserError(
             f"{path}: holds a run of another configuration:{lines}\n"

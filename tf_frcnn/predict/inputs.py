@@ -63,10 +63,7 @@ def _nothing_there(path: Path) -> str:
     if "[" in str(path):  # which a glob reads as a choice of letters
         escaped = str(path).replace("[", "[[]")
         hint = f" Brackets that belong to a name are written so: '{escaped}'."
-    return (
-        f"{path}: there is no such file or folder, and no glob that matches one. Expected pictures "
-        f"or videos.{hint}"
-    )
+    return f"{path}: there is no such file or folder, and no glob that matches one.{hint}"
 
 
 def common_folder(files: Sequence[Path]) -> Path:

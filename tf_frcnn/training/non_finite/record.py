@@ -113,6 +113,8 @@ def load_step(path: Path) -> StepRecord:
     if not path.is_file():
         there = "is a folder" if path.is_dir() else "there is no such file"
         raise UserError(f"{path}: {there}. {_EXPECTED}.")
+    if not h5py.is_hdf5(path):
+        raise UserError(f"{path}: is no HDF5 file, or only a part of one. {_EXPECTED}.")
     try:
         with h5py.File(path, "r") as file:
             _check_format(path, file)
