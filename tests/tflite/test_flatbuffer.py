@@ -91,6 +91,21 @@ def test_data_never_flows_back(graph):
         made_in.update(dict.fromkeys(operator.outputs, stage))
 
 
+def test_in_float16_every_operator_is_in_the_stage_it_is_in_in_float32(graph, converter):
+    half = Graph(read_model(converter.convert("float16")))
+    conversions = [operator for operator in half.operators if operator.name == "DEQUANTIZE"]
+    assert len(conversions) > len(STAGES)
+    both = [
+        sorted((one.name, one.stage) for one in operators if one.name != "DEQUANTIZE")
+        for operators in (half.operators, graph.operators)
+    ]
+    assert both[0] == both[1]
+    stage_of = {index: one.stage for one in half.operators for index in one.outputs}
+    for conversion in conversions:
+        users = [one.stage for one in half.operators if conversion.outputs[0] in one.inputs]
+        assert stage_of[conversion.outputs[0]] == min(users, key=STAGES.index)
+
+
 def test_parameters_and_multiply_adds(graph):
     # 64 x 90 is padded to 64 x 96: block 5 sees 4 x 6 cells, the head 20 RoIs.
     convs = [operator for operator in graph.operators if operator.name == "CONV_2D"]

@@ -75,14 +75,42 @@ class Graph:
         operators: in the order in which they are computed.
     """
 
+    operators: list[Operator]
+
     def __init__(self, model: Any) -> None:
         (self._graph,) = model.subgraphs
         self._buffers = model.buffers
-        self.operators: list[Operator] = []
+        ends = [
+            (
+                tuple(int(index) for index in operator.inputs if index >= 0),
+                tuple(int(index) for index in operator.outputs),
+            )
+            for operator in self._graph.operators
+        ]
+        self.operators = [
+            Operator(_operator_name(model, operator), STAGES[stage], *one)
+            for operator, one, stage in zip(
+                self._graph.operators, ends, self._sort_into_stages(ends), strict=True
+            )
+        ]
+        self._producers = {
+            index: operator for operator in self.operators for index in operator.outputs
+        }
+
+    def _sort_into_stages(
+        self, ends: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]
+    ) -> list[int]:
+        """Find the stage of each operator, given its inputs and outputs."""
+        stages: list[int] = []
         stage_of_tensor: dict[int, int] = {}
-        for operator in self._graph.operators:
-            inputs = tuple(int(index) for index in operator.inputs if index >= 0)
-            outputs = tuple(int(index) for index in operator.outputs)
+        converted: dict[int, int] = {}  # tensor that is made of constants alone -> its operator
+        for inputs, outputs in ends:
+            if inputs and all(self.constant_bytes(index) for index in inputs):
+                # The float32 form of a weight, or of a number that several stages share: it belongs
+                # where it is used first, whatever its name.
+                converted.update(dict.fromkeys(outputs, len(stages)))
+                stages.append(len(STAGES) - 1)
+                continue
             # Data flows from stage to stage: an operator is never in an earlier one than its
             # inputs, whatever the name says that the converter gave it.
             stage = max(
@@ -90,12 +118,13 @@ class Graph:
                 *(stage_of_tensor.get(index, 0) for index in inputs),
                 0,
             )
+            stages.append(stage)
             stage_of_tensor.update(dict.fromkeys(outputs, stage))
-            name = _operator_name(model, operator)
-            self.operators.append(Operator(name, STAGES[stage], inputs, outputs))
-        self._producers = {
-            index: operator for operator in self.operators for index in operator.outputs
-        }
+            for index in inputs:
+                if index in converted:
+                    number = converted[index]
+                    stages[number] = min(stages[number], stage)
+        return stages
 
     def tensor_name(self, index: int) -> str:
         """Return a tensor's name."""
