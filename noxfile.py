@@ -23,6 +23,7 @@ def tests(session: nox.Session) -> None:
     session.install("--editable", ".[test]", "pytest-xdist")
     session.run("python", "-m", "pytest", *session.posargs)
     if not session.posargs:
+        session.install("--editable", ".[test,interop]")  # OpenVINO reads the frozen export
         session.run("python", "-m", "pytest", "-m", "slow", *TWO_AT_A_TIME)
 
 

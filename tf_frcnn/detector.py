@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_frcnn.config import Config
+from tf_frcnn.environment import grow_gpu_memory
 from tf_frcnn.errors import WeightsError
 from tf_frcnn.inference import load_network
 from tf_frcnn.model_files import MODEL_TEXT, ModelFiles, find_model
@@ -44,8 +45,9 @@ class Detector:
         """Load a model.
 
         Args:
-            path: folder of a run, of which the latest checkpoint is taken; a checkpoint of a run;
-                a SavedModel's version folder; or its parent, of which the highest number is taken.
+            path: folder of a run, of which the latest checkpoint is taken, or the best where it was
+                trained with `--train.export best`; a checkpoint of a run; a SavedModel's version
+                folder; or its parent, of which the highest number is taken.
 
         Raises:
             WeightsError: there is no model, or it cannot be read.
@@ -53,6 +55,7 @@ class Detector:
         """
         model = find_model(path)
         config = model.load_config()
+        grow_gpu_memory()
         return cls(_LOADERS[model.kind](model), config)
 
     @overload

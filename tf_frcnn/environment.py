@@ -123,13 +123,17 @@ def set_up_tensorflow(seed: int, deterministic: bool = False) -> None:
 def grow_gpu_memory() -> None:
     """Let TensorFlow take GPU memory as it needs it, not all of it at once.
 
-    Must come before the first operation; what is set already may be set again later.
+    Before the first operation, that is: where a program has used TensorFlow already, what it chose
+    stays.
     """
     import tensorflow as tf
 
     for gpu in tf.config.list_physical_devices("GPU"):
         if not tf.config.experimental.get_memory_growth(gpu):
-            tf.config.experimental.set_memory_growth(gpu, True)
+            try:
+                tf.config.experimental.set_memory_growth(gpu, True)
+            except RuntimeError as error:
+                logger.debug("%s: memory growth stays off (%s)", gpu.name, error)
 
 
 def describe_device() -> str:

@@ -32,6 +32,18 @@ def test_training_pictures_that_are_gone(model, voc_folder):
         find_pictures(None, model)
 
 
+def test_training_pictures_that_a_run_skipped_are_left_out(model, voc_folder, caplog):
+    pictures = sorted((voc_folder / "JPEGImages").glob("train_*.jpg"))
+    pictures[0].write_bytes(pictures[0].read_bytes()[:200])
+    names = [path.name for path in find_pictures(None, model)]
+    assert names == [f"train_{number}.jpg" for number in range(1, 6)]
+    assert "left out: " in caplog.text and "train_0.jpg" in caplog.text
+    for path in pictures:
+        path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(UserError, match="none of them is a picture that can be decoded"):
+        find_pictures(None, model)
+
+
 def test_a_folder_gives_what_is_directly_in_it(tmp_path, model):
     folder = tmp_path / "mine"
     (folder / "deeper.jpg").mkdir(parents=True)

@@ -36,8 +36,8 @@ class ExportArguments:
     max_detections: int | None = None
     """Detections kept per picture, D in what the model answers; when not given, as in training."""
     freeze: bool = False
-    """Write the variables as constants: faster on CPUs. The model cannot be exported again from
-    such a file, nor converted."""
+    """Write the variables, but for the FC layers' kernels, as constants: faster on CPUs. The model
+    cannot be exported again from such a file, nor converted."""
     head_rank: int | None = None
     """Replace the two FC layers by products of two smaller ones of this rank, their truncated
     singular value decomposition: faster, less exact."""

@@ -64,8 +64,10 @@ def main(argv: Sequence[str]) -> int:
     prepare_files(arguments, labels)
     # Imported late: options, help and wrong inputs need not wait for TensorFlow.
     load_tensorflow()
+    from tf_frcnn.environment import set_up_tensorflow
     from tf_frcnn.inference import load_network
 
+    set_up_tensorflow(_SEED)
     detector = load_network(model)
     content = _convert(detector, arguments.quantize, size, pictures)
     report = {

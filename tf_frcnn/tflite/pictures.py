@@ -9,7 +9,7 @@ from PIL import Image
 
 from tf_frcnn.data import read_dataset
 from tf_frcnn.data.image import PICTURE_EXTENSIONS, read_image
-from tf_frcnn.errors import UserError
+from tf_frcnn.errors import DataError, UserError
 from tf_frcnn.model_files import ModelFiles
 
 logger = logging.getLogger(__name__)
@@ -25,14 +25,32 @@ def find_pictures(folder: Path | None, model: ModelFiles) -> list[Path]:
         model: what was trained on them.
 
     Returns:
-        At most `MAX_PICTURES` files, spread evenly over those that are there; at least one.
+        At most `MAX_PICTURES` files, spread evenly over those that are there; at least one. Of the
+        training pictures those that cannot be read are left out: the run may have skipped them.
 
     Raises:
         UserError: there is none.
     """
-    paths = _pictures_in(folder) if folder is not None else _training_pictures(model)
+    if folder is not None:
+        return _thin_out(_pictures_in(folder))
+    readable = [path for path in _thin_out(_training_pictures(model)) if _is_readable(path)]
+    if not readable:
+        raise _no_training_pictures(model, "none of them is a picture that can be decoded")
+    return readable
+
+
+def _thin_out(paths: Sequence[Path]) -> list[Path]:
     count = min(len(paths), MAX_PICTURES)
     return [paths[index * len(paths) // count] for index in range(count)]
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        read_image(path)
+    except DataError as error:
+        logger.warning("left out: %s", error)
+        return False
+    return True
 
 
 def read_resized(path: Path, size: tuple[int, int]) -> np.ndarray:
@@ -83,9 +101,13 @@ def _training_pictures(model: ModelFiles) -> Sequence[Path]:
             data, data.train_split, data.classes, config.train.seed, model.load_division()
         )
     except UserError as error:
-        raise UserError(
-            f"no pictures to find the ranges of int8 in: those that {model.path} was trained on "
-            f"cannot be read ({error}). Give a folder with a hundred pictures like those that the "
-            "model will see: --calibration DIR."
-        ) from None
+        raise _no_training_pictures(model, str(error)) from None
     return [example.image_path for example in dataset.examples]
+
+
+def _no_training_pictures(model: ModelFiles, reason: str) -> UserError:
+    return UserError(
+        f"no pictures to find the ranges of int8 in: those that {model.path} was trained on cannot "
+        f"be read ({reason}). Give a folder with a hundred pictures like those that the model will "
+        "see: --calibration DIR."
+    )
