@@ -32,14 +32,20 @@ def test_training_pictures_that_are_gone(model, voc_folder):
         find_pictures(None, model)
 
 
+def cut_short(path):
+    """Leave a picture its size, which the readers ask for, and not all of its pixels."""
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 3 // 4])
+
+
 def test_training_pictures_that_a_run_skipped_are_left_out(model, voc_folder, caplog):
     pictures = sorted((voc_folder / "JPEGImages").glob("train_*.jpg"))
-    pictures[0].write_bytes(pictures[0].read_bytes()[:200])
+    cut_short(pictures[0])
     names = [path.name for path in find_pictures(None, model)]
     assert names == [f"train_{number}.jpg" for number in range(1, 6)]
     assert "left out: " in caplog.text and "train_0.jpg" in caplog.text
     for path in pictures:
-        path.write_bytes(path.read_bytes()[:200])
+        cut_short(path)
     with pytest.raises(UserError, match="none of them is a picture that can be decoded"):
         find_pictures(None, model)
 
