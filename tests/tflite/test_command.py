@@ -137,11 +137,12 @@ def test_files_of_one_model_share_their_labels(run, tmp_path):
 
 
 @pytest.mark.usefixtures("converted")
-def test_a_full_disk_leaves_no_half_file(run, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("name", ["m.tflite", "m.report.json"])
+def test_a_full_disk_leaves_nothing(name, run, tmp_path, capsys, monkeypatch):
     write_bytes = type(tmp_path).write_bytes
 
     def fill(path, content):
-        if path.name.startswith("m.tflite"):
+        if path.name.startswith(name):
             write_bytes(path, content[:100])
             raise OSError(28, "No space left on device")
         return write_bytes(path, content)
@@ -149,8 +150,8 @@ def test_a_full_disk_leaves_no_half_file(run, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(type(tmp_path), "write_bytes", fill)
     output = tmp_path / "out" / "m.tflite"
     assert tflite(run, "--output", output, "--size", "50x70") == 2
-    assert "m.tflite: cannot be written (No space left on device)" in capsys.readouterr().err
-    assert names_in(output.parent) == ["labels.txt"]
+    assert f"{name}: cannot be written (No space left on device)" in capsys.readouterr().err
+    assert names_in(output.parent) == []
 
 
 # === What cannot be done ===

@@ -19,7 +19,7 @@ from tf_frcnn.errors import EXIT_OK, UserError
 from tf_frcnn.model_files import find_model
 from tf_frcnn.picture_size import parse_size
 from tf_frcnn.tflite.arguments import TFLiteArguments
-from tf_frcnn.tflite.outputs import labels_text, prepare_files, write_whole
+from tf_frcnn.tflite.outputs import labels_text, prepare_files, write_together
 from tf_frcnn.tflite.pictures import find_pictures, read_resized
 from tf_frcnn.tflite.sizes import check_size, default_size
 from tf_frcnn.tflite.tables import print_report
@@ -76,9 +76,13 @@ def main(argv: Sequence[str]) -> int:
         "picture_size": list(size),
         **_inspect(detector, content, size, pictures),
     }
-    write_whole(arguments.labels_file, labels.encode())
-    write_whole(arguments.output, content)
-    write_whole(arguments.report_file, (json.dumps(report, indent=2) + "\n").encode())
+    write_together(
+        {
+            arguments.labels_file: labels.encode(),
+            arguments.output: content,
+            arguments.report_file: (json.dumps(report, indent=2) + "\n").encode(),
+        }
+    )
     print_report(report)
     logger.info(
         "written: %s (%.1f MB) for pictures of %d x %d, %s and %s",

@@ -1,6 +1,7 @@
-"""The files that `tf-frcnn tflite` writes: whole or not at all, and never over others."""
+"""The files that `tf-frcnn tflite` writes: all of them or none, and never over others."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from tf_frcnn.errors import UserError
@@ -33,19 +34,19 @@ def prepare_files(arguments: TFLiteArguments, labels: str) -> None:
         prepare_file(path, arguments.overwrite)
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and rename it.
+def write_together(files: Mapping[Path, bytes]) -> None:
+    """Write files under temporary names, and rename them when all are whole.
 
     Args:
-        path: the file.
-        content: of it.
+        files: each file's content.
 
     Raises:
-        UserError: it cannot be written; nothing of it is left.
+        UserError: one cannot be written; nothing of any is left.
     """
     try:
-        with whole_file(path) as partial:
-            partial.write_bytes(content)
+        with ExitStack() as stack:
+            for path, content in files.items():
+                stack.enter_context(whole_file(path)).write_bytes(content)
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written ({error.strerror}). Free some space, mend the permissions, "
