@@ -1,0 +1,122 @@
+"""Time what a training step does beside the networks: proposals, labels, sampling and losses.
+
+VGG16, 20 classes, all layers trained, random weights, one picture. The part is computed by itself,
+from what the networks gave once, with the gradients of the losses in those; the whole step and the
+part are called in turn.
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from provenance import ROOT, commit, processor
+
+import tf_frcnn  # noqa: F401  sets up oneDNN before TensorFlow is there
+from tf_frcnn.config import ModelConfig, TrainConfig
+from tf_frcnn.environment import load_tensorflow
+
+NUM_CLASSES = 20
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What the benchmark takes."""
+
+    height: int = 600
+    """Rows of the picture."""
+    width: int = 800
+    """Columns of the picture."""
+    rounds: int = 7
+    """Calls of each that count, after two that do not."""
+    output: Path = ROOT / "results" / "step_share.json"
+    """File of the figures."""
+
+
+def make_functions(height: int, width: int) -> dict[str, Callable[[], Any]]:
+    """Build a trainer -> its whole step, and what is beside the networks, as calls."""
+    import tensorflow as tf
+
+    from tf_frcnn.model import FasterRCNN
+    from tf_frcnn.training.targets import assign_anchor_targets, sample_rois
+    from tf_frcnn.training.trainer import FasterRCNNTrainer
+
+    tf.random.set_seed(0)
+    config = TrainConfig(1, 1, 1e-4, frozen_layers=())
+    detector = FasterRCNN(ModelConfig(backbone_weights="none"), NUM_CLASSES)
+    trainer = FasterRCNNTrainer(detector, config)
+    images = np.random.default_rng(0).integers(0, 256, (1, height, width, 3))
+    batch = {
+        "images": tf.constant(images, tf.float32),
+        "image_sizes": tf.constant([[height, width]], tf.float32),
+        "gt_boxes": tf.constant(
+            [[[60.0, 50.0, 400.0, 300.0], [100.0, 400.0, 500.0, 700.0]]], tf.float32
+        ),
+        "gt_classes": tf.constant([[1, 2]], tf.int32),
+        "seeds": tf.constant([[0, 0]], tf.int32),
+    }
+    sizes, boxes, seeds = batch["image_sizes"], batch["gt_boxes"], batch["seeds"]
+    features = detector.backbone(detector.preprocessing((batch["images"], sizes)))
+    rpn_outputs = detector.rpn_head(features)
+    anchors = detector.anchor_generator(features)
+    random = np.random.default_rng(1)
+    shape = (1, config.roi_batch_size, NUM_CLASSES + 1)
+    head_outputs = (
+        tf.constant(random.normal(size=shape), tf.float32),
+        tf.constant(random.normal(size=(*shape, 4)), tf.float32),
+    )
+
+    @tf.function
+    def beside_the_networks() -> Any:
+        proposals = trainer.training_proposals((*rpn_outputs, anchors, sizes))
+        anchor_targets = assign_anchor_targets(anchors, sizes, boxes, seeds, config)
+        roi_targets = sample_rois(
+            proposals, boxes, batch["gt_classes"], seeds, detector.config.box_std, config
+        )
+        inputs = (rpn_outputs, head_outputs)
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            losses = trainer._four_losses(rpn_outputs, anchor_targets, head_outputs, roi_targets)
+            total = tf.add_n(list(losses.values()))
+        return total, tape.gradient(total, inputs)
+
+    step = tf.function(trainer.train_step)
+    return {
+        "step": lambda: float(step(batch)["loss"]),
+        "beside_the_networks": lambda: float(beside_the_networks()[0]),
+    }
+
+
+def main() -> None:
+    """Measure, and write the figures."""
+    arguments = tyro.cli(Arguments, description=__doc__)
+    load_tensorflow()
+    functions = make_functions(arguments.height, arguments.width)
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for number in range(arguments.rounds + 2):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            if number >= 2:
+                seconds[name].append(time.perf_counter() - start)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    results = {
+        "command": "python benchmarks/step_share.py",
+        "commit": commit(),
+        "processor": processor(),
+        "picture_size": [arguments.height, arguments.width],
+        "seconds": seconds,
+        "medians": medians,
+        "share": medians["beside_the_networks"] / medians["step"],
+    }
+    arguments.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps({"medians": medians, "share": results["share"]}))
+
+
+if __name__ == "__main__":
+    main()
