@@ -10,9 +10,14 @@ VECTORS = {"avx512_vnni": "AVX-512 VNNI", "avx512f": "AVX-512", "avx2": "AVX2"}
 
 
 def commit() -> str:
-    """Name the commit of the tree, with `-dirty` where the tree differs from it."""
-    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    return subprocess.check_output(command, cwd=ROOT, text=True).strip()
+    """Name the commit of the tree, with `-dirty` where what is run differs from it.
+
+    Figures that another benchmark has just written are no such difference.
+    """
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    name = subprocess.check_output(command, cwd=ROOT, text=True).strip()
+    changed = ["git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!results"]
+    return name + ("-dirty" if subprocess.check_output(changed, cwd=ROOT) else "")
 
 
 def processor() -> str:
