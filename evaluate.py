@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from tf_frcnn.command_line import parse_evaluate_arguments
-from tf_frcnn.environment import load_tensorflow, set_up_logging
+from tf_frcnn.environment import load_tensorflow, set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_OK, run_command
 from tf_frcnn.model_files import METRICS_FILE
 from tf_frcnn.runs import prepare_output, write_json
@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Imported late: options and help need not wait for TensorFlow, detections need none.
     if arguments.detections is None:
         load_tensorflow()
+        set_up_tensorflow(config.train.seed)
     from tf_frcnn.data.loading import load_dataset
     from tf_frcnn.evaluation.results_file import read_results
     from tf_frcnn.reporting.evaluation import evaluate_detections, evaluate_detector
@@ -40,9 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         metrics = evaluate_detections(detections, dataset, output, title)
     else:
         from tf_frcnn.detector import Detector
-        from tf_frcnn.environment import set_up_tensorflow
 
-        set_up_tensorflow(seed)
         model = arguments.model_files
         detector = Detector.load(model.path)
         metrics = {}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tf_frcnn.command_line import parse_train_arguments
-from tf_frcnn.environment import check_backend, load_tensorflow, set_up_logging
+from tf_frcnn.environment import check_backend, load_tensorflow, set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_OK, run_command
 from tf_frcnn.model_files import (
     DATASET_FILE,
@@ -44,7 +44,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tf_frcnn.data.drawings import ensure_drawings
     from tf_frcnn.data.fingerprint import fingerprint
     from tf_frcnn.data.loading import load_datasets
-    from tf_frcnn.environment import set_up_tensorflow
     from tf_frcnn.export.saved_model import export_saved_model
     from tf_frcnn.inference import PictureDetector
     from tf_frcnn.reporting.curves import plot_curves

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tf_frcnn.benchmark.measurement import Timing, measure
-from tf_frcnn.environment import load_tensorflow
+from tf_frcnn.environment import describe_device, load_tensorflow, set_up_tensorflow
 from tf_frcnn.errors import EXIT_OK, UserError, WeightsError
 from tf_frcnn.model_files import find_model
 from tf_frcnn.picture_size import parse_size
@@ -87,8 +87,6 @@ def main(argv: Sequence[str]) -> int:
         prepare_file(arguments.output, arguments.overwrite)
     # Imported late: options, help and wrong inputs need not wait for TensorFlow.
     load_tensorflow()
-    from tf_frcnn.environment import describe_device, set_up_tensorflow
-
     set_up_tensorflow(_SEED)
     shape = (arguments.batch, height, width, 3)
     images = np.random.default_rng(_SEED).integers(0, 256, shape).astype(np.uint8)

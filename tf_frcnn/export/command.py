@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from tf_frcnn.config import Config
-from tf_frcnn.environment import load_tensorflow
+from tf_frcnn.environment import load_tensorflow, set_up_tensorflow
 from tf_frcnn.errors import EXIT_OK, ConfigError, UserError
 from tf_frcnn.model_files import METRICS_FILE, check_versions_folder, find_model
 
@@ -90,7 +90,6 @@ def main(argv: Sequence[str]) -> int:
     check_versions_folder(arguments.output, "--output")
     # Imported late: options, help and wrong inputs need not wait for TensorFlow.
     load_tensorflow()
-    from tf_frcnn.environment import set_up_tensorflow
     from tf_frcnn.export.low_rank import reduce_head
     from tf_frcnn.export.saved_model import export_saved_model
     from tf_frcnn.inference import load_network

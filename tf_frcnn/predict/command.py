@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from tf_frcnn.data.faults import counted
-from tf_frcnn.environment import load_tensorflow
+from tf_frcnn.environment import load_tensorflow, set_up_tensorflow
 from tf_frcnn.errors import EXIT_FINDINGS, EXIT_OK, UserError
 from tf_frcnn.model_files import find_model
 from tf_frcnn.predict.arguments import PredictArguments
@@ -62,7 +62,6 @@ def main(argv: Sequence[str]) -> int:
     # Imported late: options, help and wrong inputs need not wait for TensorFlow.
     load_tensorflow()
     from tf_frcnn.detector import Detector
-    from tf_frcnn.environment import set_up_tensorflow
 
     set_up_tensorflow(_SEED)
     detector = Detector.load(model.path)

@@ -14,7 +14,7 @@ import numpy as np
 import tyro
 
 from tf_frcnn.data.faults import counted
-from tf_frcnn.environment import load_tensorflow
+from tf_frcnn.environment import load_tensorflow, set_up_tensorflow
 from tf_frcnn.errors import EXIT_OK, UserError
 from tf_frcnn.model_files import find_model
 from tf_frcnn.picture_size import parse_size
@@ -64,7 +64,6 @@ def main(argv: Sequence[str]) -> int:
     prepare_files(arguments, labels)
     # Imported late: options, help and wrong inputs need not wait for TensorFlow.
     load_tensorflow()
-    from tf_frcnn.environment import set_up_tensorflow
     from tf_frcnn.inference import load_network
 
     set_up_tensorflow(_SEED)

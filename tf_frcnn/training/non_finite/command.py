@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from rich.console import Console
 
-from tf_frcnn.environment import load_tensorflow
+from tf_frcnn.environment import load_tensorflow, set_up_tensorflow
 from tf_frcnn.errors import EXIT_NOT_FINITE, EXIT_OK
 from tf_frcnn.training.non_finite.record import StepRecord, load_step, load_weights
 
@@ -57,7 +57,6 @@ def main(argv: Sequence[str]) -> int:
 def _replay(path: Path, record: StepRecord) -> "Diagnosis":
     """Build the network as it was before the step, and run the step."""
     from tf_frcnn.checkpoints import named_weights
-    from tf_frcnn.environment import set_up_tensorflow
     from tf_frcnn.model import FasterRCNN
     from tf_frcnn.training.non_finite.diagnosis import diagnose
     from tf_frcnn.training.trainer import FasterRCNNTrainer
