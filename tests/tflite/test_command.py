@@ -3,13 +3,16 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.tflite.conftest import noise
 from tf_frcnn import cli, inference
 from tf_frcnn.checkpoints import save_checkpoint
-from tf_frcnn.config import save_config
+from tf_frcnn.config import load_config, save_config
 from tf_frcnn.errors import WeightsError
+from tf_frcnn.export.saved_model import export_saved_model
 from tf_frcnn.tflite import command, conversion, timing
 from tf_frcnn.tflite.interpreter import FileRunner
 from tf_frcnn.tflite.stages import STAGES
@@ -73,6 +76,23 @@ def test_a_run_becomes_an_int8_file(run, detector, tiny_config, tmp_path, monkey
     assert "CONV_2D16" in printed and "roi_pooling" in printed and "train_0.jpg:" in printed
     assert "finding the ranges of int8 in 6 pictures" in said.err
     assert "XNNPACK" not in said.err and "MLIR" not in said.err
+
+
+@pytest.mark.slow
+def test_a_saved_model_becomes_a_file_that_answers_as_it_does(detector, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(timing, "NUM_RUNS", 1)
+    config = dataclasses.replace(load_config(run / "config.json"), model=detector.detector.config)
+    version = export_saved_model(detector, config, tmp_path / "saved")
+    assert tflite(version, "--output", tmp_path / "m.tflite", "--size", "50x70") == 0
+    picture = noise((50, 70))
+    serve = tf.saved_model.load(str(version)).signatures["serving_default"]
+    answer = {name: value[0].numpy() for name, value in serve(images=picture[None]).items()}
+    count = answer["num_detections"]
+    assert count > 3, "the comparison needs detections"
+    boxes, scores, classes = FileRunner((tmp_path / "m.tflite").read_bytes()).detect(picture)
+    np.testing.assert_array_equal(classes, answer["detection_classes"][:count])
+    np.testing.assert_allclose(boxes, answer["detection_boxes"][:count], atol=0.5)
+    np.testing.assert_allclose(scores, answer["detection_scores"][:count], atol=1e-3)
 
 
 @pytest.mark.usefixtures("converted")
