@@ -7,6 +7,7 @@ alone, as `.ci/run` does after all others; `-m 'slow or not slow'` runs everythi
 
 import json
 import logging
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,6 +73,12 @@ def voc_folder(tmp_path) -> Path:
 
 
 # === Markers ===
+
+
+def pytest_configure():
+    """Heed Ctrl-C, here and in processes that tests start, though `nohup` or `&` had it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config, items):

@@ -60,7 +60,6 @@ class Process:
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
-                preexec_fn=_heed_ctrl_c,
             )
 
     @property
@@ -84,11 +83,6 @@ class Process:
         if number is not None:
             self._process.send_signal(number)
         return self._process.wait(timeout)
-
-
-def _heed_ctrl_c():
-    """Undo what a shell does to the jobs that it runs in the background."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="module")
