@@ -1,4 +1,4 @@
-"""Fixtures that several test files share, and what the markers `slow` and `gpu` do.
+"""Fixtures that several test files share; signals; what the markers `slow` and `gpu` do.
 
 Tests marked `slow` are skipped unless the expression of `-m` names the marker: `-m slow` runs them
 alone, as `.ci/run` does after all others; `-m 'slow or not slow'` runs everything. Tests marked
@@ -72,13 +72,16 @@ def voc_folder(tmp_path) -> Path:
     return write_voc_folder(tmp_path / "voc")
 
 
-# === Markers ===
+# === Signals ===
 
 
 def pytest_configure():
     """Heed Ctrl-C, here and in processes that tests start, though `nohup` or `&` had it ignored."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# === Markers ===
 
 
 def pytest_collection_modifyitems(config, items):

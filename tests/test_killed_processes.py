@@ -18,7 +18,7 @@ from tf_frcnn.checkpoint_folder import list_checkpoints
 ROOT = Path(__file__).parents[1]
 KILLS_OF_A_CHECKPOINT = 3  # each gets four steps of 24 further
 KILLS_AT_RANDOM = 3
-# On top of `TINY_OPTIONS`: a checkpoint is some 100 MB, so that a kill can meet it half-written.
+# On top of `TINY_OPTIONS`. A checkpoint is 55 MB, a third one too much for `small_disk`.
 OPTIONS = [
     *("--train.deterministic", "--model.dropout", "0.5", "--train.ema-momentum", "0.9"),
     *("--train.steps", "24", "--train.checkpoint-every", "4", "--train.validate-every", "6"),
@@ -183,7 +183,7 @@ def test_a_signal_saves_and_ends_the_process_whatever_it_is_doing(
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """Mount a disk of 150 MB: room for some checkpoints, not for as many as the run makes."""
+    """Mount a disk of 150 MB: room for the two that a run keeps, not for the next."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=150m", "tmpfs", str(folder)]
