@@ -132,7 +132,8 @@ def probe_detections(name):
     answers = {}
     for roi_op in ROI_OPS:
         network.roi_pooling.op = roi_op  # one network: VGG16's weights take seconds to draw
-        found = tf.function(lambda *pair: network(pair)).get_concrete_function(*inputs)(*inputs)
+        # Operation by operation: a graph's optimiser may add up terms in another order each time.
+        found = network(inputs)
         answers |= {(roi_op, key): np.asarray(value) for key, value in found.items()}
     return answers
 
