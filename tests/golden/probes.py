@@ -37,6 +37,10 @@ _GAINS = {
 }
 
 
+# So that updates are well above the rounding of the weights, and losses stay in reach.
+_RATES = {"vgg16": 3e-4, "vgg16_quarter": 1e-2}
+
+
 def make_network(name):
     """Build a network with the weights of `fill`."""
     from tf_frcnn.config import ModelConfig
@@ -61,13 +65,13 @@ def make_network(name):
     return network
 
 
-def make_trainer(network):
+def make_trainer(network, name):
     """Build what takes training steps, as far as possible the same at every commit."""
     from tf_frcnn.config import TrainConfig
     from tf_frcnn.training.trainer import FasterRCNNTrainer
 
     config = TrainConfig(
-        learning_rate=1e-4,
+        learning_rate=_RATES[name],
         clip_norm=10.0,
         rpn_batch_size=64,
         ignore_border_anchors=False,
@@ -144,14 +148,15 @@ def probe_training(name):
     Returns:
         `losses` [1 + updates, 4], in the order of `loss_names`; `changes` [variables, 3] float64 in
         the order of `weight_names`: of the change of each trained variable, at `NUM_SAMPLES` places
-        at most, its length, its sum and its product with numbers that are always the same.
+        at most, its length, its sum and its product with numbers that are always the same;
+        `rounding` [variables, 1], by how much they may differ when all is rounded otherwise.
     """
     import tensorflow as tf
 
     from tf_frcnn.checkpoints import named_weights
 
     network = make_network(name)
-    trainer = make_trainer(network)
+    trainer = make_trainer(network, name)
     batch = {key: tf.constant(value) for key, value in make_batch().items()}
     trained = {id(variable) for variable in network.trainable_variables}
     variables = {
@@ -179,12 +184,18 @@ def probe_training(name):
         "losses": np.array(losses),
         "weight_names": np.array(list(variables)),
         "changes": np.array(changes),
+        "rounding": np.array([[_rounding(before[key])] for key in variables]),
     }
 
 
 def _sample(variable):
     flat = np.asarray(variable).reshape(-1)
     return flat[:: -(-len(flat) // NUM_SAMPLES)].astype(np.float64)
+
+
+def _rounding(variable):
+    """Bound what rounding a variable at each update adds up to: as chance has it, times four."""
+    return 4 * NUM_UPDATES * 2.0**-24 * np.linalg.norm(_sample(variable)) + 1e-12
 
 
 def _describe(change):
