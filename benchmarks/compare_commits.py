@@ -27,7 +27,7 @@ TRAINING_TOLERANCE = 1e-6
 
 def main() -> int:
     """Compare, print a line an array, and return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("old")
     parser.add_argument("new", nargs="?")
     arguments = parser.parse_args()

@@ -43,7 +43,7 @@ def archive(tmp_path_factory):
 
 @pytest.fixture
 def workplace(archive, tmp_path, monkeypatch):
-    """Copy the archive's content to a folder of the test's own, and go there: paths are relative."""
+    """Copy the archive to a folder of the test's own, and go there: its paths are relative."""
     shutil.copytree(archive, tmp_path / "golden")
     monkeypatch.chdir(tmp_path / "golden")
     return tmp_path / "golden"
