@@ -1,8 +1,8 @@
 """What the golden files hold: answers of both networks, with weights that their names decide.
 
 `make.py` wrote the files with the code of the commit that they name; `tests/test_golden.py`
-compares with them, and `benchmarks/compare_commits.py` runs this file with the code of two commits. So what
-is imported here, and how it is called, may differ from commit to commit: `make_network` and
+compares with them, and `benchmarks/compare_commits.py` runs this file with the code of two commits.
+So what is imported here, and how it is called, may differ from commit to commit: `make_network` and
 `make_trainer` know all ways.
 """
 
