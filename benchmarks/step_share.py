@@ -45,7 +45,8 @@ def make_functions(height: int, width: int) -> dict[str, Callable[[], Any]]:
     import tensorflow as tf
 
     from tf_frcnn.model import FasterRCNN
-    from tf_frcnn.training.targets import assign_anchor_targets, sample_rois
+    from tf_frcnn.training.tasks.box import box_losses, sample_rois
+    from tf_frcnn.training.tasks.rpn import assign_anchor_targets, rpn_losses
     from tf_frcnn.training.trainer import FasterRCNNTrainer
 
     tf.random.set_seed(0)
@@ -63,13 +64,15 @@ def make_functions(height: int, width: int) -> dict[str, Callable[[], Any]]:
         "seeds": tf.constant([[0, 0]], tf.int32),
     }
     sizes, boxes, seeds = batch["image_sizes"], batch["gt_boxes"], batch["seeds"]
-    features = detector.backbone(detector.preprocessing((batch["images"], sizes)))
-    anchors = detector.anchor_generator(features)
+    pixels = detector.preprocessing((batch["images"], sizes))
+    maps = (detector.backbone(pixels),)
+    anchors = detector.anchor_generator((pixels, maps))
     random = np.random.default_rng(1)
-    rpn_outputs = tuple(
-        tf.constant(random.normal(scale=scale, size=output.shape), tf.float32)
-        for output, scale in zip(detector.rpn_head(features), (1.0, 0.5), strict=True)
+    objectness, anchor_deltas = (
+        tf.constant(random.normal(scale=scale, size=output[0].shape), tf.float32)
+        for output, scale in zip(detector.rpn_head(maps), (1.0, 0.5), strict=True)
     )
+    box_std = detector.config.box_std
     shape = (1, config.roi_batch_size, NUM_CLASSES + 1)
     head_outputs = (
         tf.constant(random.normal(size=shape), tf.float32),
@@ -78,15 +81,17 @@ def make_functions(height: int, width: int) -> dict[str, Callable[[], Any]]:
 
     @tf.function
     def beside_the_networks() -> Any:
-        proposals = trainer.training_proposals((*rpn_outputs, anchors, sizes))
-        anchor_targets = assign_anchor_targets(anchors, sizes, boxes, seeds, config)
-        roi_targets = sample_rois(
-            proposals, boxes, batch["gt_classes"], seeds, detector.config.box_std, config
-        )
-        inputs = (rpn_outputs, head_outputs)
+        proposals = trainer.training_proposals(((objectness,), (anchor_deltas,), anchors, sizes))
+        anchor_targets = assign_anchor_targets(anchors[0], sizes, boxes, seeds, config)
+        roi_targets = sample_rois(proposals, boxes, batch["gt_classes"], seeds, box_std, config)
+        inputs = (objectness, anchor_deltas, *head_outputs)
         with tf.GradientTape() as tape:
             tape.watch(inputs)
-            losses = trainer._four_losses(rpn_outputs, anchor_targets, head_outputs, roi_targets)
+            losses = rpn_losses(
+                objectness, anchor_deltas, anchor_targets, config.rpn_box_sigma
+            ) | box_losses(
+                *head_outputs, roi_targets, box_std, config.box_loss, config.roi_box_sigma
+            )
             total = tf.add_n(list(losses.values()))
         kept = tf.math.count_nonzero(proposals[0, :, 2] > proposals[0, :, 0])
         return kept, total, tape.gradient(total, inputs)

@@ -29,15 +29,18 @@ def network_outputs(detector):
     Returns:
         Name -> array of the features, of both outputs of the RPN, and of the head for `ROIS`.
     """
+    from tf_frcnn.model import as_maps
+
     images = np.random.default_rng(0).uniform(0, 255, (1, 64, 96, 3)).astype(np.float32)
     sizes = np.array([[64, 96]], np.float32)
-    features = detector.backbone(detector.preprocessing((images, sizes)), training=False)
-    objectness_logits, anchor_deltas = detector.rpn_head(features)
+    pixels = detector.preprocessing((images, sizes))
+    maps = as_maps(detector.backbone(pixels, training=False))
+    (objectness,), (anchor_deltas,) = detector.rpn_head(maps)
     rois = np.array([ROIS], np.float32)
-    class_logits, box_deltas = detector.box_head(detector.roi_pooling((features, rois)))
+    class_logits, box_deltas = detector.box_head(detector.roi_pooling((maps, rois)))
     outputs = {
-        "features": features,
-        "objectness_logits": objectness_logits,
+        "features": maps[0],
+        "objectness": objectness,
         "anchor_deltas": anchor_deltas,
         "class_logits": class_logits,
         "box_deltas": box_deltas,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_frcnn.model import FasterRCNN
+from tf_frcnn.model import FasterRCNN, as_maps
 from tf_frcnn.ops.roi_pool import ROI_OPS
 
 
@@ -132,20 +132,23 @@ def test_mixed_precision_keeps_weights_and_boxes_in_float32(compute, tiny_model_
         assert layer.compute_dtype == compute
     sizes = tf.constant([(64.0, 96.0), (40.0, 61.0)])
     images = random_pictures(2, 64, 96)
-    features = detector.backbone(detector.preprocessing((images, sizes)))
-    assert features.dtype == compute
+    pixels = detector.preprocessing((images, sizes))
+    maps = as_maps(detector.backbone(pixels))
+    assert maps[0].dtype == compute
     # Cell (5, 7) is the last; its first anchor, 16 * sqrt(0.5) = 11.314 high, begins at
     # 5.5 * 16 - 5.657 = 82.343. bfloat16 has 82.0 and 82.5.
-    anchors = detector.anchor_generator(tf.zeros([1, 6, 8, 4], compute))
+    (anchors,) = detector.anchor_generator(
+        (tf.zeros([1, 96, 128, 3]), (tf.zeros([1, 6, 8, 4], compute),))
+    )
     np.testing.assert_allclose(anchors[-9, 0], 82.343, atol=1e-3)
 
-    logits, deltas = detector.rpn_head(features)
-    anchors = detector.anchor_generator(features)
+    logits, deltas = detector.rpn_head(maps)
+    anchors = detector.anchor_generator((pixels, maps))
     proposals = detector.proposal_layer((logits, deltas, anchors, sizes))
-    roi_features = detector.roi_pooling((features, proposals))
+    roi_features = detector.roi_pooling((maps, proposals))
     class_logits, box_deltas = detector.box_head(roi_features)
     assert roi_features.dtype == compute
-    for value in (anchors, logits, deltas, proposals, class_logits, box_deltas):
+    for value in (*anchors, *logits, *deltas, proposals, class_logits, box_deltas):
         assert value.dtype == tf.float32
     detections = detector((images, sizes))
     assert detections["detection_boxes"].dtype == tf.float32

@@ -13,15 +13,17 @@ import pytest
 import tensorflow as tf
 
 from tf_frcnn.config import ModelConfig, TrainConfig
-from tf_frcnn.layers.heads import BoxHead, RPNHead
+from tf_frcnn.layers.heads.rpn import RPNHead
+from tf_frcnn.layers.heads.two_fc import TwoFCHead
 from tf_frcnn.layers.roi_pooling import RoIPooling
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.ops.anchors import cell_anchors, grid_anchors
 from tf_frcnn.ops.boxes import decode_deltas, encode_deltas
 from tf_frcnn.ops.matching import match_boxes
 from tf_frcnn.presets import voc07
-from tf_frcnn.training.losses import box_loss, classification_loss
-from tf_frcnn.training.targets import assign_anchor_targets, sample_rois
+from tf_frcnn.training.losses import box_loss, classification_loss, objectness_loss
+from tf_frcnn.training.tasks.box import sample_rois
+from tf_frcnn.training.tasks.rpn import assign_anchor_targets
 
 CAT, DOG, DUCK = 1, 2, 3
 PAPER_SIZES, PAPER_RATIOS = (128.0, 256.0, 512.0), (0.5, 1.0, 2.0)
@@ -76,25 +78,27 @@ def test_nine_anchors_per_cell():
 def test_rpn_channels_are_pairs_of_object_and_background():
     # With zero kernels the outputs are the biases: channel 2a + j is entry j of anchor a's pair,
     # channel 4a + j number j of anchor a's offsets, in each of the 2 x 3 cells.
-    head = RPNHead(8, num_anchors=9)
-    head.build((None, None, None, 4))
-    for layer, channels in ((head.objectness, 18), (head.deltas, 36)):
+    # What goes on is the difference of a pair, whose sigmoid is the softmax's share of the object.
+    head = RPNHead(8, num_anchors=9, paired=True)
+    head.build([(None, None, None, 4)])
+    pairs = np.random.default_rng(0).normal(size=(9, 2)).astype(np.float32)
+    for layer, biases in ((head.objectness, pairs.reshape(18)), (head.deltas, np.arange(36.0))):
         layer.kernel.assign(tf.zeros_like(layer.kernel))
-        layer.bias.assign(tf.range(channels, dtype=tf.float32))
-    logits, deltas = head(tf.zeros([1, 2, 3, 4]))
-    assert logits.shape == (1, 2 * 3 * 9, 2) and deltas.shape == (1, 2 * 3 * 9, 4)
+        layer.bias.assign(biases)
+    (logits,), (deltas,) = head((tf.zeros([1, 2, 3, 4]),))
+    assert logits.shape == (1, 2 * 3 * 9) and deltas.shape == (1, 2 * 3 * 9, 4)
+    p_obj = tf.nn.softmax(pairs)[:, 0]
     for cell in range(6):
-        for anchor in range(9):
-            row = cell * 9 + anchor
-            np.testing.assert_array_equal(logits[0, row], [2 * anchor, 2 * anchor + 1])
-            np.testing.assert_array_equal(deltas[0, row], 4 * anchor + np.arange(4))
+        rows = slice(9 * cell, 9 * cell + 9)
+        np.testing.assert_allclose(tf.sigmoid(logits[0, rows]), p_obj, rtol=1e-6)
+        np.testing.assert_array_equal(deltas[0, rows], np.arange(36).reshape(9, 4))
 
 
 def test_rpn_intermediate_layer_pads_by_one_pixel_and_cuts_below_zero():
     # Kernels of ones on a map of ones count the cells they meet: 4 in a corner, 6 at a border,
     # 9 inside; minus a bias of 5, cut at zero.
-    head = RPNHead(1, num_anchors=1)
-    head.build((None, None, None, 1))
+    head = RPNHead(1, num_anchors=1, paired=True)
+    head.build([(None, None, None, 1)])
     head.conv.kernel.assign(tf.ones_like(head.conv.kernel))
     head.conv.bias.assign([-5.0])
     hidden = head.conv(tf.ones([1, 3, 4, 1]))[0, ..., 0]
@@ -110,7 +114,7 @@ def test_roi_pooling_samples_14_by_14_and_pools_to_7_by_7():
     # cell (2 + 2i + 1, 5 + 2j + 1).
     cells = tf.reshape(tf.range(600, dtype=tf.float32), [1, 20, 30, 1])
     roi = [[[2 * 16, 5 * 16, 16 * 16, 19 * 16]]]
-    pooled = RoIPooling("crop_and_resize", 16)((cells, as_float(roi)))
+    pooled = RoIPooling("crop_and_resize", [16])(((cells,), as_float(roi)))
     assert pooled.shape == (1, 1, 7, 7, 1)
     expected = [[(3 + 2 * i) * 30 + 6 + 2 * j for j in range(7)] for i in range(7)]
     np.testing.assert_allclose(pooled[0, 0, ..., 0], expected, rtol=1e-5)
@@ -156,7 +160,7 @@ def test_parameters_of_the_whole_model(vgg16):
     assert vgg16.box_head.count_params() == 119_545_856 + 81_940
     assert vgg16.count_params() == 136_729_994
     # N = 20: the branches alone grow, to 4097 * (21 + 84) = 430,185.
-    branches = BoxHead(4096, num_classes=20)
+    branches = TwoFCHead(4096, num_classes=20)
     for layer in (branches.classes, branches.deltas):
         layer.build((None, 4096))
     grown = branches.classes.count_params() + branches.deltas.count_params()
@@ -175,7 +179,7 @@ def test_architecture_does_not_depend_on_the_preset(vgg16):
 def test_offsets_of_class_k_are_y_4k_to_4k_plus_4():
     # With zero kernels the outputs are the biases: y_0..y_15, z_0..z_3 in the order bg, cat, dog,
     # duck.
-    head = BoxHead(8, num_classes=3)
+    head = TwoFCHead(8, num_classes=3)
     head.build((None, None, 7, 7, 2))
     for layer, channels in ((head.classes, 4), (head.deltas, 16)):
         layer.kernel.assign(tf.zeros_like(layer.kernel))
@@ -191,7 +195,9 @@ def test_offsets_of_class_k_are_y_4k_to_4k_plus_4():
 
 def test_rpn_mini_batch_is_128_objects_and_128_background():
     # A picture of 608 x 1008 pixels; the objects are all anchors of 128 x 128 in the left part.
-    anchors = grid_anchors(cell_anchors(PAPER_SIZES, PAPER_RATIOS), tf.constant([38, 63]), 16)
+    anchors = grid_anchors(
+        cell_anchors(PAPER_SIZES, PAPER_RATIOS), tf.constant([38, 63]), tf.constant([16.0, 16.0])
+    )
     corners = [(y, x) for y in range(8, 450, 16) for x in range(8, 200, 32)]  # 28 * 6 = 168
     objects = [[y, x, y + 128, x + 128] for y, x in corners]
     targets = assign_anchor_targets(
@@ -202,7 +208,7 @@ def test_rpn_mini_batch_is_128_objects_and_128_background():
         TrainConfig(),
     )
     assert targets.weights.shape == (1, 256) and np.all(targets.weights == 1)
-    assert np.sum(targets.positives) == 128 and np.sum(targets.classes) == 128
+    assert np.sum(targets.positives) == 128
 
 
 def test_rpn_loss():
@@ -219,8 +225,12 @@ def test_rpn_loss():
 
     # p(1) = (0.6, 0.4), p^(1) = (1, 0); p(2) = (0.2, 0.8), p^(2) = (0, 1):
     # -log 0.6 - log 0.8 = 0.510826 + 0.223144 = 0.733969 (rounded once, at the end).
-    logits = as_logits([[[0.6, 0.4], [0.2, 0.8]]])
-    classification = num_samples * classification_loss(logits, tf.constant([[0, 1]]), weights)
+    pairs = as_logits([[[0.6, 0.4], [0.2, 0.8]]])
+    classification = num_samples * classification_loss(pairs, tf.constant([[0, 1]]), weights)
+    assert float(classification) == pytest.approx(0.733969, abs=1e-6)
+    # The RPN's own loss takes the difference of the pair.
+    logits = pairs[..., 0] - pairs[..., 1]
+    classification = num_samples * objectness_loss(logits, positives, weights)
     assert float(classification) == pytest.approx(0.733969, abs=1e-6)
 
 

@@ -4,43 +4,89 @@ Letters in shapes, everywhere in this package:
 
 | letter | what it counts |                | letter | what it counts |
 |--------|----------------|----------------|--------|----------------|
-| B      | pictures       |                | R      | RoIs           |
+| B      | images         |                | R      | RoIs           |
 | H, W   | pixels         |                | G      | ground-truth boxes, padded |
 | h, w   | feature-map cells |             | N      | object classes, without the background |
-| A      | anchors of a picture |          | D      | detections     |
-| K      | proposals      |                | C      | channels       |
+| L      | feature maps   |                | D      | detections     |
+| A      | anchors of an image |           | C      | channels       |
+| K      | proposals      |                |        |                |
 
 `boxes` are [..., 4] float32 [ymin, xmin, ymax, xmax] in absolute pixels of the network's input,
 half-open. Class 0 is the background, 1..N are the objects. `anchor_size` is the square root of an
-area, `aspect_ratio` is height / width.
+area, `aspect_ratio` is height / width. What there is of every map travels as a tuple, fine to
+coarse; a network with one map, as VGG16, has tuples of one.
 """
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
+import tensorflow as tf
 
-from tf_frcnn.backbones import BACKBONES
+from tf_frcnn.architectures import ARCHITECTURES
+from tf_frcnn.architectures.architecture import Architecture
 from tf_frcnn.config import ModelConfig
 from tf_frcnn.layers.anchor_generator import AnchorGenerator
 from tf_frcnn.layers.detections import DetectionLayer
-from tf_frcnn.layers.heads import BoxHead, RPNHead
-from tf_frcnn.layers.preprocessing import CaffePreprocessing
+from tf_frcnn.layers.preprocessing import Preprocessing
 from tf_frcnn.layers.proposals import ProposalLayer
 from tf_frcnn.layers.roi_pooling import RoIPooling
+
+STAGES = (
+    "preprocessing",
+    "backbone",
+    "anchor_generator",
+    "rpn_head",
+    "proposal_layer",
+    "roi_pooling",
+    "box_head",
+    "detection_layer",
+)
+"""The stages of the network, in the order of the data's flow: names of its attributes."""
+
+Call = Callable[[str, Any], Any]
+"""Runs a stage, by its name, on its inputs."""
+
+
+def forward(call: Call, images: Any, image_sizes: Any) -> dict[str, Any]:
+    """Detect objects in images: the whole of inference.
+
+    The model itself, the benchmark and the TFLite file all run this, each with a `call` of its own.
+
+    Args:
+        call: see `Call`.
+        images: [B, H, W, 3] float32 RGB, 0-255, padded at the bottom and the right.
+        image_sizes: [B, 2] float32 (height, width) before padding.
+
+    Returns:
+        What the detection layer answers.
+    """
+    pixels = call("preprocessing", (images, image_sizes))  # [B, H', W', 3]
+    maps = as_maps(call("backbone", pixels))  # L x [B, h, w, C]
+    anchors = call("anchor_generator", (pixels, maps))  # L x [A, 4]
+    objectness, anchor_deltas = call("rpn_head", maps)  # L x [B, A], L x [B, A, 4]
+    proposals = call("proposal_layer", (objectness, anchor_deltas, anchors, image_sizes))
+    roi_features = call("roi_pooling", (maps, proposals))  # [B, K, 7, 7, C]; proposals [B, K, 4]
+    class_logits, box_deltas = call("box_head", roi_features)  # [B, K, 1+N], [B, K, 1+N, 4]
+    return call("detection_layer", (class_logits, box_deltas, proposals, image_sizes))
 
 
 @keras.saving.register_keras_serializable(package="tf_frcnn")
 class FasterRCNN(keras.Model):
-    """The detector: pictures in, detections out; its stages are attributes that training uses.
+    """The network: images in, detections out; its stages are attributes that training uses.
 
     Inputs: images [B, H, W, 3] float32 RGB, 0-255, padded at the bottom and the right to a common
     size; image_sizes [B, 2] float32 (height, width) before padding. Returns the dict that
     `DetectionLayer` describes.
 
     Args of `__init__`: `config` of the network (or its fields as a dict), `num_classes` N without
-    the background, `precision` (a Keras dtype policy) in which trunk and heads compute; the weights
-    and everything that has to do with boxes are float32 whatever it is.
+    the background, `precision` (a Keras dtype policy) in which backbone and heads compute; the
+    weights and everything that has to do with boxes are float32 whatever it is. Any of `STAGES` can
+    be given as a layer of one's own, in the place of the architecture's: a `backbone` is a model
+    from images, as the preprocessing makes them, to one feature map or several, fine to coarse.
+
+    Raises of `__init__`: `ValueError` where a stage has a name that is none of `STAGES`.
     """
 
     def __init__(
@@ -48,83 +94,115 @@ class FasterRCNN(keras.Model):
         config: ModelConfig | dict[str, Any],
         num_classes: int,
         precision: str = "float32",
-        **kwargs: Any,
+        name: str | None = None,
+        **stages: keras.layers.Layer,
     ) -> None:
         if isinstance(config, dict):  # JSON has made lists of its tuples
             values: dict[str, Any] = {
                 k: tuple(v) if isinstance(v, list) else v for k, v in config.items()
             }
             config = ModelConfig(**values)
-        backbone = BACKBONES[config.backbone]
-        stages = {
-            "preprocessing": CaffePreprocessing(backbone.stride, name="preprocessing"),
-            "backbone": backbone.build(dtype=precision),
-            "anchor_generator": AnchorGenerator(
-                config.anchor_sizes, config.aspect_ratios, backbone.stride, name="anchor_generator"
-            ),
-            "rpn_head": RPNHead(
-                backbone.rpn_channels,
-                len(config.anchor_sizes) * len(config.aspect_ratios),
-                name="rpn_head",
-                dtype=precision,
-            ),
-            "proposal_layer": ProposalLayer(
-                config.rpn_pre_nms_top_k,
-                config.rpn_post_nms_top_k,
-                config.rpn_nms_iou,
-                config.rpn_min_size,
-                name="proposals",
-            ),
-            "roi_pooling": RoIPooling(config.roi_op, backbone.stride, name="roi_pooling"),
-            "box_head": BoxHead(
-                backbone.fc_units,
-                num_classes,
-                config.dropout,
-                backbone.fc_stddev,
-                backbone.fc_bias,
-                config.head_rank,
-                name="box_head",
-                dtype=precision,
-            ),
-            "detection_layer": DetectionLayer(
-                config.score_threshold,
-                config.nms_iou,
-                config.max_detections,
-                config.box_std,
-                name="detections",
-            ),
-        }
-
-        images = keras.Input((None, None, 3), name="images")  # [B, H, W, 3]
-        image_sizes = keras.Input((2,), name="image_sizes")  # [B, 2]
-        centered = stages["preprocessing"]((images, image_sizes))  # [B, 16h, 16w, 3]
-        features = stages["backbone"](centered)  # [B, h, w, C]
-        anchors = stages["anchor_generator"](features)  # [A, 4]
-        objectness_logits, anchor_deltas = stages["rpn_head"](features)  # [B, A, 2], [B, A, 4]
-        proposals = stages["proposal_layer"](
-            (objectness_logits, anchor_deltas, anchors, image_sizes)
-        )  # [B, K, 4]
-        roi_features = stages["roi_pooling"]((features, proposals))  # [B, K, 7, 7, C]
-        class_logits, box_deltas = stages["box_head"](roi_features)  # [B, K, 1+N], [B, K, 1+N, 4]
-        detections = stages["detection_layer"]((class_logits, box_deltas, proposals, image_sizes))
-
-        super().__init__(inputs=[images, image_sizes], outputs=detections, **kwargs)
-        for name, stage in stages.items():
-            setattr(self, name, stage)
+        if unknown := sorted(set(stages) - set(STAGES)):
+            raise ValueError(f"{unknown[0]} is no stage: expected some of {', '.join(STAGES)}.")
+        architecture = ARCHITECTURES[config.backbone]
+        own = build_stages(architecture, config, num_classes, precision, stages)
+        images = keras.Input((None, None, 3), name="images")
+        image_sizes = keras.Input((2,), name="image_sizes")
+        detections = forward(lambda name, inputs: own[name](inputs), images, image_sizes)
+        super().__init__(inputs=[images, image_sizes], outputs=detections, name=name)
+        for stage_name, stage in own.items():
+            setattr(self, stage_name, stage)
         self.config = config
         self.num_classes = num_classes
         self.precision = precision
+        self.given_stages = tuple(sorted(stages))
+
+    def run_stage(self, name: str, inputs: Any) -> Any:
+        """Run a stage on its inputs: the plainest `Call`."""
+        return getattr(self, name)(inputs)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of `__init__`."""
+        stages = {name: getattr(self, name) for name in self.given_stages}
         return {
             "config": dataclasses.asdict(self.config),
             "num_classes": self.num_classes,
             "precision": self.precision,
             "name": self.name,
+            **{name: keras.saving.serialize_keras_object(one) for name, one in stages.items()},
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "FasterRCNN":
         """Build the model that `get_config` described, with new weights."""
-        return cls(**config)
+        stages = {
+            name: keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
+            for name, value in config.items()
+            if name in STAGES
+        }
+        return cls(**{**config, **stages})
+
+
+def as_maps(outputs: Any) -> tuple[Any, ...]:
+    """Put what a backbone answers, one map or several in any structure, into a tuple."""
+    return tuple(tf.nest.flatten(outputs))
+
+
+def build_stages(
+    architecture: Architecture,
+    config: ModelConfig,
+    num_classes: int,
+    precision: str,
+    given: Mapping[str, keras.layers.Layer],
+) -> dict[str, keras.layers.Layer]:
+    """Build the stages of a network, but for those that are given -> name -> layer, in order."""
+    pixels, grid, rule = architecture.pixels, architecture.anchors, architecture.proposals
+    anchor_generator = given.get("anchor_generator") or AnchorGenerator(
+        config.anchor_sizes,
+        config.aspect_ratios,
+        grid.offset,
+        grid.rounded,
+        grid.one_size_a_map,
+        name="anchor_generator",
+    )
+    strides = architecture.strides
+    if "backbone" in given:
+        strides = find_strides(given["backbone"])
+    builders: dict[str, Callable[[], keras.layers.Layer]] = {
+        "preprocessing": lambda: Preprocessing(
+            pixels.order,
+            pixels.mean,
+            pixels.std,
+            max(pixels.multiple, *strides),
+            name="preprocessing",
+        ),
+        "backbone": lambda: architecture.backbone(precision),
+        "anchor_generator": lambda: anchor_generator,
+        "rpn_head": lambda: architecture.rpn_head(anchor_generator.num_anchors, precision),
+        "proposal_layer": lambda: ProposalLayer(
+            config.rpn_pre_nms_top_k,
+            config.rpn_post_nms_top_k,
+            config.rpn_nms_iou,
+            config.rpn_min_size,
+            rule.min_score,
+            rule.sifts_first,
+            name="proposals",
+        ),
+        "roi_pooling": lambda: RoIPooling(config.roi_op, strides, name="roi_pooling"),
+        "box_head": lambda: architecture.box_head(config, num_classes, precision),
+        "detection_layer": lambda: DetectionLayer(
+            config.score_threshold,
+            config.nms_iou,
+            config.max_detections,
+            config.box_std,
+            name="detections",
+        ),
+    }
+    return {name: given[name] if name in given else build() for name, build in builders.items()}
+
+
+def find_strides(backbone: keras.Model) -> tuple[int, ...]:
+    """Find the strides of a backbone's maps, in pixels of its input, fine to coarse."""
+    side = 1 << 10
+    maps = as_maps(backbone(keras.Input((side, side, 3))))
+    return tuple(side // int(one_map.shape[1]) for one_map in maps)

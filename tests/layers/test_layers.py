@@ -1,5 +1,6 @@
 """Every layer: its configuration, what it accepts, and its values against loops or by hand."""
 
+import dataclasses
 import json
 
 import keras
@@ -8,18 +9,32 @@ import pytest
 import tensorflow as tf
 
 from tests import oracles
+from tf_frcnn.architectures.vgg16 import CAFFE_PIXELS
 from tf_frcnn.layers.anchor_generator import AnchorGenerator
 from tf_frcnn.layers.convolution import Conv3x3
 from tf_frcnn.layers.detections import DetectionLayer
-from tf_frcnn.layers.heads import BoxHead, RPNHead
-from tf_frcnn.layers.preprocessing import BGR_MEANS, CaffePreprocessing
+from tf_frcnn.layers.heads.rpn import RPNHead
+from tf_frcnn.layers.heads.two_fc import TwoFCHead
+from tf_frcnn.layers.preprocessing import Preprocessing
 from tf_frcnn.layers.proposals import ProposalLayer
 from tf_frcnn.layers.roi_pooling import RoIPooling
 
 # Each layer with arguments that differ from the defaults.
 LAYERS = [
-    (AnchorGenerator, {"sizes": (8.0, 20.0), "aspect_ratios": (0.5, 3.0), "stride": 8}),
-    (CaffePreprocessing, {"stride": 8}),
+    (
+        AnchorGenerator,
+        {
+            "sizes": (8.0, 20.0),
+            "aspect_ratios": (0.5, 3.0),
+            "offset": 0.0,
+            "rounded": True,
+            "one_size_a_map": True,
+        },
+    ),
+    (
+        Preprocessing,
+        {"order": "rgb", "mean": (1.0, 2.0, 3.0), "std": (4.0, 5.0, 6.0), "multiple": 8},
+    ),
     (Conv3x3, {"filters": 5, "use_bias": False}),
     (
         DetectionLayer,
@@ -32,12 +47,19 @@ LAYERS = [
     ),
     (
         ProposalLayer,
-        {"pre_nms_top_k": 50, "post_nms_top_k": 9, "nms_iou": 0.6, "min_size": 3.0},
+        {
+            "pre_nms_top_k": 50,
+            "post_nms_top_k": 9,
+            "nms_iou": 0.6,
+            "min_size": 3.0,
+            "min_score": 0.1,
+            "sifts_first": False,
+        },
     ),
-    (RoIPooling, {"op": "roi_pool", "stride": 8, "output_size": 5}),
-    (RPNHead, {"channels": 6, "num_anchors": 2}),
+    (RoIPooling, {"op": "roi_align", "strides": (8, 16), "output_size": 5}),
+    (RPNHead, {"channels": 6, "num_anchors": 2, "paired": True}),
     (
-        BoxHead,
+        TwoFCHead,
         {
             "units": 9,
             "num_classes": 2,
@@ -73,23 +95,37 @@ def test_preprocessing_gives_bgr_without_means_and_zero_in_the_padding():
     # A picture of 2 x 3 pixels in a batch of 3 x 4, padded to 4 x 4 by stride 4. RGB (10, 20, 30)
     # becomes (30 - 103.939, 20 - 116.779, 10 - 123.68).
     images = np.full((2, 3, 4, 3), [10.0, 20, 30])
-    outputs = CaffePreprocessing(4)((as_float(images), as_float([[2, 3], [3, 4]]))).numpy()
+    layer = Preprocessing(**dataclasses.asdict(CAFFE_PIXELS) | {"multiple": 4})
+    outputs = layer((as_float(images), as_float([[2, 3], [3, 4]]))).numpy()
     expected = np.zeros((2, 4, 4, 3))
     expected[0, :2, :3] = expected[1, :3, :4] = [30 - 103.939, 20 - 116.779, 10 - 123.68]
     np.testing.assert_allclose(outputs, expected, rtol=1e-6)
-    assert BGR_MEANS == (103.939, 116.779, 123.68)
+    # From 0 - 123.68 to 255 - 103.939.
+    assert layer.value_range == pytest.approx((-123.68, 151.061))
+
+
+def test_preprocessing_divides_by_the_deviations():
+    # (0.5 * 255 - 0.25 * 255) / (0.5 * 255) = 0.5 in the order of RGB; the others likewise.
+    layer = Preprocessing("rgb", (63.75, 0.0, 255.0), (127.5, 255.0, 51.0), 1)
+    outputs = layer((as_float(np.full((1, 1, 1, 3), 127.5)), as_float([[1, 1]])))
+    np.testing.assert_allclose(outputs[0, 0, 0], [0.5, 0.5, -2.5])
+    # 255 becomes (255 - 63.75) / 127.5 = 1.5, 0 of the last channel -255 / 51 = -5.
+    assert layer.value_range == pytest.approx((-5.0, 1.5))
 
 
 @pytest.mark.parametrize(("size", "padded"), [((1, 1), (16, 16)), ((17, 32), (32, 32))])
 def test_preprocessing_pads_to_whole_cells(size, padded):
     images = tf.zeros([1, *size, 3])
-    assert CaffePreprocessing(16)((images, as_float([size]))).shape == (1, *padded, 3)
+    layer = Preprocessing(**dataclasses.asdict(CAFFE_PIXELS))
+    assert layer((images, as_float([size]))).shape == (1, *padded, 3)
 
 
 def test_anchor_generator_follows_the_feature_map():
-    layer = AnchorGenerator([8.0, 20.0], [0.5, 1.0, 2.0], 16)
+    layer = AnchorGenerator([8.0, 20.0], [0.5, 1.0, 2.0])
+    assert layer.num_anchors == 6
     for height, width in ((1, 1), (2, 5)):
-        anchors = layer(tf.zeros([3, height, width, 4]))
+        pixels = tf.zeros([3, 16 * height, 16 * width, 3])
+        (anchors,) = layer((pixels, (tf.zeros([3, height, width, 4]),)))
         assert anchors.shape == (height * width * 6, 4)
         # The last cell's centre.
         last = [(height - 0.5) * 16, (width - 0.5) * 16]
@@ -97,8 +133,8 @@ def test_anchor_generator_follows_the_feature_map():
 
 
 def test_heads_start_as_the_paper_says():
-    rpn_head, box_head = RPNHead(64, 9), BoxHead(400, 20)
-    rpn_head.build((None, None, None, 64))
+    rpn_head, box_head = RPNHead(64, 9), TwoFCHead(400, 20)
+    rpn_head.build([(None, None, None, 64)])
     box_head.build((None, None, 7, 7, 8))
     expected = [
         (rpn_head.conv, 0.01, 0.0),
@@ -119,7 +155,7 @@ def test_heads_start_as_the_paper_says():
 
 def test_box_head_drops_units_in_training_only():
     keras.utils.set_random_seed(0)
-    head = BoxHead(64, 3, dropout=0.5)
+    head = TwoFCHead(64, 3, dropout=0.5)
     features = as_float(np.random.default_rng(0).normal(size=(1, 2, 7, 7, 4)))
     evaluated, again = (head(features, training=False)[0] for _ in range(2))
     np.testing.assert_array_equal(evaluated, again)
@@ -132,7 +168,7 @@ def test_box_head_drops_units_in_training_only():
 
 def test_box_head_of_a_rank_is_a_head_whose_kernels_are_products():
     # K = P Q in both FC layers: no bias and no activation stands between P and Q.
-    low, whole = BoxHead(6, 2, rank=2), BoxHead(6, 2)
+    low, whole = TwoFCHead(6, 2, rank=2), TwoFCHead(6, 2)
     for head in (low, whole):
         head.build((None, None, 7, 7, 1))
     random = np.random.default_rng(0)
@@ -152,16 +188,27 @@ def test_box_head_of_a_rank_is_a_head_whose_kernels_are_products():
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 2, 5)])
 def test_rpn_head_takes_any_batch_and_size(shape):
-    logits, deltas = RPNHead(8, 6)(tf.zeros([*shape, 4]))
+    (logits,), (deltas,) = RPNHead(8, 6, paired=True)((tf.zeros([*shape, 4]),))
     num_anchors = shape[1] * shape[2] * 6
-    assert logits.shape == (shape[0], num_anchors, 2) and deltas.shape == (shape[0], num_anchors, 4)
+    assert logits.shape == (shape[0], num_anchors) and deltas.shape == (shape[0], num_anchors, 4)
+
+
+def test_rpn_head_has_the_same_weights_on_every_map():
+    head = RPNHead(8, 2)
+    maps = [as_float(np.random.default_rng(i).normal(size=(1, 3 - i, 4, 5))) for i in range(2)]
+    logits, deltas = head(tuple(maps))
+    assert [one.shape[1] for one in logits] == [3 * 4 * 2, 2 * 4 * 2]
+    assert len(head.weights) == 6
+    for one_map, *expected in zip(maps, logits, deltas, strict=True):
+        for value, wanted in zip(head((one_map,)), expected, strict=True):
+            np.testing.assert_allclose(value[0], wanted, rtol=1e-6)
 
 
 def random_rpn_outputs(num_pictures, num_anchors, seed=0):
     rng = np.random.default_rng(seed)
     corner = rng.uniform(-20, [80, 120], (num_anchors, 2))
     anchors = np.concatenate([corner, corner + rng.uniform(10, [50, 70], (num_anchors, 2))], 1)
-    logits = rng.normal(size=(num_pictures, num_anchors, 2))
+    logits = rng.normal(size=(num_pictures, num_anchors))
     deltas = rng.normal(0, 0.4, size=(num_pictures, num_anchors, 4))
     return logits, deltas, anchors
 
@@ -171,22 +218,23 @@ def test_proposals_are_decoded_clipped_sifted_cut_and_suppressed_in_this_order()
     logits, deltas, anchors = random_rpn_outputs(2, 150)
     sizes = [(90, 130), (60, 70)]
     proposals = ProposalLayer(60, 40, nms_iou=0.5, min_size=12.0)(
-        tuple(as_float(value) for value in (logits, deltas, anchors, sizes))
+        ((as_float(logits),), (as_float(deltas),), (as_float(anchors),), as_float(sizes))
     ).numpy()
     assert proposals.shape == (2, 40, 4)
     for picture, size in enumerate(sizes):
-        scores = logits[picture, :, 0] - logits[picture, :, 1]
-        expected = oracles.propose(scores, deltas[picture], anchors, size, 12.0, 60, 40, 0.5)
+        expected = oracles.propose(
+            logits[picture], deltas[picture], anchors, size, 12.0, 60, 40, 0.5
+        )
         assert 10 < len(expected)
         np.testing.assert_allclose(proposals[picture, : len(expected)], expected, atol=1e-3)
         assert not proposals[picture, len(expected) :].any()
 
 
 def propose(anchors, objectness, size, *arguments, **options):
-    """Run the layer on anchors without offsets, with (objectness, 0) for logits."""
-    logits = np.stack([objectness, np.zeros(len(objectness))], axis=-1)
-    inputs = ([logits], np.zeros((1, len(anchors), 4)), anchors, [size])
-    return ProposalLayer(*arguments, **options)(tuple(as_float(x) for x in inputs)).numpy()[0]
+    """Run the layer on the anchors of one map, without offsets."""
+    inputs = ([objectness], np.zeros((1, len(anchors), 4)), anchors)
+    maps = ((as_float(one),) for one in inputs)
+    return ProposalLayer(*arguments, **options)((*maps, as_float([size]))).numpy()[0]
 
 
 def test_small_boxes_do_not_use_up_the_top_n():
@@ -218,7 +266,7 @@ def test_no_gradient_flows_through_proposals():
     logits, deltas, anchors = (as_float(value) for value in random_rpn_outputs(1, 20))
     with tf.GradientTape() as tape:
         tape.watch([logits, deltas])
-        proposals = ProposalLayer(20, 5)((logits, deltas, anchors, as_float([[90, 130]])))
+        proposals = ProposalLayer(20, 5)(((logits,), (deltas,), (anchors,), as_float([[90, 130]])))
     assert tape.gradient(proposals, [logits, deltas]) == [None, None]
 
 
@@ -268,5 +316,9 @@ def test_suppression_is_per_class_and_scores_obey_the_threshold():
 
 
 def test_roi_pooling_names_its_operators():
-    with pytest.raises(ValueError, match="op = 'mean': expected one of crop_and_resize, roi_pool"):
-        RoIPooling("mean", 16)
+    with pytest.raises(
+        ValueError, match=r"op = 'mean' on 1 map.*expected one of crop_and_resize, roi_pool"
+    ):
+        RoIPooling("mean", [16])
+    with pytest.raises(ValueError, match=r"'roi_pool' on 2 map.*expected one of roi_align, roi"):
+        RoIPooling("roi_pool", [8, 16])

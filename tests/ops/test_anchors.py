@@ -5,6 +5,8 @@ import tensorflow as tf
 
 from tf_frcnn.ops.anchors import cell_anchors, grid_anchors
 
+STRIDE = tf.constant([16.0, 16.0])
+
 
 def height_and_width(anchors):
     return anchors[:, 2] - anchors[:, 0], anchors[:, 3] - anchors[:, 1]
@@ -35,7 +37,7 @@ def test_the_papers_nine_anchors_are_not_rounded():
 
 def test_anchor_centres_are_the_cells_centres():
     # 2 x 3 cells, stride 16: centres (8 or 24, 8, 24 or 40), columns faster than rows.
-    anchors = grid_anchors(cell_anchors([8.0], [1.0]), tf.constant([2, 3]), 16).numpy()
+    anchors = grid_anchors(cell_anchors([8.0], [1.0]), tf.constant([2, 3]), STRIDE).numpy()
     centers = 0.5 * (anchors[:, :2] + anchors[:, 2:])
     expected = [[(i + 0.5) * 16, (j + 0.5) * 16] for i in range(2) for j in range(3)]
     np.testing.assert_array_equal(centers, expected)
@@ -44,7 +46,7 @@ def test_anchor_centres_are_the_cells_centres():
 
 def test_anchors_of_a_cell_stay_together():
     cell = cell_anchors([8.0, 32.0], [0.5, 2.0])
-    anchors = grid_anchors(cell, tf.constant([3, 2]), 16).numpy()
+    anchors = grid_anchors(cell, tf.constant([3, 2]), STRIDE).numpy()
     assert anchors.shape == (3 * 2 * 4, 4) and anchors.dtype == np.float32
     # Cell (2, 1) is the last: centre (40, 24).
     np.testing.assert_allclose(anchors[-4:], cell + [40, 24, 40, 24])

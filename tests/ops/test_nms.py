@@ -2,9 +2,12 @@
 
 import numpy as np
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests import oracles
-from tf_frcnn.ops.nms import DROPPED, per_class_nms, top_k_nms
+from tf_frcnn.ops.builtin import builtin_operators_only
+from tf_frcnn.ops.nms import DROPPED, best_of_maps, per_class_nms, top_k_nms
 
 
 def random_boxes(count, seed):
@@ -21,7 +24,7 @@ def test_top_k_nms_of_three_boxes():
     # Boxes 10 x 20. The second overlaps the best by 9 rows: IoU 180 / (400 - 180) = 0.818 > 0.7;
     # the third by 5: IoU 100 / 300 = 0.333.
     boxes = as_float([[[5, 0, 15, 20], [1, 0, 11, 20], [0, 0, 10, 20]]])
-    kept = top_k_nms(boxes, as_float([[0.1, 0.2, 0.3]]), 3, 4, 0.7)
+    kept, _ = top_k_nms(boxes, as_float([[0.1, 0.2, 0.3]]), 3, 4, 0.7)
     expected = [[[0, 0, 10, 20], [5, 0, 15, 20], [0, 0, 0, 0], [0, 0, 0, 0]]]
     np.testing.assert_array_equal(kept, expected)
 
@@ -30,14 +33,14 @@ def test_an_iou_at_the_limit_is_kept():
     # Overlap of 5 rows of 10 x 20: IoU 100 / 300; the limit says "above".
     boxes = as_float([[[0, 0, 10, 20], [5, 0, 15, 20]]])
     for limit, count in ((100 / 300, 2), (0.333, 1)):
-        kept = top_k_nms(boxes, as_float([[2.0, 1.0]]), 2, 2, limit)
+        kept, _ = top_k_nms(boxes, as_float([[2.0, 1.0]]), 2, 2, limit)
         assert np.count_nonzero(kept.numpy().any(axis=-1)) == count
 
 
 def test_top_k_nms_equals_the_greedy_loop_in_each_picture():
     boxes = np.stack([random_boxes(80, 1), random_boxes(80, 2)]).astype(np.float32)
     scores = np.random.default_rng(3).permutation(160).reshape(2, 80) / 7.0 - 9.0
-    kept = top_k_nms(as_float(boxes), as_float(scores), 50, 60, 0.4).numpy()
+    kept = top_k_nms(as_float(boxes), as_float(scores), 50, 60, 0.4)[0].numpy()
     assert kept.shape == (2, 60, 4)
     for picture in range(2):
         top = np.argsort(-scores[picture])[:50]
@@ -51,19 +54,19 @@ def test_top_k_nms_equals_the_greedy_loop_in_each_picture():
 def test_boxes_beyond_the_top_k_do_not_return_after_nms():
     # Two boxes enter, the same twice: one leaves, though a third, apart, had room.
     boxes = as_float([[[0, 0, 10, 20], [0, 0, 10, 20], [50, 50, 60, 80]]])
-    kept = top_k_nms(boxes, as_float([[3.0, 2.0, 1.0]]), 2, 2, 0.7)
+    kept, _ = top_k_nms(boxes, as_float([[3.0, 2.0, 1.0]]), 2, 2, 0.7)
     np.testing.assert_array_equal(kept, [[[0, 0, 10, 20], [0, 0, 0, 0]]])
 
 
 def test_dropped_boxes_never_come_out_however_much_room_there_is():
     boxes = as_float([random_boxes(3, 0)])
-    kept = top_k_nms(boxes, as_float([[DROPPED, -1e6, DROPPED]]), 10, 5, 0.7).numpy()
+    kept = top_k_nms(boxes, as_float([[DROPPED, -1e6, DROPPED]]), 10, 5, 0.7)[0].numpy()
     np.testing.assert_array_equal(kept[0, 0], boxes[0, 1])
     assert not kept[0, 1:].any()
 
 
 def test_top_k_nms_without_any_box():
-    assert not top_k_nms(tf.zeros([2, 0, 4]), tf.zeros([2, 0]), 10, 5, 0.7).numpy().any()
+    assert not top_k_nms(tf.zeros([2, 0, 4]), tf.zeros([2, 0]), 10, 5, 0.7)[0].numpy().any()
 
 
 def test_classes_are_suppressed_separately():
@@ -114,3 +117,71 @@ def test_scores_must_exceed_the_threshold():
     count = per_class_nms(boxes, scores, 0.25, 0.3, 3)[3]
     np.testing.assert_array_equal(count, [1])
     assert not any(result.numpy().any() for result in per_class_nms(boxes, scores, 0.6, 0.3, 3))
+
+
+def test_the_best_of_all_maps_by_their_scores():
+    # Map 0 has scores 5 and 1, map 1 has 4, 3 and padding: the best three are 5, 4 and 3.
+    boxes = [[[[0, 0, 5, 5], [1, 1, 2, 2]]], [[[0, 0, 9, 9], [3, 3, 4, 4]]]]
+    scores = [[[5.0, 1.0]], [[4.0, 3.0]]]
+    best = best_of_maps([as_float(one) for one in boxes], [as_float(one) for one in scores], 3)
+    np.testing.assert_array_equal(best, [[[0, 0, 5, 5], [0, 0, 9, 9], [3, 3, 4, 4]]])
+
+
+def test_padding_of_a_map_comes_after_the_boxes_of_all():
+    boxes = [as_float([[[0, 0, 5, 5], [0, 0, 0, 0]]]), as_float([[[0, 0, 9, 9], [0, 0, 0, 0]]])]
+    scores = [as_float([[-7.0, DROPPED]]), as_float([[-9.0, DROPPED]])]
+    best = best_of_maps(boxes, scores, 4)
+    np.testing.assert_array_equal(best[0, :2], [[0, 0, 5, 5], [0, 0, 9, 9]])
+    assert not best[0, 2:].numpy().any()
+
+
+# === The twins for TFLite ===
+
+
+def draw_boxes(seed, count, num_classes=None):
+    """Draw boxes that often overlap, higher than wide, and scores that never tie."""
+    random = np.random.default_rng(seed)
+    shape = (count,) if num_classes is None else (count, num_classes)
+    start = random.uniform(0, 30, (*shape, 2))
+    boxes = np.concatenate([start, start + random.uniform((8, 4), (40, 20), (*shape, 2))], axis=-1)
+    scores = random.permutation(int(np.prod(shape))).reshape(shape) / np.prod(shape)
+    return as_float(boxes[None]), as_float(scores[None])
+
+
+def assert_twins_agree(function, *arguments):
+    expected = function(*arguments)
+    with builtin_operators_only():
+        found = function(*arguments)
+    for value, wanted in zip(found, expected, strict=True):
+        assert value.dtype == wanted.dtype and value.shape == wanted.shape
+        np.testing.assert_array_equal(value, wanted)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 50), st.integers(1, 50))
+@settings(max_examples=40, deadline=None)
+def test_proposals_of_the_twin_are_the_same(seed, count, pre_nms_top_k, post_nms_top_k):
+    boxes, scores = draw_boxes(seed, count)
+    dropped = tf.where(scores > 0.8, DROPPED, scores)
+    assert_twins_agree(top_k_nms, boxes, dropped, pre_nms_top_k, post_nms_top_k, 0.4)
+
+
+@given(
+    st.integers(0, 10**6),
+    st.integers(1, 30),
+    st.integers(1, 4),
+    st.sampled_from([0.0, 0.05, 0.6, 1.0]),
+    st.integers(1, 60),
+)
+@settings(max_examples=40, deadline=None)
+def test_detections_of_the_twin_are_the_same(seed, count, num_classes, threshold, most):
+    boxes, scores = draw_boxes(seed, count, num_classes)
+    assert_twins_agree(per_class_nms, boxes, scores, threshold, 0.3, most)
+
+
+def test_the_twin_of_padded_proposals_by_hand():
+    # All boxes are dropped: the twin pads with empty boxes too.
+    boxes, _ = draw_boxes(0, 5)
+    with builtin_operators_only():
+        kept, scores = top_k_nms(boxes, tf.fill([1, 5], DROPPED), 9, 3, 0.7)
+    np.testing.assert_array_equal(kept, np.zeros((1, 3, 4)))
+    np.testing.assert_array_equal(scores, np.full((1, 3), np.float32(DROPPED)))

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.tflite.conftest import build_detector, noise
-from tf_frcnn.backbones.vgg import build_vgg16
+from tf_frcnn.architectures.vgg16 import build_vgg16
 from tf_frcnn.tflite.observation import RangeObserver, RoundingObserver, observing
 
 HEADS = {

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import pytest
 
-from tf_frcnn.backbones.vgg import build_vgg16
+from tf_frcnn.architectures.vgg16 import build_vgg16
 from tf_frcnn.errors import WeightsError
 from tf_frcnn.weights import keras_applications
 from tf_frcnn.weights.keras_applications import load_backbone_weights

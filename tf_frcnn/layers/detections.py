@@ -1,4 +1,4 @@
-"""Detections: from the detector's raw outputs to boxes, scores and classes."""
+"""Detections: from the box head's raw outputs to boxes, scores and classes."""
 
 from collections.abc import Sequence
 from typing import Any

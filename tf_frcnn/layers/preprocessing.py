@@ -1,48 +1,74 @@
-"""From RGB pictures to what the trunk expects."""
+"""From RGB images to what the backbone expects."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-# Means of the ImageNet training pictures, as the Caffe VGG16 weights expect them subtracted.
-BGR_MEANS = (103.939, 116.779, 123.68)
-
 
 @keras.saving.register_keras_serializable(package="tf_frcnn")
-class CaffePreprocessing(keras.layers.Layer):
-    """Turns RGB into mean-free BGR and pads to whole cells of the feature map.
+class Preprocessing(keras.layers.Layer):
+    """Orders the channels, normalises them, and pads to whole cells of the feature maps.
 
     Inputs: images [B, H, W, 3] float32 RGB, 0-255; image_sizes [B, 2] float32 (height, width)
-    without padding. Returns [B, H', W', 3] float32 BGR, H' and W' being the next multiples of
-    `stride`; padding is 0 after the means are subtracted, so that it is neither black nor bright.
+    without padding. Returns [B, H', W', 3] float32, H' and W' being the next multiples of
+    `multiple`; padding is 0 after the means are subtracted, so that it is neither black nor bright.
+
+    Args of `__init__`: `order` of the channels, "rgb" or "bgr"; their `mean` and `std`, in that
+    order; `multiple` of pixels.
     """
 
-    def __init__(self, stride: int, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        order: str,
+        mean: Sequence[float],
+        std: Sequence[float],
+        multiple: int,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
-        self.stride = stride
+        self.order = order
+        self.mean = tuple(mean)
+        self.std = tuple(std)
+        self.multiple = multiple
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """The smallest and the largest number that a pixel can become."""
+        extremes = [
+            (value - mean) / std
+            for value in (0.0, 255.0)
+            for mean, std in zip(self.mean, self.std, strict=True)
+        ]
+        return min(extremes), max(extremes)
 
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         """See the class."""
         images, image_sizes = inputs
-        centered = tf.reverse(images, axis=[-1]) - tf.constant(BGR_MEANS)
+        if self.order == "bgr":
+            images = tf.reverse(images, axis=[-1])
+        pixels = images - tf.constant(self.mean)
+        if set(self.std) != {1.0}:
+            pixels /= tf.constant(self.std)
         height, width = tf.shape(images)[1], tf.shape(images)[2]
         inside_y = tf.sequence_mask(image_sizes[:, 0], height, tf.float32)  # [B, H]
         inside_x = tf.sequence_mask(image_sizes[:, 1], width, tf.float32)  # [B, W]
         mask = tf.expand_dims(inside_y, 2) * tf.expand_dims(inside_x, 1)  # [B, H, W]
-        centered *= tf.expand_dims(mask, -1)
-        bottom, right = -height % self.stride, -width % self.stride
-        return tf.pad(centered, [[0, 0], [0, bottom], [0, right], [0, 0]])
+        pixels *= tf.expand_dims(mask, -1)
+        bottom, right = -height % self.multiple, -width % self.multiple
+        return tf.pad(pixels, [[0, 0], [0, bottom], [0, right], [0, 0]])
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """Sides are known only when they are whole cells already."""
         batch, height, width, channels = input_shape[0]
-        return (batch, _padded(height, self.stride), _padded(width, self.stride), channels)
+        return (batch, _padded(height, self.multiple), _padded(width, self.multiple), channels)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of `__init__`."""
-        return {**super().get_config(), "stride": self.stride}
+        names = ("order", "mean", "std", "multiple")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
-def _padded(side: int | None, stride: int) -> int | None:
-    return None if side is None else side + -side % stride
+def _padded(side: int | None, multiple: int) -> int | None:
+    return None if side is None else side + -side % multiple

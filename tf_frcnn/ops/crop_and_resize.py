@@ -1,12 +1,39 @@
 """Bilinear samples of feature maps on the grid of each box, with a gradient that loses nothing.
 
+`pool_grids` is what RoI pooling takes; TFLite has no `crop_and_resize`, and gets a twin of gathers.
+
 On CPUs the gradient of `tf.image.crop_and_resize` adds up the boxes from several threads at once
 without a lock, so that where boxes overlap some of it is lost, another part each time (unless
 `tf.config.experimental.enable_op_determinism` keeps it to one thread). Here it is two matrix
 products, which give the same numbers every time.
 """
 
+import functools
+
 import tensorflow as tf
+
+from tf_frcnn.ops.builtin import takes_builtin_only
+
+
+def pool_grids(
+    features: tf.Tensor, first: tf.Tensor, last: tf.Tensor, output_size: int
+) -> tf.Tensor:
+    """Sample a grid of 2S x 2S points for every box, and keep the maximum of every 2 x 2.
+
+    Args:
+        features: [B, h, w, C] float32; for TFLite with static sides, and B = 1.
+        first: [B, R, 2] float32 (y, x) of each grid's first point; cell k is at position k.
+        last: [B, R, 2] float32 of its last point.
+        output_size: S.
+
+    Returns:
+        [B * R, S, S, C] float32; points outside of 0 to h - 1 and 0 to w - 1 are 0. No gradient
+        flows to the points.
+    """
+    if takes_builtin_only():
+        return _pool_grids_by_gathers(features, first, last, output_size)
+    crops = sample_grids(features, first, last, tf.constant(2 * output_size))  # [B * R, 2S, 2S, C]
+    return tf.nn.max_pool2d(crops, ksize=2, strides=2, padding="VALID")
 
 
 @tf.custom_gradient
@@ -56,3 +83,63 @@ def _weights(
     cells = tf.range(num_cells, dtype=tf.float32)
     weights = tf.maximum(1.0 - tf.abs(tf.expand_dims(points, -1) - cells), 0.0)
     return tf.where(tf.expand_dims(inside, -1), weights, 0.0)
+
+
+def _pool_grids_by_gathers(
+    features: tf.Tensor, first: tf.Tensor, last: tf.Tensor, output_size: int
+) -> tf.Tensor:
+    """Do what `pool_grids` does, for one image.
+
+    The first points of all bins, in y and in x, are a grid of their own, and so are the second: the
+    maximum is taken over four grids of S x S, which need a quarter of the memory of one of 2S x 2S.
+    """
+    _, num_rows, num_cols, num_channels = features.shape
+    cells = tf.reshape(features, [num_rows * num_cols, num_channels])
+    rows = _taps_of_halves(first[0, :, 0], last[0, :, 0], output_size, num_rows)
+    cols = _taps_of_halves(first[0, :, 1], last[0, :, 1], output_size, num_cols)
+    grids = []
+    for row_taps in rows:
+        for col_taps in cols:
+            taps = []
+            for row, row_weight in row_taps:
+                for col, col_weight in col_taps:
+                    index = tf.expand_dims(row * num_cols, 2) + tf.expand_dims(col, 1)  # [R, S, S]
+                    weight = tf.expand_dims(row_weight, 2) * tf.expand_dims(col_weight, 1)
+                    cell = tf.gather(cells, tf.reshape(index, [-1]))
+                    taps.append(cell * tf.reshape(weight, [-1, 1]))
+            grids.append(functools.reduce(tf.add, taps))
+    pooled = functools.reduce(tf.maximum, grids)
+    return tf.reshape(pooled, [-1, output_size, output_size, num_channels])
+
+
+_Taps = list[tuple[tf.Tensor, tf.Tensor]]  # (cell, weight) of both neighbours, [R, S] each
+
+
+def _taps_of_halves(
+    first: tf.Tensor, last: tf.Tensor, output_size: int, num_cells: int
+) -> list[_Taps]:
+    """Find the cells, with their weights, between which the points of a grid lie along one axis.
+
+    Args:
+        first: [R] float32 position of each grid's first point.
+        last: [R] float32 position of its last point.
+        output_size: S; the grid has 2S points.
+        num_cells: length of the feature map along this axis.
+
+    Returns:
+        The taps of the first point of every bin, and those of the second.
+    """
+    step = tf.expand_dims((last - first) * (1.0 / (2 * output_size - 1)), 1)
+    halves = []
+    for half in range(2):
+        points = tf.range(output_size, dtype=tf.float32) * 2.0 + float(half)
+        position = tf.expand_dims(first, 1) + points * step  # [R, S]
+        inside = (position >= 0.0) & (position <= num_cells - 1.0)
+        weight = tf.cast(inside, tf.float32)
+        position = tf.clip_by_value(position, 0.0, num_cells - 1.0)
+        low = tf.floor(position)
+        low_cell = tf.cast(low, tf.int32)
+        high_cell = tf.minimum(low_cell + 1, num_cells - 1)
+        share = position - low
+        halves.append([(low_cell, weight * (1.0 - share)), (high_cell, weight * share)])
+    return halves

@@ -1,15 +1,34 @@
 """Non-maximum suppression: of the RPN's proposals, and of the detections of each class."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
+
+from tf_frcnn.ops.builtin import takes_builtin_only
 
 # Scores at or below this mark boxes that must not come out of NMS.
 DROPPED = -1e30
 
 
+def top_k(scores: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Find the best scores of each image; all of them where there are fewer.
+
+    Args:
+        scores: [B, A] float32.
+        count: how many K at most.
+
+    Returns:
+        [B, K] scores, best first, and [B, K] int32 indices into A.
+    """
+    num_scores = scores.shape[1]
+    count = tf.minimum(count, tf.shape(scores)[1]) if num_scores is None else min(count, num_scores)
+    return tf.math.top_k(scores, count)
+
+
 def top_k_nms(
     boxes: tf.Tensor, scores: tf.Tensor, pre_nms_top_k: int, post_nms_top_k: int, nms_iou: float
-) -> tf.Tensor:
-    """Keep the boxes with the best scores, then the best of those after NMS, in each picture.
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Keep the boxes with the best scores, then the best of those after NMS, in each image.
 
     Args:
         boxes: [B, A, 4] float32 yxyx boxes.
@@ -19,23 +38,33 @@ def top_k_nms(
         nms_iou: IoU above which the box with the lower score is dropped.
 
     Returns:
-        [B, K, 4] float32 boxes, best first, padded with empty boxes.
+        [B, K, 4] float32 boxes, best first, padded with empty boxes; and [B, K] their scores,
+        `DROPPED` in the padding.
     """
-    top_k = tf.minimum(pre_nms_top_k, tf.shape(scores)[1])
-    scores, order = tf.math.top_k(scores, top_k)
+    scores, order = top_k(scores, pre_nms_top_k)
     boxes = tf.gather(boxes, order, batch_dims=1)
+    kept = _suppress(boxes, scores, post_nms_top_k, nms_iou, DROPPED)
+    # Padding reads the empty box behind the last one.
+    boxes = tf.pad(boxes, [[0, 0], [0, 1], [0, 0]])
+    scores = tf.pad(scores, [[0, 0], [0, 1]], constant_values=DROPPED)
+    return tf.gather(boxes, kept, batch_dims=1), tf.gather(scores, kept, batch_dims=1)
 
-    def suppress(inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        one_boxes, one_scores = inputs
-        kept = tf.image.non_max_suppression(
-            one_boxes, one_scores, post_nms_top_k, nms_iou, score_threshold=DROPPED
-        )
-        padding = post_nms_top_k - tf.shape(kept)[0]
-        return tf.ensure_shape(
-            tf.pad(tf.gather(one_boxes, kept), [[0, padding], [0, 0]]), [post_nms_top_k, 4]
-        )
 
-    return tf.map_fn(suppress, (boxes, scores), fn_output_signature=tf.float32)
+def best_of_maps(boxes: Sequence[tf.Tensor], scores: Sequence[tf.Tensor], count: int) -> tf.Tensor:
+    """Keep the best boxes of all maps; each map's are sorted and suppressed among themselves.
+
+    Args:
+        boxes: L x [B, K, 4] float32 boxes, padded with empty ones.
+        scores: L x [B, K] float32, `DROPPED` in the padding.
+        count: boxes M to keep, at most K.
+
+    Returns:
+        [B, M, 4] float32 boxes, best first, padded with empty boxes.
+    """
+    if len(boxes) == 1:
+        return boxes[0][:, :count]
+    _, order = tf.math.top_k(tf.concat(scores, axis=1), count)
+    return tf.gather(tf.concat(boxes, axis=1), order, batch_dims=1)
 
 
 def per_class_nms(
@@ -50,14 +79,16 @@ def per_class_nms(
     Args:
         boxes: [B, K, N, 4] float32 yxyx boxes, one a class.
         scores: [B, K, N] float32 scores of classes 1..N.
-        score_threshold: scores must exceed this.
+        score_threshold: scores must exceed this; 0 or more.
         nms_iou: IoU above which the detection with the lower score is dropped.
-        max_detections: detections D kept per picture.
+        max_detections: detections D kept per image.
 
     Returns:
         boxes [B, D, 4] float32, scores [B, D] float32, classes [B, D] int32 from 1, and the number
         of detections [B] int32; best first, the rest zero.
     """
+    if takes_builtin_only():
+        return _suppress_classes(boxes, scores, score_threshold, nms_iou, max_detections)
     kept_boxes, kept_scores, kept_classes, num_kept = tf.image.combined_non_max_suppression(
         boxes,
         scores,
@@ -70,3 +101,88 @@ def per_class_nms(
     filled = tf.expand_dims(tf.range(max_detections), 0) < tf.expand_dims(num_kept, 1)
     classes = tf.where(filled, tf.cast(kept_classes, tf.int32) + 1, 0)
     return kept_boxes, kept_scores, classes, num_kept
+
+
+def _suppress(
+    boxes: tf.Tensor, scores: tf.Tensor, max_boxes: int, nms_iou: float, score_threshold: float
+) -> tf.Tensor:
+    """Select boxes by NMS in each image.
+
+    Args:
+        boxes: [B, A, 4] float32 yxyx boxes.
+        scores: [B, A] float32; only boxes whose score exceeds `score_threshold` are selected.
+        max_boxes: how many M are selected at most.
+        nms_iou: IoU above which the box with the lower score is dropped.
+        score_threshold: see `scores`.
+
+    Returns:
+        [B, M] int32 indices of the selected boxes, best first; A in the padding.
+    """
+    padding = tf.shape(scores)[1] if scores.shape[1] is None else scores.shape[1]
+    if takes_builtin_only():
+        kept, is_kept = _suppress_padded(
+            tf.squeeze(boxes, 0), tf.squeeze(scores, 0), max_boxes, nms_iou, score_threshold
+        )
+        return tf.expand_dims(tf.where(is_kept, kept, padding), 0)
+
+    def suppress_one(inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        one_boxes, one_scores = inputs
+        kept = tf.image.non_max_suppression(
+            one_boxes, one_scores, max_boxes, nms_iou, score_threshold
+        )
+        num_missing = max_boxes - tf.shape(kept)[0]
+        padded = tf.pad(kept, [[0, num_missing]], constant_values=padding)
+        return tf.ensure_shape(padded, [max_boxes])
+
+    return tf.map_fn(suppress_one, (boxes, scores), fn_output_signature=tf.int32)
+
+
+# === The twins for TFLite ===
+
+
+def _suppress_padded(
+    boxes: tf.Tensor, scores: tf.Tensor, max_boxes: int, nms_iou: float, score_threshold: float
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Do what `_suppress` does, for the boxes [A, 4] and scores [A] of one image."""
+    kept, num_kept = tf.raw_ops.NonMaxSuppressionV4(
+        boxes=boxes,
+        scores=scores,
+        max_output_size=max_boxes,
+        iou_threshold=nms_iou,
+        score_threshold=score_threshold,
+        pad_to_max_output_size=True,
+    )
+    return tf.ensure_shape(kept, [max_boxes]), tf.range(max_boxes) < num_kept
+
+
+def _suppress_classes(
+    boxes: tf.Tensor,
+    scores: tf.Tensor,
+    score_threshold: float,
+    nms_iou: float,
+    max_detections: int,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Do what `per_class_nms` does, for one image.
+
+    One operator for each class: if boxes were moved apart by class, so that one operator would do,
+    the last bits of their coordinates would be lost.
+    """
+    class_boxes, class_scores = [], []
+    for one_boxes, one_scores in zip(
+        tf.unstack(tf.squeeze(boxes, 0), axis=1),
+        tf.unstack(tf.squeeze(scores, 0), axis=1),
+        strict=True,
+    ):
+        kept, is_kept = _suppress_padded(
+            one_boxes, one_scores, max_detections, nms_iou, score_threshold
+        )
+        class_boxes.append(tf.gather(one_boxes, kept))
+        class_scores.append(tf.where(is_kept, tf.gather(one_scores, kept), 0.0))
+    best, order = tf.math.top_k(tf.concat(class_scores, axis=0), max_detections)
+    is_found = best > 0.0
+    kept_boxes = tf.gather(tf.concat(class_boxes, axis=0), order)
+    kept_boxes *= tf.expand_dims(tf.cast(is_found, tf.float32), 1)
+    # Class c has the places (c - 1) * D to c * D - 1.
+    classes = tf.where(is_found, order // max_detections + 1, 0)
+    num_found = tf.reduce_sum(tf.cast(is_found, tf.int32))
+    return tuple(tf.expand_dims(one, 0) for one in (kept_boxes, best, classes, num_found))

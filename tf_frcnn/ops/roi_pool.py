@@ -1,19 +1,25 @@
-"""RoI pooling: from a feature map and boxes of any size to features of one size (Figure 2).
+"""RoI pooling: from feature maps and boxes of any size to features of one size (Figure 2).
 
-Three published operators with the same first arguments, so that a layer picks one by its name in
-`ROI_OPS`. All of them compute in float32, whatever the type of the features, and give no gradient
-to the boxes.
+Published operators with the same first arguments, so that a layer picks one by its name in
+`ROI_OPS`, or in `MULTISCALE_ROI_OPS` for several maps. All of them compute in float32, whatever the
+type of the features, and give no gradient to the boxes.
 
 Letters: B images, R RoIs an image, h x w feature-map cells, C channels, S bins along a side.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tf_frcnn.ops.crop_and_resize import sample_grids
+from tf_frcnn.ops.crop_and_resize import pool_grids
+from tf_frcnn.ops.maps import Maps, assign_levels
 
+ROIS_AT_ONCE = 128
+"""RoIs of an image that `multiscale_roi_align` pools at a time; 16 samples each of 256 channels and
+7 x 7 bins are 100 MB."""
 _MAX_LEVEL = 15  # windows of 2 ** 15 cells are longer than any feature map
 
 
@@ -53,8 +59,7 @@ def crop_and_resize_pool(
     half_bin = 0.5 * (bottom_right - top_left) / (2 * output_size)
     first = top_left + half_bin + 0.5  # - 0.5, + 1 for the frame
     last = bottom_right - half_bin + 0.5
-    crops = sample_grids(framed, first, last, tf.constant(2 * output_size))  # [B * R, 2S, 2S, C]
-    pooled = tf.nn.max_pool2d(crops, ksize=2, strides=2, padding="VALID")
+    pooled = pool_grids(framed, first, last, output_size)  # [B * R, S, S, C]
     return _as_roi_features(pooled, features, boxes, output_size)
 
 
@@ -124,14 +129,40 @@ def roi_align(
 ) -> tf.Tensor:
     """Average bilinear samples of every bin (Mask R-CNN section 3, "RoIAlign").
 
-    Equal to torchvision's `roi_align` with spatial_scale = 1 / stride and the same sampling_ratio.
-    A sample more than one cell from the first or last cell of the map is 0; nearer ones read that
-    cell. Made of gathers and arithmetic: XLA compiles it, which it does not do to crop_and_resize.
-
     Args:
         features: [B, h, w, C] floating-point feature map.
         boxes: [B, R, 4] float32 yxyx boxes in pixels of the network input.
         stride: pixels of the network input per cell of the map.
+        output_size: as in `multiscale_roi_align`.
+        sampling_ratio: as in `multiscale_roi_align`.
+        aligned: as in `multiscale_roi_align`.
+
+    Returns:
+        [B, R, S, S, C] of the features' type.
+    """
+    return multiscale_roi_align((features,), boxes, (stride,), output_size, sampling_ratio, aligned)
+
+
+def multiscale_roi_align(
+    maps: Maps,
+    boxes: tf.Tensor,
+    strides: Sequence[float],
+    output_size: int = 7,
+    sampling_ratio: int = 2,
+    aligned: bool = False,
+) -> tf.Tensor:
+    """Average bilinear samples of every bin, on the map that goes with the RoI's size.
+
+    Equal to torchvision's `roi_align` with spatial_scale = 1 / stride and the same sampling_ratio;
+    `assign_levels` chooses the map. A sample more than one cell from the first or last cell of the
+    map is 0; nearer ones read that cell. Made of gathers and arithmetic, so that every device, XLA
+    and TFLite can run it: the cells of all maps lie in one list. `ROIS_AT_ONCE` RoIs are pooled at
+    a time, one lot after the other, so that memory does not grow with their number.
+
+    Args:
+        maps: L floating-point feature maps [B, h_l, w_l, C], fine to coarse.
+        boxes: [B, R, 4] float32 yxyx boxes in pixels of the network input.
+        strides: L pixels of the network input per cell of each map, powers of two if L > 1.
         output_size: S, bins along a side of the result.
         sampling_ratio: samples along a side of a bin, at least 1.
         aligned: True shifts the samples by half a cell, so that they meet the cells' centres, and
@@ -139,25 +170,25 @@ def roi_align(
             samples half a cell too far down and right and makes no RoI smaller than 1 x 1 cells.
 
     Returns:
-        [B, R, S, S, C] of the features' type.
+        [B, R, S, S, C] of the maps' type.
     """
-    num_images, num_rows, num_cols = (_dimension(features, axis) for axis in range(3))
-    y1, x1, y2, x2 = tf.unstack(tf.stop_gradient(boxes) * (1.0 / stride), axis=-1)  # [B, R] each
-    row_taps = _bilinear_taps(y1, y2, output_size, sampling_ratio, aligned, num_rows)
-    col_taps = _bilinear_taps(x1, x2, output_size, sampling_ratio, aligned, num_cols)
-    cells = tf.cast(features, tf.float32)
-    first_row = tf.reshape(tf.range(num_images), [-1, 1, 1]) * num_rows  # of every image
-
-    pooled = 0.0
-    for row, row_weight in row_taps:
-        for col, col_weight in col_taps:
-            index = _outer((first_row + row) * num_cols, col, tf.add)  # [B, R, S, S]
-            weight = _outer(row_weight, col_weight, tf.multiply)
-            # Flattened anew for every tap: the gradient is then added up on the map tap by tap,
-            # where one shared tensor would first line up all taps' gradients in memory.
-            flat_cells = tf.reshape(cells, [-1, _dimension(features, 3)])
-            pooled += tf.expand_dims(weight, -1) * tf.gather(flat_cells, index)
-    return _as_roi_features(pooled, features, boxes, output_size)
+    boxes = tf.stop_gradient(boxes)
+    channels = [tf.reshape(tf.cast(one, tf.float32), [-1, _dimension(one, 3)]) for one in maps]
+    cells = channels[0] if len(maps) == 1 else tf.concat(channels, axis=0)
+    lots: list[tf.Tensor] = []
+    for start in range(0, boxes.shape[1] or 1, ROIS_AT_ONCE):
+        lot = boxes if boxes.shape[1] is None else boxes[:, start : start + ROIS_AT_ONCE]
+        with tf.control_dependencies(lots[-1:]):
+            grid = _grid_of_boxes(maps, tf.identity(lot), strides)
+            row_taps = _bilinear_taps(
+                grid.top, grid.bottom, output_size, sampling_ratio, aligned, grid.num_rows
+            )
+            col_taps = _bilinear_taps(
+                grid.left, grid.right, output_size, sampling_ratio, aligned, grid.num_cols
+            )
+            lots.append(_add_up_taps(cells, grid, row_taps, col_taps))
+    pooled = lots[0] if len(lots) == 1 else tf.concat(lots, axis=1)
+    return _as_roi_features(pooled, maps[0], boxes, output_size)
 
 
 ROI_OPS: dict[str, Callable[..., tf.Tensor]] = {
@@ -166,6 +197,12 @@ ROI_OPS: dict[str, Callable[..., tf.Tensor]] = {
     "roi_align": roi_align,
     "roi_align_aligned": partial(roi_align, aligned=True),
 }
+"""Functions of (features, boxes, stride, output size), for a network with one map."""
+MULTISCALE_ROI_OPS: dict[str, Callable[..., tf.Tensor]] = {
+    "roi_align": multiscale_roi_align,
+    "roi_align_aligned": partial(multiscale_roi_align, aligned=True),
+}
+"""Functions of (maps, boxes, strides, output size)."""
 
 
 def _dimension(tensor: tf.Tensor, axis: int) -> int | tf.Tensor:
@@ -186,6 +223,74 @@ def _outer(
 ) -> tf.Tensor:
     """Combine every row bin with every column bin: [B, R, S] and [B, R, S] to [B, R, S, S]."""
     return combine(tf.expand_dims(rows, 3), tf.expand_dims(cols, 2))
+
+
+class _Grid(NamedTuple):
+    """Boxes in cells of their own maps, and where these maps lie in the list of all cells.
+
+    Attributes:
+        top: [B, R] float32, and so are `left`, `bottom` and `right`.
+        num_rows: of the map: a number where there is one map, else [B, R, 1] int32.
+        num_cols: likewise.
+        first_row: [B, 1, 1] or [B, R, 1] int32 rows before the image's first one in its map.
+        first_cell: cells of all maps before that of the box: 0 where there is one map, else
+            [B, R, 1, 1] int32.
+    """
+
+    top: tf.Tensor
+    left: tf.Tensor
+    bottom: tf.Tensor
+    right: tf.Tensor
+    num_rows: int | tf.Tensor
+    num_cols: int | tf.Tensor
+    first_row: tf.Tensor
+    first_cell: int | tf.Tensor
+
+
+def _grid_of_boxes(maps: Maps, boxes: tf.Tensor, strides: Sequence[float]) -> _Grid:
+    """Find the map of each box, and the box in cells of it."""
+    num_images = _dimension(maps[0], 0)
+    image = tf.reshape(tf.range(num_images), [-1, 1, 1])
+    rows = [_dimension(one, 1) for one in maps]
+    cols = [_dimension(one, 2) for one in maps]
+    if len(maps) == 1:
+        top, left, bottom, right = tf.unstack(boxes * (1.0 / strides[0]), axis=-1)
+        return _Grid(top, left, bottom, right, rows[0], cols[0], image * rows[0], 0)
+    levels = [round(math.log2(stride)) for stride in strides]
+    level = assign_levels(boxes, levels[0], levels[-1])  # [B, R]
+    sizes = [num_images * r * c for r, c in zip(rows, cols, strict=True)]
+    starts = [0]
+    for size in sizes[:-1]:
+        starts.append(starts[-1] + size)
+
+    def of_level(values: Sequence[Any], dtype: tf.DType) -> tf.Tensor:
+        table = tf.stack([tf.cast(value, dtype) for value in values])
+        return tf.expand_dims(tf.gather(table, level), -1)  # [B, R, 1]
+
+    scale = of_level([1.0 / stride for stride in strides], tf.float32)
+    top, left, bottom, right = tf.unstack(boxes * scale, axis=-1)
+    num_rows, num_cols = of_level(rows, tf.int32), of_level(cols, tf.int32)
+    first_cell = tf.expand_dims(of_level(starts, tf.int32), -1)
+    return _Grid(top, left, bottom, right, num_rows, num_cols, image * num_rows, first_cell)
+
+
+def _add_up_taps(
+    cells: tf.Tensor,
+    grid: _Grid,
+    row_taps: Sequence[tuple[tf.Tensor, tf.Tensor]],
+    col_taps: Sequence[tuple[tf.Tensor, tf.Tensor]],
+) -> tf.Tensor:
+    """Add up the weighted cells of every bin: [B, R, S, S, C]."""
+    pooled = 0.0
+    for row, row_weight in row_taps:
+        for col, col_weight in col_taps:
+            index = _outer((grid.first_row + row) * grid.num_cols, col, tf.add)  # [B, R, S, S]
+            weight = _outer(row_weight, col_weight, tf.multiply)
+            # Reshaped anew for every tap: the gradient is then added up on the map tap by tap,
+            # where one shared tensor would first line up all taps' gradients in memory.
+            flat_cells = tf.reshape(cells, [-1, _dimension(cells, 1)])
+            pooled += tf.expand_dims(weight, -1) * tf.gather(flat_cells, grid.first_cell + index)
+    return pooled
 
 
 def _round_half_away(x: tf.Tensor) -> tf.Tensor:
@@ -269,8 +374,8 @@ def _bilinear_taps(
         stop: [B, R] float32, where they end.
         output_size: S, number of bins.
         sampling_ratio: samples a bin.
-        aligned: as in `roi_align`.
-        num_cells: length of the feature map along this axis.
+        aligned: as in `multiscale_roi_align`.
+        num_cells: length of the feature map along this axis; [B, R, 1] where RoIs have several.
 
     Returns:
         2 * sampling_ratio pairs (cell [B, R, S] int32, weight [B, R, S] float32): two neighbours

@@ -10,11 +10,9 @@ import tensorflow as tf
 from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.errors import UserError
 from tf_frcnn.inference import PictureDetector
-from tf_frcnn.layers.preprocessing import BGR_MEANS
 from tf_frcnn.tflite.flatbuffer import foreign_operators, read_model
-from tf_frcnn.tflite.network import NETWORK_INPUT, SIGNATURE, build_detect
+from tf_frcnn.tflite.network import NETWORK_INPUT, SIGNATURE, build_detect, check_roi_op
 from tf_frcnn.tflite.observation import RangeObserver, Ranges, RoundingObserver, observing
-from tf_frcnn.tflite.roi_pooling import check_roi_op
 from tf_frcnn.tflite.silence import without_library_messages
 
 
@@ -91,7 +89,7 @@ class Converter:
                 known = ranges.get(name, (smallest, largest))
                 ranges[name] = (min(known[0], smallest), max(known[1], largest))
         # That of any picture, for the next one may be brighter than all of these.
-        ranges[NETWORK_INPUT] = (-max(BGR_MEANS), 255.0 - min(BGR_MEANS))
+        ranges[NETWORK_INPUT] = self.detector.detector.preprocessing.value_range
         return ranges
 
     def _save(self, folder: str, observer: RoundingObserver | None) -> None:

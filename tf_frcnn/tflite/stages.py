@@ -1,15 +1,6 @@
 """The parts of the network that the TFLite file and its report are divided into."""
 
-STAGES = (
-    "preprocess",
-    "trunk",
-    "rpn",
-    "proposals",
-    "roi_pooling",
-    "head",
-    "detections",
-)
-"""In the order of the data's flow. Each is the outermost name scope of its operators."""
+from tf_frcnn.model import STAGES
 
 
 def stage_index(name: str) -> int:

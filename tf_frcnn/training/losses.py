@@ -1,4 +1,4 @@
-"""The four losses (section 3.1.2; slides: RPN loss, detection loss).
+"""The losses (section 3.1.2; slides: RPN loss, detection loss).
 
 The sum over a picture's mini-batch is divided by the mini-batch's size, as the reference
 implementation does, then averaged over the pictures: each picture weighs the same, however many
@@ -10,6 +10,9 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from tf_frcnn.ops.boxes import decode_deltas, paired_giou
+
+Losses = dict[str, tf.Tensor]
+"""Name -> scalar float32."""
 
 # With this weight both box losses pull alike: one more std (0.1 of a side, in the detector) off the
 # target costs an IoU of about 0.2, and a smooth L1 of 1.
@@ -35,6 +38,21 @@ def smooth_l1(difference: tf.Tensor, sigma: float) -> tf.Tensor:
     size = tf.abs(difference)
     parabola = tf.minimum(size, beta)  # equal to |x| inside, constant outside
     return tf.where(size < beta, 0.5 * sigma**2 * parabola**2, size - 0.5 * beta)
+
+
+def objectness_loss(logits: tf.Tensor, positives: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """Compute the binary cross entropy over each image's mini-batch.
+
+    Args:
+        logits: [B, S] float32, of which the sigmoid is the probability of an object.
+        positives: [B, S] float32: 1 for objects, 0 for background.
+        weights: [B, S] float32: 1 for samples, 0 for padding.
+
+    Returns:
+        Scalar float32: the mean over samples, then over images; 0 without samples.
+    """
+    losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=positives, logits=logits)
+    return _mean_per_picture(losses * weights, weights)
 
 
 def classification_loss(logits: tf.Tensor, classes: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:

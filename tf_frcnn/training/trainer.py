@@ -1,7 +1,8 @@
-"""One training step: forward, the four losses, gradients, coupled weight decay, update."""
+"""One training step: forward, the losses of all tasks, gradients, coupled weight decay, update."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import keras
@@ -11,16 +12,13 @@ import tensorflow as tf
 from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.config import TrainConfig
 from tf_frcnn.layers.proposals import ProposalLayer
-from tf_frcnn.model import FasterRCNN
+from tf_frcnn.model import FasterRCNN, as_maps
+from tf_frcnn.ops.maps import Maps
 from tf_frcnn.training.freezing import freeze_layers
-from tf_frcnn.training.losses import box_loss, classification_loss, giou_loss
+from tf_frcnn.training.losses import Losses
 from tf_frcnn.training.optimizer import DECOUPLED_DECAY, build_optimizer
-from tf_frcnn.training.targets import (
-    AnchorTargets,
-    RoITargets,
-    assign_anchor_targets,
-    sample_rois,
-)
+from tf_frcnn.training.tasks import TASKS
+from tf_frcnn.training.tasks.task import Step, Task
 from tf_frcnn.training.update import (
     apply_where,
     inner_optimizer,
@@ -33,7 +31,6 @@ from tf_frcnn.training.update import (
 BATCH_KEYS = ("images", "image_sizes", "gt_boxes", "gt_classes", "seeds")
 
 Batch = dict[str, tf.Tensor]
-Losses = dict[str, tf.Tensor]
 
 
 class FasterRCNNTrainer(keras.Model):
@@ -50,7 +47,13 @@ class FasterRCNNTrainer(keras.Model):
             option.
     """
 
-    def __init__(self, detector: FasterRCNN, config: TrainConfig, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        detector: FasterRCNN,
+        config: TrainConfig,
+        tasks: Sequence[Task] = TASKS,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.detector = detector
         self.train_config = config
@@ -59,12 +62,13 @@ class FasterRCNNTrainer(keras.Model):
             config.rpn_post_nms_top_k,
             detector.config.rpn_nms_iou,
             detector.config.rpn_min_size,
+            detector.proposal_layer.min_score,
+            detector.proposal_layer.sifts_first,
             name="training_proposals",
         )
         freeze_layers(detector, config.frozen_layers)
-        if config.jit_compile:  # what is between these does not compile, or draws other samples
-            for name in ("_trunk_and_rpn", "_box_head", "_four_losses"):
-                setattr(self, name, tf.function(getattr(self, name), jit_compile=True))
+        self.tasks = tuple(tasks)
+        self._compiled: dict[Any, Any] = {}
         self.compile(optimizer=build_optimizer(config), jit_compile=False)
         self.optimizer.build(detector.trainable_variables)
         self.built = True
@@ -81,38 +85,23 @@ class FasterRCNNTrainer(keras.Model):
             training: whether dropout and batch normalisation are in training mode.
 
         Returns:
-            The four losses, scalars float32: rpn_objectness, rpn_box, roi_class, roi_box.
+            The losses of all tasks, scalars float32, by `loss_names`.
         """
-        detector, config = self.detector, self.train_config
-        image_sizes, gt_boxes = batch["image_sizes"], batch["gt_boxes"]
-
-        centered = detector.preprocessing((batch["images"], image_sizes))
-        features, objectness_logits, anchor_deltas = self._trunk_and_rpn(centered, training)
-        anchors = detector.anchor_generator(features)
-        proposals = self.training_proposals(
-            (objectness_logits, anchor_deltas, anchors, image_sizes)
+        detector, image_sizes = self.detector, batch["image_sizes"]
+        pixels = detector.preprocessing((batch["images"], image_sizes))
+        maps, (objectness, anchor_deltas) = self._run(self._maps_and_rpn, pixels, training)
+        anchors = detector.anchor_generator((pixels, maps))
+        proposals = self.training_proposals((objectness, anchor_deltas, anchors, image_sizes))
+        step = Step(
+            *(detector, self.train_config, batch),
+            *(maps, anchors, objectness, anchor_deltas, proposals),
+            run=self._run,
+            run_network=partial(self._run, self._stage, training),
         )
-
-        anchor_targets = assign_anchor_targets(
-            anchors, image_sizes, gt_boxes, batch["seeds"], config
-        )
-        roi_targets = sample_rois(
-            proposals,
-            gt_boxes,
-            batch["gt_classes"],
-            batch["seeds"],
-            detector.config.box_std,
-            config,
-        )
-
-        roi_features = detector.roi_pooling((features, roi_targets.rois))
-        class_logits, box_deltas = self._box_head(roi_features, batch["seeds"], training)
-        return self._four_losses(
-            (objectness_logits, anchor_deltas),
-            anchor_targets,
-            (class_logits, box_deltas),
-            roi_targets,
-        )
+        losses: Losses = {}
+        for task in self.tasks:
+            losses |= task.compute(step)
+        return losses
 
     def train_step(self, batch: Batch) -> Losses:
         """Update the weights on one batch, unless a loss or a gradient is not finite.
@@ -155,6 +144,11 @@ class FasterRCNNTrainer(keras.Model):
         losses = self.compute_losses(batch, training=False)
         return {"loss": tf.add_n(list(losses.values())), **losses}
 
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        """Names of the losses of all tasks, in their order."""
+        return tuple(name for task in self.tasks for name in task.loss_names)
+
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:
         """Put the moving averages into the detector while the block runs; none, no change."""
@@ -195,60 +189,23 @@ class FasterRCNNTrainer(keras.Model):
         steps = np.asarray(self.optimizer.iterations)
         return self.train_config.ema_momentum > 0 and bool(steps > 0)
 
-    def _trunk_and_rpn(
-        self, centered: tf.Tensor, training: bool
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        features = self.detector.backbone(centered, training=training)
-        return features, *self.detector.rpn_head(features, training=training)
+    def _run(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Call a function, compiled with XLA where that was asked for.
 
-    def _box_head(
-        self, roi_features: tf.Tensor, seeds: tf.Tensor, training: bool
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        return self.detector.box_head(roi_features, training=training, seeds=seeds)
+        What lies between the functions that are run so does not compile, or draws other samples.
+        """
+        if not self.train_config.jit_compile:
+            return function(*arguments, **options)
+        if function not in self._compiled:
+            self._compiled[function] = tf.function(function, jit_compile=True)
+        return self._compiled[function](*arguments, **options)
 
-    def _four_losses(
-        self,
-        rpn_outputs: tuple[tf.Tensor, tf.Tensor],
-        anchor_targets: AnchorTargets,
-        head_outputs: tuple[tf.Tensor, tf.Tensor],
-        roi_targets: RoITargets,
-    ) -> Losses:
-        """Compare logits and offsets of both networks with what they should have been."""
-        objectness_logits, anchor_deltas = rpn_outputs
-        class_logits, box_deltas = head_outputs
-        return {
-            "rpn_objectness": classification_loss(
-                tf.gather(objectness_logits, anchor_targets.indices, batch_dims=1),
-                anchor_targets.classes,
-                anchor_targets.weights,
-            ),
-            "rpn_box": box_loss(
-                tf.gather(anchor_deltas, anchor_targets.indices, batch_dims=1),
-                anchor_targets.deltas,
-                anchor_targets.positives,
-                anchor_targets.weights,
-                self.train_config.rpn_box_sigma,
-            ),
-            "roi_class": classification_loss(
-                class_logits, roi_targets.classes, roi_targets.weights
-            ),
-            "roi_box": self._roi_box_loss(box_deltas, roi_targets),
-        }
+    def _maps_and_rpn(self, pixels: tf.Tensor, training: bool) -> tuple[Maps, Any]:
+        maps = as_maps(self.detector.backbone(pixels, training=training))
+        return maps, self.detector.rpn_head(maps, training=training)
 
-    def _roi_box_loss(self, box_deltas: tf.Tensor, targets: RoITargets) -> tf.Tensor:
-        # The offsets of the target class; background rows are masked in the loss.
-        deltas = tf.gather(box_deltas, targets.classes, batch_dims=2)  # [B, R, 4]
-        if self.train_config.box_loss == "giou":
-            return giou_loss(
-                deltas,
-                targets.deltas,
-                targets.rois,
-                targets.positives,
-                targets.weights,
-                self.detector.config.box_std,
-            )
-        sigma = self.train_config.roi_box_sigma
-        return box_loss(deltas, targets.deltas, targets.positives, targets.weights, sigma)
+    def _stage(self, training: bool, name: str, inputs: Any, **options: Any) -> Any:
+        return getattr(self.detector, name)(inputs, training=training, **options)
 
     def _losses_and_gradients(
         self, batch: Batch, variables: Sequence[Any]

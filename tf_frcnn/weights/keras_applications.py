@@ -18,7 +18,7 @@ import h5py
 import keras
 import numpy as np
 
-from tf_frcnn.backbones.vgg import BLOCKS
+from tf_frcnn.architectures.vgg16 import BLOCKS
 from tf_frcnn.errors import WeightsError
 
 NO_WEIGHTS = "none"

@@ -1,15 +1,10 @@
-"""The two heads: the RPN's convolutions and the detector's fully connected layers.
-
-Their own dtype policy is that of the hidden layers. The last layers are float32 always: offsets in
-bfloat16 would be boxes with steps of pixels.
-"""
+"""The detection network of the paper: two fully connected layers, and two branches."""
 
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tf_frcnn.layers.convolution import Conv3x3
 from tf_frcnn.ops.dropout import stateless_dropout
 
 # Augmentation draws from streams 1 to 3 of the same seeds (`tf_frcnn.data.pipeline`).
@@ -21,62 +16,7 @@ def _normal(stddev: float) -> keras.initializers.Initializer:
 
 
 @keras.saving.register_keras_serializable(package="tf_frcnn")
-class RPNHead(keras.layers.Layer):
-    """A 3 x 3 convolution, then two 1 x 1 convolutions (section 3.1; slides: RPN).
-
-    Inputs: features [B, h, w, C]. Returns objectness_logits [B, h * w * num_anchors, 2], the pair
-    (object, background) of each anchor, and anchor_deltas [B, h * w * num_anchors, 4]
-    (dy, dx, log dh, log dw). Anchors are innermost, in the order of `AnchorGenerator`: channel
-    2a + j of the classification layer is entry j of anchor a's pair. All three start at N(0, 0.01).
-    """
-
-    def __init__(self, channels: int, num_anchors: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.channels = channels
-        self.num_anchors = num_anchors
-        self.conv = Conv3x3(
-            channels,
-            activation="relu",
-            kernel_initializer=_normal(0.01),
-            name="rpn_conv",
-            dtype=self.dtype_policy,
-        )
-        self.objectness, self.deltas = (
-            keras.layers.Conv2D(
-                size * num_anchors, 1, kernel_initializer=_normal(0.01), name=name, dtype="float32"
-            )
-            for size, name in ((2, "rpn_objectness"), (4, "rpn_deltas"))
-        )
-
-    def build(self, input_shape: Any) -> None:
-        """Create the weights for `input_shape[-1]` channels."""
-        self.conv.build(input_shape)
-        hidden_shape = (*input_shape[:-1], self.channels)
-        self.objectness.build(hidden_shape)
-        self.deltas.build(hidden_shape)
-        super().build(input_shape)
-
-    def call(
-        self, features: tf.Tensor, training: bool | None = None
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """See the class."""
-        hidden = self.conv(features, training=training)
-        objectness_logits = self.objectness(hidden)  # [B, h, w, 2a] float32
-        anchor_deltas = self.deltas(hidden)  # [B, h, w, 4a] float32
-        batch = tf.shape(features)[0]
-        return (
-            tf.reshape(objectness_logits, [batch, -1, 2]),
-            tf.reshape(anchor_deltas, [batch, -1, 4]),
-        )
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments of `__init__`."""
-        names = ("channels", "num_anchors")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
-
-@keras.saving.register_keras_serializable(package="tf_frcnn")
-class BoxHead(keras.layers.Layer):
+class TwoFCHead(keras.layers.Layer):
     """Flatten, two fully connected layers, two branches (slides: detection network).
 
     Inputs: roi_features [B, R, 7, 7, C]; in training with dropout also `seeds` [B, 2] int32, from

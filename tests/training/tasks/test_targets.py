@@ -9,7 +9,8 @@ import tensorflow as tf
 from tests import oracles
 from tf_frcnn.config import TrainConfig
 from tf_frcnn.ops.anchors import cell_anchors, grid_anchors
-from tf_frcnn.training.targets import assign_anchor_targets, sample_rois
+from tf_frcnn.training.tasks.box import sample_rois
+from tf_frcnn.training.tasks.rpn import assign_anchor_targets
 
 STD = (0.1, 0.1, 0.2, 0.2)
 UNIT = (1.0, 1.0, 1.0, 1.0)
@@ -47,8 +48,8 @@ def test_labels_of_anchors():
     ]
     targets = anchor_targets(anchors, [[10, 10, 30, 50]])
     assert drawn(targets, True) == [0, 1] and drawn(targets, False) == [3, 4]
-    # Class 0 of the pair is the object, 1 the background; 4 of 8 samples are padding.
-    np.testing.assert_array_equal(targets["classes"][:4], [0, 0, 1, 1])
+    # 4 of 8 samples are padding.
+    np.testing.assert_array_equal(targets["positives"][:4], [1, 1, 0, 0])
     np.testing.assert_array_equal(targets["weights"], [1] * 4 + [0] * 4)
 
 
@@ -97,10 +98,12 @@ def test_an_anchor_across_the_border_is_not_the_best_of_its_object():
 
 
 def test_a_picture_without_objects_has_background_anchors_only():
-    anchors = grid_anchors(cell_anchors([16.0], [0.5, 1.0, 2.0]), tf.constant([6, 6]), 16)
+    anchors = grid_anchors(
+        cell_anchors([16.0], [0.5, 1.0, 2.0]), tf.constant([6, 6]), tf.constant([16.0, 16.0])
+    )
     targets = anchor_targets(anchors, [EMPTY], size=(96, 96), rpn_batch_size=32)
     assert drawn(targets, True) == [] and len(drawn(targets, False)) == 32
-    assert (targets["classes"] == 1).all() and not targets["deltas"].any()
+    assert not targets["positives"].any() and not targets["deltas"].any()
 
 
 def test_pictures_of_a_batch_keep_to_their_own_boxes_and_sizes():

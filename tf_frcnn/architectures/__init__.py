@@ -1,0 +1,12 @@
+"""The networks, by name. A new one is a file here, and a line in `ARCHITECTURES`.
+
+Plain values can be read without Keras (check-data does); builders import it when they are called.
+"""
+
+from tf_frcnn.architectures.architecture import Architecture
+from tf_frcnn.architectures.vgg16 import VGG16, VGG16_QUARTER
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "vgg16": VGG16,
+    "vgg16_quarter": VGG16_QUARTER,
+}

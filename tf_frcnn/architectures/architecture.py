@@ -1,0 +1,81 @@
+"""What the name of a network fixes: a frozen record of plain values and builders."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from tf_frcnn.config import ModelConfig
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """How RGB pixels from 0 to 255 become what the backbone expects.
+
+    Attributes:
+        order: of the channels.
+        mean: subtracted from the channels, in that order.
+        std: what they are divided by after that.
+        multiple: heights and widths are padded to multiples of this, after the normalisation.
+    """
+
+    order: Literal["rgb", "bgr"]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    multiple: int
+
+
+@dataclass(frozen=True)
+class AnchorGrid:
+    """Where anchors stand, and which sizes each map has.
+
+    Attributes:
+        offset: of an anchor's centre from the upper left corner of its cell, in cells.
+        rounded: whether the anchors of a cell have whole coordinates.
+        one_size_a_map: the first map has the first size alone, and so on; otherwise every map has
+            all sizes.
+    """
+
+    offset: float
+    rounded: bool
+    one_size_a_map: bool
+
+
+@dataclass(frozen=True)
+class ProposalRule:
+    """In which order proposals are sifted, and by what.
+
+    Attributes:
+        sifts_first: boxes that are too small go before the best are taken, as in the reference
+            implementation of the paper; otherwise after.
+        min_score: boxes with a lower probability of an object go too.
+    """
+
+    sifts_first: bool = True
+    min_score: float = 0.0
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network by its name; what `ModelConfig` holds beside the name can be chosen freely.
+
+    Attributes:
+        backbone: dtype policy -> model from images [B, H, W, 3], as `pixels` makes them, to `Maps`.
+        strides: of the maps that RoIs are pooled from, fine to coarse: the first so many of the
+            backbone's maps; in pixels of the network's input.
+        pixels: what the backbone expects.
+        anchors: where they stand.
+        proposals: how they are sifted.
+        rpn_head: (anchors a cell, dtype policy) -> layer, used on every map.
+        box_head: (configuration, object classes, dtype policy) -> layer.
+    """
+
+    backbone: Callable[[str], "keras.Model"]
+    strides: tuple[int, ...]
+    pixels: Pixels
+    anchors: AnchorGrid
+    proposals: ProposalRule
+    rpn_head: Callable[[int, str], "keras.layers.Layer"]
+    box_head: Callable[[ModelConfig, int, str], "keras.layers.Layer"]

@@ -1,0 +1,122 @@
+"""What the RPN learns: which anchors are objects, and where their boxes are (section 3.1.2)."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tf_frcnn.config import TrainConfig
+from tf_frcnn.ops.boxes import encode_deltas, inside_images, pairwise_iou
+from tf_frcnn.ops.matching import best_of_each_object, match_boxes
+from tf_frcnn.ops.sampling import subsample_labels
+from tf_frcnn.training.losses import Losses, box_loss, objectness_loss
+from tf_frcnn.training.tasks.task import Step, Task
+
+# Apart from `ROI_STREAM`, so that anchors and RoIs of an image are drawn independently.
+ANCHOR_STREAM = 0
+
+
+class AnchorTargets(NamedTuple):
+    """The RPN's mini-batch of S anchors an image.
+
+    Attributes:
+        indices: [B, S] int32 into the anchors.
+        deltas: [B, S, 4] float32 offsets of the matched ground-truth box.
+        positives: [B, S] float32: 1 for objects.
+        weights: [B, S] float32: 1 for samples, 0 for padding.
+    """
+
+    indices: tf.Tensor
+    deltas: tf.Tensor
+    positives: tf.Tensor
+    weights: tf.Tensor
+
+
+def compute(step: Step) -> Losses:
+    """Draw a mini-batch of anchors, and compare what the RPN answers for them with the truth."""
+    batch, config = step.batch, step.config
+    anchors = tf.concat(step.anchors, axis=0)
+    targets = assign_anchor_targets(
+        anchors, batch["image_sizes"], batch["gt_boxes"], batch["seeds"], config
+    )
+    objectness, anchor_deltas = tf.concat(step.objectness, 1), tf.concat(step.anchor_deltas, 1)
+    return step.run(rpn_losses, objectness, anchor_deltas, targets, config.rpn_box_sigma)
+
+
+def rpn_losses(
+    objectness: tf.Tensor, anchor_deltas: tf.Tensor, targets: AnchorTargets, sigma: float
+) -> Losses:
+    """Compute both losses of the RPN.
+
+    Args:
+        objectness: [B, A] float32 logits.
+        anchor_deltas: [B, A, 4] float32.
+        targets: the mini-batch.
+        sigma: of the smooth L1.
+
+    Returns:
+        The losses, by name.
+    """
+    return {
+        "rpn_objectness": objectness_loss(
+            tf.gather(objectness, targets.indices, batch_dims=1), targets.positives, targets.weights
+        ),
+        "rpn_box": box_loss(
+            tf.gather(anchor_deltas, targets.indices, batch_dims=1),
+            targets.deltas,
+            targets.positives,
+            targets.weights,
+            sigma,
+        ),
+    }
+
+
+def assign_anchor_targets(
+    anchors: tf.Tensor,
+    image_sizes: tf.Tensor,
+    gt_boxes: tf.Tensor,
+    seeds: tf.Tensor,
+    config: TrainConfig,
+) -> AnchorTargets:
+    """Label the anchors of each picture and draw the RPN's mini-batch (section 3.1.2).
+
+    An anchor is an object if its IoU with a ground-truth box reaches `rpn_positive_iou` or is the
+    largest that this box has with any anchor; background if all its IoUs are below
+    `rpn_negative_iou`; anchors that cross the picture's border are ignored.
+
+    Args:
+        anchors: [A, 4] float32 yxyx boxes in pixels of the network's input.
+        image_sizes: [B, 2] float32 (height, width) without padding.
+        gt_boxes: [B, G, 4] float32 yxyx boxes in the same frame, padded with empty boxes; G >= 1.
+        seeds: [B, 2] int32 seeds of the pictures.
+        config: thresholds and sizes.
+
+    Returns:
+        The mini-batch; a picture without objects has background only.
+    """
+    iou = pairwise_iou(tf.expand_dims(anchors, 0), gt_boxes)  # [B, A, G]
+    if config.ignore_border_anchors:
+        inside = inside_images(anchors, image_sizes)
+    else:  # still nothing from the padding: the centre must be in the picture
+        centers = 0.5 * (anchors[:, :2] + anchors[:, 2:])
+        inside = tf.reduce_all(tf.expand_dims(centers, 0) < tf.expand_dims(image_sizes, 1), -1)
+    iou = tf.where(tf.expand_dims(inside, -1), iou, -1.0)
+    matched, labels = match_boxes(iou, config.rpn_positive_iou, config.rpn_negative_iou)
+    labels = tf.where(best_of_each_object(iou), 1, labels)
+    indices, sampled = subsample_labels(
+        labels,
+        config.rpn_batch_size,
+        config.rpn_positive_fraction,
+        seeds * 2 + ANCHOR_STREAM,
+    )
+    matched_boxes = tf.gather(gt_boxes, tf.gather(matched, indices, batch_dims=1), batch_dims=1)
+    deltas = encode_deltas(matched_boxes, tf.gather(anchors, indices))
+    positives = tf.cast(sampled == 1, tf.float32)
+    return AnchorTargets(
+        indices=indices,
+        deltas=deltas * tf.expand_dims(positives, -1),
+        positives=positives,
+        weights=tf.cast(sampled >= 0, tf.float32),
+    )
+
+
+TASK = Task(("rpn_objectness", "rpn_box"), compute)
