@@ -189,7 +189,9 @@ def build_stages(
             name="proposals",
         ),
         "roi_pooling": lambda: RoIPooling(config.roi_op, strides, name="roi_pooling"),
-        "box_head": lambda: architecture.box_head(config, num_classes, precision),
+        "box_head": lambda: architecture.box_head(
+            num_classes, precision, dropout=config.dropout, rank=config.head_rank
+        ),
         "detection_layer": lambda: DetectionLayer(
             config.score_threshold,
             config.nms_iou,

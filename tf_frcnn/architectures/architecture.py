@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tf_frcnn.config import ModelConfig
-
 if TYPE_CHECKING:
     import keras
 
@@ -59,7 +57,7 @@ class ProposalRule:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network by its name; what `ModelConfig` holds beside the name can be chosen freely.
+    """A network by its name; all else that `ModelConfig` holds can be chosen freely.
 
     Attributes:
         backbone: dtype policy -> model from images [B, H, W, 3], as `pixels` makes them, to `Maps`.
@@ -69,7 +67,8 @@ class Architecture:
         anchors: where they stand.
         proposals: how they are sifted.
         rpn_head: (anchors a cell, dtype policy) -> layer, used on every map.
-        box_head: (configuration, object classes, dtype policy) -> layer.
+        box_head: (object classes, dtype policy, dropout=rate, rank=of the FC layers) -> layer; as
+            in `TwoFCHead`.
     """
 
     backbone: Callable[[str], "keras.Model"]
@@ -78,4 +77,4 @@ class Architecture:
     anchors: AnchorGrid
     proposals: ProposalRule
     rpn_head: Callable[[int, str], "keras.layers.Layer"]
-    box_head: Callable[[ModelConfig, int, str], "keras.layers.Layer"]
+    box_head: Callable[..., "keras.layers.Layer"]

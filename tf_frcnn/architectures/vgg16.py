@@ -6,10 +6,9 @@ weights they take.
 """
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tf_frcnn.architectures.architecture import AnchorGrid, Architecture, Pixels, ProposalRule
-from tf_frcnn.config import ModelConfig
 
 if TYPE_CHECKING:
     import keras
@@ -81,21 +80,12 @@ def build_rpn_head(num_anchors: int, dtype: str, channels: int) -> "keras.layers
 
 
 def build_box_head(
-    config: ModelConfig, num_classes: int, dtype: str, units: int, fc_stddev: float, fc_bias: float
+    num_classes: int, dtype: str, units: int, **options: Any
 ) -> "keras.layers.Layer":
-    """Build the detection network: two FC layers of `units`, which start as `TwoFCHead` says."""
+    """Build the detection network with two FC layers of `units`; options are `TwoFCHead`'s."""
     from tf_frcnn.layers.heads.two_fc import TwoFCHead
 
-    return TwoFCHead(
-        units,
-        num_classes,
-        config.dropout,
-        fc_stddev,
-        fc_bias,
-        config.head_rank,
-        name="box_head",
-        dtype=dtype,
-    )
+    return TwoFCHead(units, num_classes, name="box_head", dtype=dtype, **options)
 
 
 # FC layers start as VGG16's own Caffe definition has them.
