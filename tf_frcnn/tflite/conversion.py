@@ -75,14 +75,13 @@ class Converter:
         Returns:
             Name of a tensor -> its smallest and largest value.
         """
-        observer = RangeObserver()
-        detect = build_detect(self.detector, self.picture_size, observer)
 
         @tf.function(input_signature=[self._spec()])
         def extremes(images: tf.Tensor) -> Mapping[str, tf.Tensor]:
+            observer = RangeObserver()
             with observing(self.detector.detector, observer):
-                detect(images)
-            return observer.extremes
+                build_detect(self.detector, self.picture_size, observer)(images)
+            return observer.extremes()
 
         ranges: dict[str, tuple[float, float]] = {}
         for picture in pictures:
