@@ -11,10 +11,10 @@ from tf_frcnn.data.transforms import resize_images
 from tf_frcnn.errors import ConfigError, UserError
 from tf_frcnn.tflite import conversion, interpreter
 from tf_frcnn.tflite.conversion import Converter
-from tf_frcnn.tflite.deviation import compare_detections
-from tf_frcnn.tflite.flatbuffer import Graph, cut_after, foreign_operators, read_model
+from tf_frcnn.tflite.file import Graph, describe_file, foreign_operators, read_model
 from tf_frcnn.tflite.interpreter import FileRunner
-from tf_frcnn.tflite.report import describe_file
+from tf_frcnn.tflite.report import compare_detections
+from tf_frcnn.tflite.timing import cut_after
 
 WEIGHTED = ("CONV_2D", "FULLY_CONNECTED")
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_frcnn.benchmark.measurement import Timing, measure
 from tf_frcnn.data.transforms import resize_images, resized_size, scale_boxes
 from tf_frcnn.inference import PictureDetector
+from tf_frcnn.stages import STAGES
+from tf_frcnn.timing import Timing, measure
 
 Tensors = Mapping[str, Any]
 Stage = Callable[[Tensors], Tensors]
@@ -89,7 +90,7 @@ def make_stages(detector: PictureDetector) -> dict[str, Stage]:
         return found
 
     stages = (preprocess, trunk, rpn, proposals, roi_pooling, head, detections)
-    return {stage.__name__: stage for stage in stages}
+    return dict(zip(STAGES, stages, strict=True))
 
 
 def _run(stage: Stage, tensors: Tensors) -> None:

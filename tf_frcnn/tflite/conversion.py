@@ -8,14 +8,14 @@ import numpy as np
 import tensorflow as tf
 
 from tf_frcnn.checkpoints import named_weights
+from tf_frcnn.environment import without_library_messages
 from tf_frcnn.errors import UserError
 from tf_frcnn.inference import PictureDetector
 from tf_frcnn.layers.preprocessing import BGR_MEANS
-from tf_frcnn.tflite.flatbuffer import foreign_operators, read_model
+from tf_frcnn.tflite.file import foreign_operators, read_model
 from tf_frcnn.tflite.network import NETWORK_INPUT, SIGNATURE, build_detect
-from tf_frcnn.tflite.observation import RangeObserver, Ranges, RoundingObserver, observing
+from tf_frcnn.tflite.quantization import RangeObserver, Ranges, RoundingObserver, observing
 from tf_frcnn.tflite.roi_pooling import check_roi_op
-from tf_frcnn.tflite.silence import without_library_messages
 
 
 class Converter:

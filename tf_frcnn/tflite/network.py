@@ -1,7 +1,7 @@
 """The detector for one picture of one size, from the Keras network's own layers.
 
 What TFLite lacks is computed otherwise: `suppression.py`, `roi_pooling.py`. Shapes are static, and
-each stage has the name scope by which `stages.py` finds its operators again.
+each stage has the name scope by which `file.py` finds its operators again.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def build_detect(
         detector: the network and its weights.
         picture_size: (height, width) of the picture, in pixels.
         observe: of the network's input and the RoI features; the layers between have others
-            (`observation.py`).
+            (`quantization.py`).
 
     Returns:
         A function from [1, H, W, 3] uint8 RGB to detection_boxes [1, D, 4] float32 yxyx in pixels

@@ -11,8 +11,8 @@ from tests.tflite.conftest import PICTURE_SIZE, build_detector, noise
 from tf_frcnn.backbones import BACKBONES
 from tf_frcnn.backbones.vgg import build_vgg16
 from tf_frcnn.tflite.conversion import Converter
-from tf_frcnn.tflite.flatbuffer import Graph, read_model
-from tf_frcnn.tflite.observation import RangeObserver, RoundingObserver, observing
+from tf_frcnn.tflite.file import Graph, read_model
+from tf_frcnn.tflite.quantization import RangeObserver, RoundingObserver, observing
 
 HEADS = {
     *("rpn_conv", "rpn_objectness", "rpn_deltas"),
