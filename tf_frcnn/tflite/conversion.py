@@ -11,7 +11,6 @@ from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.environment import without_library_messages
 from tf_frcnn.errors import UserError
 from tf_frcnn.inference import PictureDetector
-from tf_frcnn.layers.preprocessing import BGR_MEANS
 from tf_frcnn.tflite.file import foreign_operators, read_model
 from tf_frcnn.tflite.network import NETWORK_INPUT, SIGNATURE, build_detect
 from tf_frcnn.tflite.quantization import RangeObserver, Ranges, RoundingObserver, observing
@@ -89,8 +88,11 @@ class Converter:
                 smallest, largest = (float(value) for value in pair)
                 known = ranges.get(name, (smallest, largest))
                 ranges[name] = (min(known[0], smallest), max(known[1], largest))
-        # That of any picture, for the next one may be brighter than all of these.
-        ranges[NETWORK_INPUT] = (-max(BGR_MEANS), 255.0 - min(BGR_MEANS))
+        # That of any picture, for the next one may be brighter than all of these: pixels enter the
+        # network by a straight line in each channel, so its ends are those of black and white.
+        black_and_white = tf.broadcast_to([[[[0.0]]], [[[255.0]]]], [2, 1, 1, 3])
+        ends = self.detector.detector.preprocessing((black_and_white, tf.ones([2, 2])))
+        ranges[NETWORK_INPUT] = float(tf.reduce_min(ends)), float(tf.reduce_max(ends))
         return ranges
 
     def _save(self, folder: str, observer: RoundingObserver | None) -> None:
