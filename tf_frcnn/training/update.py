@@ -58,11 +58,11 @@ def telling_gradients(gradients: Sequence[tf.Tensor], names: Sequence[str]) -> l
         gradients: of the loss.
         names: `LAYER/VARIABLE` of each, as `named_weights` has them.
     """
-    layers_with_bias = {name.split("/")[0] for name in names if name.endswith("/bias")}
+    layers_with_bias = {name.rsplit("/", 1)[0] for name in names if name.endswith("/bias")}
     return [
         gradient
         for gradient, name in zip(gradients, names, strict=True)
-        if name.endswith("/bias") or name.split("/")[0] not in layers_with_bias
+        if name.endswith("/bias") or name.rsplit("/", 1)[0] not in layers_with_bias
     ]
 
 
