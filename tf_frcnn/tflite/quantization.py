@@ -14,7 +14,7 @@ poolings pass the values on that they are given.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -33,18 +33,8 @@ _PASSING_ON = (
 )
 
 
-class LayerObserver(Protocol):
-    """Is given tensors by name, and the calls of layers to put something around."""
-
-    def __call__(self, name: str, tensor: tf.Tensor) -> tf.Tensor:
-        """See `Observer`."""
-
-    def wrap(self, layer: keras.layers.Layer, call: Call) -> Call:
-        """See `wrapped_calls`."""
-
-
 @contextmanager
-def observing(network: keras.Model, observer: LayerObserver) -> Iterator[None]:
+def observing(network: keras.Model, observer: "RangeObserver | RoundingObserver") -> Iterator[None]:
     """Have an observer look at the calls of all layers of trunk and heads.
 
     Args:

@@ -13,17 +13,6 @@ from tf_frcnn.timing import measure
 NUM_RUNS = 5
 
 
-def milliseconds(runner: FileRunner, picture: np.ndarray) -> float:
-    """Measure a run: the median of `NUM_RUNS`, after one that is not counted.
-
-    Args:
-        runner: of a whole file or of its first stages.
-        picture: [H, W, 3] uint8 RGB of the file's size.
-    """
-    runner.set_input(picture)
-    return 1e3 * measure(runner.run_once, num_warm_up=1, num_runs=NUM_RUNS).median
-
-
 def milliseconds_by_stage(content: bytes, picture: np.ndarray) -> Mapping[str, float]:
     """Measure each stage: what a file of the stages up to it takes longer than the one before.
 
@@ -32,11 +21,14 @@ def milliseconds_by_stage(content: bytes, picture: np.ndarray) -> Mapping[str, f
         picture: [H, W, 3] uint8 RGB of the file's size.
 
     Returns:
-        Stage -> milliseconds; a difference of two medians, so that a short stage can come out below
-        0.
+        Stage -> milliseconds; a difference of two medians of `NUM_RUNS`, so that a short stage can
+        come out below 0.
     """
-    totals = [milliseconds(FileRunner(cut_after(content, stage)), picture) for stage in STAGES[:-1]]
-    totals.append(milliseconds(FileRunner(content), picture))
+    totals = []
+    for stage in STAGES:
+        runner = FileRunner(content if stage == STAGES[-1] else cut_after(content, stage))
+        runner.set_input(picture)
+        totals.append(1e3 * measure(runner.run_once, num_warm_up=1, num_runs=NUM_RUNS).median)
     return dict(zip(STAGES, np.diff(totals, prepend=0.0).tolist(), strict=True))
 
 
