@@ -9,6 +9,7 @@ import sys
 import time
 
 import numpy as np
+from on_request import answer
 
 import tf_frcnn  # noqa: F401  sets up oneDNN before TensorFlow is there
 from tf_frcnn.environment import load_tensorflow
@@ -25,11 +26,10 @@ def main() -> None:
     seconds = time.perf_counter() - start
     serve = module.signatures["serving_default"]
     images = np.random.default_rng(0).integers(0, 256, (batch, height, width, 3)).astype(np.uint8)
-    print(f"TensorFlow {tf.__version__}; loaded in {seconds:.1f} s", flush=True)
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        serve(images=tf.constant(images))["num_detections"].numpy()
-        print(time.perf_counter() - start, flush=True)
+    answer(
+        f"TensorFlow {tf.__version__}; loaded in {seconds:.1f} s",
+        lambda: serve(images=tf.constant(images))["num_detections"].numpy(),
+    )
 
 
 if __name__ == "__main__":

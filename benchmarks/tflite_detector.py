@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from on_request import answer
 
 from tf_frcnn.tflite.interpreter import NUM_THREADS, FileRunner
 
@@ -22,11 +23,7 @@ def main() -> None:
     seconds = time.perf_counter() - start
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3))
     runner.set_input(noise.astype(np.uint8))
-    print(f"{runner.name}, {NUM_THREADS} threads; loaded in {seconds:.1f} s", flush=True)
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        runner.run_once()
-        print(time.perf_counter() - start, flush=True)
+    answer(f"{runner.name}, {NUM_THREADS} threads; loaded in {seconds:.1f} s", runner.run_once)
 
 
 if __name__ == "__main__":

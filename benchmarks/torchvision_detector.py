@@ -9,10 +9,10 @@ answers each line on its input with the seconds that one call took.
 """
 
 import sys
-import time
 
 import torch
 import torchvision
+from on_request import answer
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
@@ -65,12 +65,11 @@ def main() -> None:
     if sys.argv[5] == "channels-last":
         network = network.to(memory_format=torch.channels_last)
     images = [torch.rand(3, height, width) for _ in range(batch)]
-    print(f"torch {torch.__version__}, torchvision {torchvision.__version__}", flush=True)
     with torch.inference_mode():
-        for _ in sys.stdin:
-            start = time.perf_counter()
-            network(images)
-            print(time.perf_counter() - start, flush=True)
+        answer(
+            f"torch {torch.__version__}, torchvision {torchvision.__version__}",
+            lambda: network(images),
+        )
 
 
 if __name__ == "__main__":

@@ -6,12 +6,11 @@ answers each line on its input with the seconds that one step took and the peak 
 `frozen` keeps the first two blocks of convolutions as they are.
 """
 
-import resource
 import sys
-import time
 
 import torch
 import torchvision
+from on_request import answer
 from torchvision_detector import build
 
 # Of VGG16's list of layers, those of the first two blocks.
@@ -32,15 +31,15 @@ def main() -> None:
     images = [torch.rand(3, height, width) for _ in range(batch)]
     boxes = torch.tensor([[50.0, 60.0, 300.0, 400.0], [400.0, 100.0, 700.0, 500.0]])
     targets = [{"boxes": boxes, "labels": torch.tensor([1, 2])} for _ in range(batch)]
-    print(f"torch {torch.__version__}, torchvision {torchvision.__version__}", flush=True)
-    for _ in sys.stdin:
-        start = time.perf_counter()
+
+    def step() -> None:
         loss = sum(network(images, targets).values())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        seconds = time.perf_counter() - start
-        print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, flush=True)
+
+    description = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
+    answer(description, step, tell_memory=True)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,10 @@ OPTIONS is JSON: fields of `TrainConfig` that differ from its defaults.
 """
 
 import json
-import resource
 import sys
-import time
 
 import numpy as np
+from on_request import answer
 
 import tf_frcnn  # noqa: F401  sets up oneDNN before TensorFlow is there
 from tf_frcnn.config import ModelConfig, TrainConfig
@@ -43,12 +42,7 @@ def main() -> None:
         "gt_classes": tf.constant([[1, 2]] * size, tf.int32),
         "seeds": tf.constant([[0, number] for number in range(size)], tf.int32),
     }
-    print(f"TensorFlow {tf.__version__}", flush=True)
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        float(step(batch)["loss"])
-        seconds = time.perf_counter() - start
-        print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, flush=True)
+    answer(f"TensorFlow {tf.__version__}", lambda: float(step(batch)["loss"]), tell_memory=True)
 
 
 if __name__ == "__main__":

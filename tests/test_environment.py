@@ -2,14 +2,21 @@
 
 import json
 import logging
+import os
 import random
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_frcnn.environment import check_backend, set_up_logging, set_up_tensorflow
+from tf_frcnn.environment import (
+    check_backend,
+    set_up_logging,
+    set_up_tensorflow,
+    without_library_messages,
+)
 from tf_frcnn.errors import UserError
 
 
@@ -87,3 +94,26 @@ def test_memory_growth_is_on():
     set_up_tensorflow(seed=0)
     for gpu in tf.config.list_physical_devices("GPU"):
         assert tf.config.experimental.get_memory_growth(gpu)
+
+
+@pytest.mark.parametrize("level", ["0", None])
+def test_messages_are_kept_back_unless_they_are_asked_for(capfd, monkeypatch, level):
+    if level is None:
+        monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    else:
+        monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)
+    with pytest.raises(UserError), without_library_messages():
+        os.write(2, b"from a library\n")  # past Python, as C++ does
+        raise UserError
+    subprocess.run([sys.executable, "-c", "import os; os.write(2, b'afterwards')"], check=True)
+    expected = "afterwards" if level is None else "from a library\nafterwards"
+    assert capfd.readouterr().err == expected
+
+
+def test_what_libraries_said_is_shown_before_an_error_that_says_little(capfd, monkeypatch):
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    with pytest.raises(KeyError), without_library_messages():
+        os.write(2, b"from a library\n")
+        raise KeyError
+    os.write(2, b"afterwards")
+    assert capfd.readouterr().err == "from a library\nafterwards"

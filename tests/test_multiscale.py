@@ -5,11 +5,11 @@ A toy of three maps, of which the last is not pooled from, with everything that 
 after the top N with a floor on the score, floored sizes. It is a file and a line, as any network.
 """
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-import keras
 from tests import oracles
 from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.architectures.architecture import AnchorGrid, Architecture, Pixels, ProposalRule
@@ -154,7 +154,9 @@ def test_training_lowers_the_loss_and_reaches_every_layer(network):
 def test_mixed_precision_keeps_boxes_in_float32(toy_config):
     network = FasterRCNN(toy_config, 3, "mixed_bfloat16")
     trainer = FasterRCNNTrainer(network, TrainConfig(frozen_layers=(), rpn_batch_size=32))
-    assert all(value.dtype == tf.float32 for value in trainer.compute_losses(make_batch(), True).values())
+    assert all(
+        value.dtype == tf.float32 for value in trainer.compute_losses(make_batch(), True).values()
+    )
 
 
 def test_a_saved_model_answers_as_the_network(network, toy_config, tmp_path):

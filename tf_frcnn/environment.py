@@ -7,6 +7,8 @@ import platform
 import random
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
@@ -73,20 +75,38 @@ def load_tensorflow() -> None:
 
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    with without_library_messages():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+        logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+@contextmanager
+def without_library_messages() -> Iterator[None]:
+    """Keep back what libraries write to the standard error, past Python's logging, for a while.
+
+    An error that has no message of its own for the user, any but `UserError`, comes after all that
+    they wrote. Set TF_CPP_MIN_LOG_LEVEL=0 to read it in any case.
+    """
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
+        yield
+        return
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as said:
         os.dup2(said.fileno(), 2)
         try:
-            import tensorflow as tf
-
-            tf.config.list_physical_devices()
-            logging.getLogger("absl").setLevel(logging.ERROR)
+            yield
+        except UserError:
+            raise
         except BaseException:
+            sys.stderr.flush()
             said.seek(0)
             os.write(terminal, said.read())
             raise
         finally:
+            sys.stderr.flush()
             os.dup2(terminal, 2)
             os.close(terminal)
 

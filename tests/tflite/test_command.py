@@ -13,9 +13,9 @@ from tf_frcnn.checkpoints import save_checkpoint
 from tf_frcnn.config import load_config, save_config
 from tf_frcnn.errors import WeightsError
 from tf_frcnn.export.saved_model import export_saved_model
+from tf_frcnn.model import STAGES
 from tf_frcnn.tflite import command, conversion, timing
 from tf_frcnn.tflite.interpreter import FileRunner
-from tf_frcnn.tflite.stages import STAGES
 from tf_frcnn.training.trainer import FasterRCNNTrainer
 
 

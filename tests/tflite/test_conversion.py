@@ -11,10 +11,10 @@ from tf_frcnn.data.transforms import resize_images
 from tf_frcnn.errors import ConfigError, UserError
 from tf_frcnn.tflite import conversion, interpreter
 from tf_frcnn.tflite.conversion import Converter
-from tf_frcnn.tflite.deviation import compare_detections
-from tf_frcnn.tflite.flatbuffer import Graph, cut_after, foreign_operators, read_model
+from tf_frcnn.tflite.file import Graph, describe_file, foreign_operators, read_model
 from tf_frcnn.tflite.interpreter import FileRunner
-from tf_frcnn.tflite.report import describe_file
+from tf_frcnn.tflite.report import compare_detections
+from tf_frcnn.tflite.timing import cut_after
 
 WEIGHTED = ("CONV_2D", "FULLY_CONNECTED")
 
@@ -122,7 +122,7 @@ def test_int8_takes_and_answers_what_float32_does(int8_content, float_content):
 
 
 def test_int8_features_are_those_of_the_network(int8_content, detector, picture):
-    runner = FileRunner(cut_after(int8_content, "trunk"))
+    runner = FileRunner(cut_after(int8_content, "backbone"))
     runner.set_input(picture)
     runner.run_once()
     (features,) = runner.outputs()

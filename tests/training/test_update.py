@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tests.training.states import assert_same, state_of
 from tests.training.test_trainer import values_of
+from tf_frcnn.training.update import telling_gradients
 
 KERAS_3 = not keras.__version__.startswith("2.")
 
@@ -38,6 +39,15 @@ def test_a_gradient_that_is_not_finite_changes_nothing(make_known, clip_norm):
     report = trainer.train_step(tf.constant(1.0))
     assert float(report["loss"]) == 0.0 and float(report["finite"]) == 0.0
     assert_same(state_of(trainer), before)
+
+
+def test_what_has_no_trained_bias_beside_it_is_judged_itself():
+    # Of the names' layers only the first has a trained bias: it stands for its kernel.
+    names = ["fc1/kernel", "fc1/bias", "stem/conv/kernel", "stem/norm/gamma", "stem/norm/beta"]
+    gradients = [tf.constant(float(number)) for number in range(len(names))]
+    assert [float(one) for one in telling_gradients(gradients, names)] == [1.0, 2.0, 3.0, 4.0]
+    without_bias = telling_gradients([gradients[0], gradients[2]], [names[0], names[2]])
+    assert [float(one) for one in without_bias] == [0.0, 2.0]
 
 
 # === Loss scale ===

@@ -5,10 +5,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_frcnn.benchmark.measurement import Timing, measure
 from tf_frcnn.data.transforms import resize_images, resized_size
 from tf_frcnn.inference import PictureDetector
 from tf_frcnn.model import forward
+from tf_frcnn.timing import Timing, measure
 
 
 def time_stages(

@@ -21,8 +21,8 @@ from tf_frcnn.picture_size import parse_size
 from tf_frcnn.tflite.arguments import TFLiteArguments
 from tf_frcnn.tflite.outputs import labels_text, prepare_files, write_together
 from tf_frcnn.tflite.pictures import find_pictures, read_resized
+from tf_frcnn.tflite.report import print_report
 from tf_frcnn.tflite.sizes import check_size, default_size
-from tf_frcnn.tflite.tables import print_report
 
 if TYPE_CHECKING:
     from tf_frcnn.inference import PictureDetector
@@ -108,9 +108,9 @@ def _inspect(
     detector: "PictureDetector", content: bytes, size: tuple[int, int], pictures: Sequence[Path]
 ) -> dict[str, Any]:
     """Collect the report on a file: what is in it, how long it takes, how far it is off."""
-    from tf_frcnn.tflite.deviation import compare_detections
+    from tf_frcnn.tflite.file import describe_file
     from tf_frcnn.tflite.interpreter import NUM_THREADS, FileRunner
-    from tf_frcnn.tflite.report import describe_file
+    from tf_frcnn.tflite.report import compare_detections
     from tf_frcnn.tflite.timing import milliseconds_by_stage
 
     if pictures:

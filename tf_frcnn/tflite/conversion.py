@@ -8,12 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from tf_frcnn.checkpoints import named_weights
+from tf_frcnn.environment import without_library_messages
 from tf_frcnn.errors import UserError
 from tf_frcnn.inference import PictureDetector
-from tf_frcnn.tflite.flatbuffer import foreign_operators, read_model
+from tf_frcnn.tflite.file import foreign_operators, read_model
 from tf_frcnn.tflite.network import NETWORK_INPUT, SIGNATURE, build_detect, check_roi_op
-from tf_frcnn.tflite.observation import RangeObserver, Ranges, RoundingObserver, observing
-from tf_frcnn.tflite.silence import without_library_messages
+from tf_frcnn.tflite.quantization import RangeObserver, Ranges, RoundingObserver, observing
 
 
 class Converter:
@@ -73,14 +73,13 @@ class Converter:
         Returns:
             Name of a tensor -> its smallest and largest value.
         """
-        observer = RangeObserver()
-        detect = build_detect(self.detector, self.picture_size, observer)
 
         @tf.function(input_signature=[self._spec()])
         def extremes(images: tf.Tensor) -> Mapping[str, tf.Tensor]:
+            observer = RangeObserver()
             with observing(self.detector.detector, observer):
-                detect(images)
-            return observer.extremes
+                build_detect(self.detector, self.picture_size, observer)(images)
+            return observer.extremes()
 
         ranges: dict[str, tuple[float, float]] = {}
         for picture in pictures:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tf_frcnn.environment import without_library_messages
 from tf_frcnn.tflite.network import SIGNATURE
-from tf_frcnn.tflite.silence import without_library_messages
 
 NUM_THREADS = os.cpu_count() or 1
 

@@ -56,7 +56,7 @@ def build_detect(
         detector: the network and its weights.
         picture_size: (height, width) of the image, in pixels.
         observe: of the network's input and the RoI features; the layers between have others
-            (`observation.py`).
+            (`quantization.py`).
 
     Returns:
         A function from [1, H, W, 3] uint8 RGB to detection_boxes [1, D, 4] float32 yxyx in pixels

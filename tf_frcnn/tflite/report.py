@@ -1,49 +1,120 @@
-"""What is in a TFLite file, by its flatbuffer."""
+"""The report on a TFLite file: how far its answers are off, and all of it on the terminal.
 
+No TensorFlow here.
+"""
+
+from collections.abc import Mapping
 from typing import Any
 
-from tf_frcnn.tflite.flatbuffer import Graph, operator_counts, read_model
-from tf_frcnn.tflite.stages import STAGES
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tf_frcnn.evaluation.voc import pairwise_iou
+
+MIN_IOU = 0.5
+
+Found = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Boxes [D, 4] float32 yxyx in pixels, scores [D] float32, classes [D] int32; best first."""
 
 
-def describe_file(content: bytes) -> dict[str, Any]:
-    """Describe a file by what its flatbuffer holds.
+def compare_detections(expected: Found, found: Found) -> dict[str, Any]:
+    """Compare two lists of detections in one picture.
+
+    By falling score, each expected one claims the free one of its class whose box it overlaps most,
+    at an IoU of `MIN_IOU` or more.
 
     Args:
-        content: of a TFLite file of this project.
+        expected: of the Keras network.
+        found: of the TFLite file.
 
     Returns:
-        `bytes` of the file; `operators`, kind -> count; `inputs` and `outputs`, each with `name`,
-        `type` and `shape`; `stages`, stage -> its `operators`, `bytes` of constants, `parameters`
-        (numbers in kernels and biases of convolutions and FC layers) and `multiply_adds` of these;
-        `bytes_of_graph`, the rest of the file.
+        `num_expected` and `num_found`; `num_unmatched`, those of either list without a partner;
+        `max_box_difference`, of any coordinate in pixels, and `max_score_difference`, over the
+        pairs; None where there is no pair.
     """
-    model = read_model(content)
-    graph = Graph(model)
-    stage_bytes = graph.bytes_by_stage()
-    stages = {
-        stage: {"operators": 0, "bytes": stage_bytes[stage], "parameters": 0, "multiply_adds": 0}
-        for stage in STAGES
-    }
-    for operator in graph.operators:
-        stages[operator.stage]["operators"] += 1
-        stages[operator.stage]["parameters"] += graph.parameters(operator)
-        stages[operator.stage]["multiply_adds"] += graph.multiply_adds(operator)
-    (signature,) = model.signatureDefs
+    (boxes_a, scores_a, classes_a), (boxes_b, scores_b, classes_b) = expected, found
+    overlaps = pairwise_iou(boxes_a, boxes_b)  # [expected, found]
+    overlaps = np.where(classes_a[:, None] == classes_b[None], overlaps, 0.0)
+    pairs = []
+    for index in range(len(scores_a)):
+        partner = int(np.argmax(overlaps[index])) if len(scores_b) else -1
+        if partner >= 0 and overlaps[index, partner] >= MIN_IOU:
+            pairs.append((index, partner))
+            overlaps[:, partner] = 0.0
+    rows, cols = np.array(pairs, np.int64).reshape(-1, 2).T
     return {
-        "bytes": len(content),
-        "operators": operator_counts(model),
-        "inputs": [_describe_tensor(graph, tensor) for tensor in signature.inputs],
-        "outputs": [_describe_tensor(graph, tensor) for tensor in signature.outputs],
-        "stages": stages,
-        "bytes_of_graph": len(content) - sum(stage_bytes.values()),
+        "num_expected": len(scores_a),
+        "num_found": len(scores_b),
+        "num_unmatched": len(scores_a) + len(scores_b) - 2 * len(pairs),
+        "max_box_difference": _largest(boxes_a[rows] - boxes_b[cols]),
+        "max_score_difference": _largest(scores_a[rows] - scores_b[cols]),
     }
 
 
-def _describe_tensor(graph: Graph, tensor: Any) -> dict[str, Any]:
-    index = tensor.tensorIndex
-    return {
-        "name": tensor.name.decode(),
-        "type": graph.dtype(index),
-        "shape": list(graph.shape(index)),
+def _largest(differences: np.ndarray) -> float | None:
+    return float(np.abs(differences).max()) if differences.size else None
+
+
+def print_report(report: Mapping[str, Any]) -> None:
+    """Print a report: tensors, operators, stages, deviation.
+
+    Args:
+        report: as `tf-frcnn tflite` writes it.
+    """
+    console = Console()
+    for name in ("inputs", "outputs"):
+        for tensor in report[name]:
+            shape = " x ".join(map(str, tensor["shape"]))
+            console.print(escape(f"{name[:-1]:<7} {tensor['name']}: {tensor['type']} {shape}"))
+    counts = ", ".join(f"{name} {count}" for name, count in report["operators"].items())
+    console.print(f"operators: {escape(counts)}", highlight=False)
+    console.print(_stages_table(report))
+    console.print(escape(_deviation_text(report)), highlight=False)
+
+
+def _stages_table(report: Mapping[str, Any]) -> Table:
+    table = Table("stage", box=SIMPLE_HEAD)
+    for column in ("operators", "MB", "parameters", "multiply-adds", "ms"):
+        table.add_column(column, justify="right")
+    for stage, figures in report["stages"].items():
+        table.add_row(stage, *_cells(figures))
+    graph_bytes = {"bytes": report["bytes_of_graph"]}
+    table.add_row("the graph itself", "", _cells(graph_bytes)[1])
+    totals = {
+        key: sum(figures[key] for figures in report["stages"].values())
+        for key in ("operators", "parameters", "multiply_adds")
     }
+    table.add_row(
+        "all", *_cells({**totals, "bytes": report["bytes"], "milliseconds": report["milliseconds"]})
+    )
+    table.caption = (
+        f"{report['interpreter']}, {report['threads']} threads; it offers no times by operator"
+    )
+    return table
+
+
+def _cells(figures: Mapping[str, Any]) -> list[str]:
+    return [
+        str(figures.get("operators", "")),
+        f"{figures['bytes'] / 1e6:.2f}",
+        f"{figures.get('parameters', 0):,}",
+        f"{figures.get('multiply_adds', 0):,}",
+        f"{figures.get('milliseconds', 0.0):.1f}",
+    ]
+
+
+def _deviation_text(report: Mapping[str, Any]) -> str:
+    deviation = report["deviation"]
+    text = (
+        f"on {deviation['picture']}: {deviation['num_found']} detections, the Keras network "
+        f"{deviation['num_expected']}, {deviation['num_unmatched']} without a partner"
+    )
+    if deviation["max_box_difference"] is None:
+        return f"{text}."
+    return (
+        f"{text}; largest difference {deviation['max_box_difference']:.3f} px, "
+        f"{deviation['max_score_difference']:.5f} in a score."
+    )

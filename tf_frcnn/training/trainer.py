@@ -24,6 +24,7 @@ from tf_frcnn.training.update import (
     inner_optimizer,
     scale_loss,
     sum_over_replicas,
+    telling_gradients,
     unscale_gradients,
 )
 
@@ -120,7 +121,7 @@ class FasterRCNNTrainer(keras.Model):
         losses, gradients = self._losses_and_gradients(batch, variables)
         total = tf.add_n(list(losses.values()))
         *gradients, total_of_all = sum_over_replicas([*gradients, total])
-        gradients, signals = self._clip(gradients)
+        gradients, signals = self._clip(gradients, variables)
         finite = tf.reduce_all(
             [tf.reduce_all(tf.math.is_finite(signal)) for signal in (total_of_all, *signals)]
         )
@@ -219,11 +220,13 @@ class FasterRCNNTrainer(keras.Model):
         gradients = tape.gradient(scaled, list(variables))
         return losses, unscale_gradients(self.optimizer, gradients)
 
-    def _clip(self, gradients: list[tf.Tensor]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    def _clip(
+        self, gradients: list[tf.Tensor], variables: Sequence[Any]
+    ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         """Clip the gradients to their global norm, if that is asked for.
 
         Returns:
-            The gradients, and tensors, few and small, which are not finite if a gradient is not.
+            The gradients, and tensors which are not finite if a gradient is not.
         """
         limit = self.train_config.clip_norm
         if limit > 0:
@@ -232,10 +235,10 @@ class FasterRCNNTrainer(keras.Model):
             return gradients, []  # the loss scale is found by overflows, after which it is halved
         if limit > 0:
             return gradients, [norm]
-        # What reaches a layer from above is summed up in the gradient of its bias, or that of the
-        # normalisation behind it, so that one number that is not finite shows there: no need to go
-        # through the 103 million numbers of the first FC layer's kernel again.
-        return gradients, [gradient for gradient in gradients if len(gradient.shape) < 2]
+        name_of = {id(variable): name for name, variable in named_weights(self.detector).items()}
+        return gradients, telling_gradients(
+            gradients, [name_of[id(variable)] for variable in variables]
+        )
 
     def _with_weight_decay(
         self, gradients: Sequence[tf.Tensor], variables: Sequence[Any]

@@ -45,6 +45,27 @@ def sum_over_replicas(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     return context.all_reduce(tf.distribute.ReduceOp.SUM, list(tensors))
 
 
+def telling_gradients(gradients: Sequence[tf.Tensor], names: Sequence[str]) -> list[tf.Tensor]:
+    """Pick gradients in which a NaN or infinity shows that reaches any of them from above.
+
+    The gradient of a bias is the sum of what reaches its layer from above, so a number there that
+    is not finite shows in it, and the kernel beside it need not be gone through: the 103 million
+    numbers of VGG16's first FC layer would cost a pass through memory. All others are picked. A
+    kernel with no trained bias beside it may be the only one to tell: where a normalisation behind
+    it is frozen, nothing else is trained.
+
+    Args:
+        gradients: of the loss.
+        names: `LAYER/VARIABLE` of each, as `named_weights` has them.
+    """
+    layers_with_bias = {name.rsplit("/", 1)[0] for name in names if name.endswith("/bias")}
+    return [
+        gradient
+        for gradient, name in zip(gradients, names, strict=True)
+        if name.endswith("/bias") or name.rsplit("/", 1)[0] not in layers_with_bias
+    ]
+
+
 def apply_where(
     finite: tf.Tensor,
     optimizer: Optimizer,

@@ -46,6 +46,22 @@ def test_layers_are_recorded_in_the_order_of_their_calls_and_let_go():
     assert outputs["z"].magnitude.largest == 5.0
 
 
+@pytest.mark.parametrize("wrong_map", [0, 1, 2])
+def test_all_calls_of_a_layer_that_is_shared_by_maps_count(wrong_map):
+    # One head on maps of 2, 4 and 8 cells: times 3, of each map's own size of numbers.
+    inputs = [keras.Input((None, 1)) for _ in range(3)]
+    head = keras.layers.Dense(1, use_bias=False, name="head")
+    model = keras.Model(inputs, [head(one) for one in inputs])
+    head.set_weights([np.float32([[3.0]])])
+    maps = [np.full((1, 2 << index, 1), 10.0 * (3 - index), np.float32) for index in range(3)]
+    maps[wrong_map][0, 0, 0] = np.nan
+    with recorded_outputs(model) as outputs:
+        model([tf.constant(one) for one in maps])
+    # 30 is the largest input, and the first map has two of it: one is left. One number of 14.
+    assert outputs["head"].dtype == "float32"
+    assert outputs["head"].magnitude == Magnitude(90.0, pytest.approx(1 / 14))
+
+
 def test_layers_are_let_go_after_an_error_too():
     layer = keras.layers.Dense(1, name="one")
     model = keras.Sequential([keras.Input((2,)), layer])

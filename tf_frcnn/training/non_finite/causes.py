@@ -13,7 +13,10 @@ from tf_frcnn.training.non_finite.diagnosis import Diagnosis, LayerReport
 
 # Pixels end at 255, give or take a resampling; anything near this was never a picture.
 LARGEST_PIXEL = 1000.0
-# VGG16 with its own weights answers with some thousands at most, whatever the picture.
+# Initialisation and normalisation are made to keep the size of the numbers from layer to layer, so
+# a network that works stays within a few powers of ten of its input, 255 at most, and coordinates
+# end with the picture. This is thousands of times either, and far below the end of float32: numbers
+# that grow until they overflow pass it.
 LARGEST_ACTIVATION = 1e6
 # As many steps as it takes until wrong weights from a file have shown themselves.
 FIRST_STEPS = 10

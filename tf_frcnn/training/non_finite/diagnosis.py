@@ -162,7 +162,7 @@ def _by_layer(
     weights_of: dict[str, list[Any]] = {}
     gradients_of: dict[str, list[Any]] = {}
     for name, variable in named_weights(trainer.detector).items():
-        layer = name.split("/")[0]
+        layer = name.rsplit("/", 1)[0]
         weights_of.setdefault(layer, []).append(variable)
         gradient = gradient_of.get(id(variable))
         if gradient is not None:

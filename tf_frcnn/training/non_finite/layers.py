@@ -1,7 +1,7 @@
 """How large the numbers of each layer are: outputs, weights, gradients."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+
+from tf_frcnn.layer_calls import Call, innermost_layers, wrapped_calls
 
 
 @dataclass(frozen=True)
@@ -49,15 +51,17 @@ def measure(arrays: list[Any]) -> Magnitude:
 
 @dataclass(frozen=True)
 class LayerOutput:
-    """What a layer answered.
+    """What a layer answered, in all of its calls.
 
     Attributes:
         dtype: of the output.
         magnitude: of its numbers.
+        count: of its numbers.
     """
 
     dtype: str
     magnitude: Magnitude
+    count: int
 
 
 @contextmanager
@@ -68,33 +72,31 @@ def recorded_outputs(model: keras.Model) -> Iterator[dict[str, LayerOutput]]:
         model: its layers' names are unique.
 
     Yields:
-        Layer -> output, in the order of the calls; a layer that is called twice has its last.
+        Layer -> output, in the order of the first calls. A layer that is called on several maps, as
+        a head that they share, is measured over all of them.
     """
     outputs: dict[str, LayerOutput] = {}
-    layers = [
-        layer
-        for layer in model._flatten_layers(include_self=False, recursive=True)
-        if not any(True for _ in layer._flatten_layers(include_self=False, recursive=True))
-    ]
-    # Into the instance's dict, past Keras' own __setattr__, which keeps books of attributes.
-    for layer in layers:
-        layer.__dict__["call"] = _recording(layer.call, layer.name, outputs)
-    try:
+    with wrapped_calls(innermost_layers(model), functools.partial(_recording, outputs)):
         yield outputs
-    finally:
-        for layer in layers:
-            del layer.__dict__["call"]
 
 
-def _recording(
-    call: Callable[..., Any], name: str, outputs: dict[str, LayerOutput]
-) -> Callable[..., Any]:
-    @functools.wraps(call)
+def _recording(outputs: dict[str, LayerOutput], layer: keras.layers.Layer, call: Call) -> Call:
     def call_and_record(*args: Any, **kwargs: Any) -> Any:
         answer = call(*args, **kwargs)
         numbers = [value for value in tf.nest.flatten(answer) if value.dtype.is_floating]
         if numbers:
-            outputs[name] = LayerOutput(numbers[0].dtype.name, measure(numbers))
+            count = sum(int(tf.size(value)) for value in numbers)
+            output = LayerOutput(numbers[0].dtype.name, measure(numbers), count)
+            known = outputs.get(layer.name)
+            outputs[layer.name] = output if known is None else _join(known, output)
         return answer
 
     return call_and_record
+
+
+def _join(one: LayerOutput, other: LayerOutput) -> LayerOutput:
+    """Measure two outputs of a layer together; its policy gives both the same dtype."""
+    count = one.count + other.count
+    num_bad = sum(part.magnitude.not_finite * part.count for part in (one, other))
+    largest = max(one.magnitude.largest, other.magnitude.largest)
+    return LayerOutput(one.dtype, Magnitude(largest, num_bad / max(count, 1)), count)

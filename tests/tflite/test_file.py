@@ -1,20 +1,19 @@
-"""A file's flatbuffer: operators by kind and stage, foreign ones, sizes, and the first stages."""
+"""What a file's flatbuffer tells: operators by kind and stage, foreign ones, sizes."""
 
-import numpy as np
+import keras
 import pytest
+import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
+from tf_frcnn.stages import STAGES
 
-from tf_frcnn.data.transforms import resize_images
-from tf_frcnn.tflite.flatbuffer import (
+from tf_frcnn.tflite.file import (
     Graph,
-    cut_after,
     foreign_operators,
     operator_counts,
     pack_model,
     read_model,
+    stage_index,
 )
-from tf_frcnn.tflite.interpreter import FileRunner
-from tf_frcnn.tflite.stages import STAGES, stage_index
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +58,9 @@ def test_flex_and_custom_operators_are_named():
 @pytest.mark.parametrize(
     ("name", "stage"),
     [
-        ("trunk/backbone/block1_conv1/Relu;trunk/backbone/block1_conv1/BiasAdd", "trunk"),
-        ("head/box_head/Reshape;roi_pooling/Reshape_5", "head"),
-        ("rpn", "rpn"),
+        ("backbone/block1_conv1/Relu;backbone/block1_conv1/BiasAdd", "backbone"),
+        ("box_head/Reshape;roi_pooling/Reshape_5", "box_head"),
+        ("rpn_head", "rpn_head"),
         ("trunks/a", None),
         ("StatefulPartitionedCall:0", None),
         ("", None),
@@ -75,12 +74,12 @@ def test_operators_are_in_their_stages(graph):
     stages = {}
     for operator in graph.operators:
         stages.setdefault(operator.name, []).append(operator.stage)
-    assert stages["RESIZE_BILINEAR"] == ["preprocess"]
-    assert stages["CONV_2D"] == ["trunk"] * 13 + ["rpn"] * 3
-    assert stages["FULLY_CONNECTED"] == ["head"] * 4
+    assert stages["RESIZE_BILINEAR"] == ["preprocessing"]
+    assert stages["CONV_2D"] == ["backbone"] * 13 + ["rpn_head"] * 3
+    assert stages["FULLY_CONNECTED"] == ["box_head"] * 4
     # One for the proposals, one for each of the three classes.
-    assert sorted(stages["NON_MAX_SUPPRESSION_V4"]) == ["detections"] * 3 + ["proposals"]
-    assert set(stages["GATHER"]) == {"proposals", "roi_pooling", "detections"}
+    assert sorted(stages["NON_MAX_SUPPRESSION_V4"]) == ["detection_layer"] * 3 + ["proposal_layer"]
+    assert set(stages["GATHER"]) == {"proposal_layer", "roi_pooling", "detection_layer"}
 
 
 def test_data_never_flows_back(graph):
@@ -124,37 +123,18 @@ def test_parameters_and_multiply_adds(graph):
 
 def test_bytes_by_stage_are_those_of_the_weights(graph, float_content):
     sizes = graph.bytes_by_stage()
-    for stage in ("trunk", "rpn", "head"):
+    for stage in ("backbone", "rpn_head", "box_head"):
         parameters = sum(graph.parameters(op) for op in graph.operators if op.stage == stage)
         # Beside the weights there are only shapes.
         assert 4 * parameters <= sizes[stage] < 4 * parameters + 200
     assert sum(sizes.values()) < len(float_content) < sum(sizes.values()) + 100_000
 
 
-def test_the_first_stages_are_a_model_of_their_own(float_content, detector, picture):
-    cut = cut_after(float_content, "trunk")
-    assert len(cut) < len(float_content) / 3  # the head's weights are gone
-    runner = FileRunner(cut)
-    runner.set_input(picture)
-    runner.run_once()
-    (features,) = runner.outputs()
-    images = np.float32(picture[None])
-    resized = resize_images(images, (64, 90))
-    network = detector.detector
-    expected = network.backbone(network.preprocessing((resized, np.float32([[64, 90]]))))
-    np.testing.assert_allclose(features, expected, atol=1e-3 * np.abs(expected).max())
-
-
-@pytest.fixture(scope="module", params=["none", "float16", "dynamic"])
-def content(request, converter):
-    return converter.convert(request.param)
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_every_stage_can_be_cut_after(content, picture, stage):
-    # In float16 every weight has an operator that turns it into float32; XNNPACK fails on those of
-    # weights that nothing uses any more.
-    runner = FileRunner(cut_after(content, stage))
-    runner.set_input(picture)
-    runner.run_once()
-    assert all(np.isfinite(output).all() for output in runner.outputs())
+def test_parameters_and_multiply_adds_of_a_depthwise_convolution():
+    layers = [keras.Input((6, 8, 5), 1), keras.layers.DepthwiseConv2D(3, padding="same")]
+    converter = tf.lite.TFLiteConverter.from_keras_model(keras.Sequential(layers))
+    graph = Graph(read_model(converter.convert()))
+    (operator,) = (one for one in graph.operators if one.name == "DEPTHWISE_CONV_2D")
+    # Each output is a sum of 3 * 3 products, in its own channel alone.
+    assert graph.multiply_adds(operator) == 6 * 8 * 5 * 3 * 3
+    assert graph.parameters(operator) == 3 * 3 * 5 + 5

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tf_frcnn.benchmark.measurement import Timing, measure
+from tf_frcnn.timing import Timing, measure
 
 
 def test_figures_are_of_the_runs_that_count():

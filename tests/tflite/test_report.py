@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tf_frcnn.tflite.deviation import compare_detections
+from tf_frcnn.tflite.report import compare_detections
 
 
 def found(*detections):

@@ -1,4 +1,4 @@
-"""A TFLite file read by its schema: operators, tensors, and to which stage each belongs."""
+"""What is in a TFLite file, read by its schema: operators, tensors, and the stage of each."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
-from tf_frcnn.tflite.stages import STAGES, stage_index
+from tf_frcnn.model import STAGES
 
 _OPERATOR_NAMES = {
     value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)
@@ -16,6 +16,9 @@ _OPERATOR_NAMES = {
 _TYPE_NAMES = {
     value: name.lower() for name, value in vars(schema.TensorType).items() if isinstance(value, int)
 }
+
+
+WEIGHTED_OPERATORS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,15 @@ def read_model(content: bytes) -> Any:
         The schema's `ModelT`.
     """
     return schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
+
+
+def pack_model(model: Any) -> bytes:
+    """Write the schema's objects as a file's content."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
 
 
 def operator_counts(model: Any) -> dict[str, int]:
@@ -180,6 +192,8 @@ class Graph:
             return 0
         outputs = int(np.prod(self.shape(operator.outputs[0])))
         kernel = self.shape(operator.inputs[1])  # [C out, height, width, C in] or [C out, C in]
+        if operator.name == "DEPTHWISE_CONV_2D":  # [1, height, width, C out]
+            kernel = kernel[:3]
         return outputs * int(np.prod(kernel[1:]))
 
     def parameters(self, operator: Operator) -> int:
@@ -190,94 +204,62 @@ class Graph:
         return sum(int(np.prod(self.shape(index))) for index in weights if index is not None)
 
 
-WEIGHTED_OPERATORS = ("CONV_2D", "FULLY_CONNECTED")
-
-
-def cut_after(content: bytes, stage: str) -> bytes:
-    """Make a model of the stages up to one, as measuring needs it.
+def describe_file(content: bytes) -> dict[str, Any]:
+    """Describe a file by what its flatbuffer holds.
 
     Args:
-        content: of a TFLite file.
-        stage: the last one to keep.
+        content: of a TFLite file of this project.
 
     Returns:
-        The content of a file without a signature, whose outputs are what the later stages take.
+        `bytes` of the file; `operators`, kind -> count; `inputs` and `outputs`, each with `name`,
+        `type` and `shape`; `stages`, stage -> its `operators`, `bytes` of constants, `parameters`
+        (numbers in kernels and biases of convolutions and FC layers) and `multiply_adds` of these;
+        `bytes_of_graph`, the rest of the file.
     """
     model = read_model(content)
-    operators = Graph(model).operators
-    early = [STAGES.index(operator.stage) <= STAGES.index(stage) for operator in operators]
-    graph = model.subgraphs[0]
-    made = {
-        index
-        for operator, is_early in zip(operators, early, strict=True)
-        if is_early and not _is_conversion(model, operator)
-        for index in operator.outputs
+    graph = Graph(model)
+    stage_bytes = graph.bytes_by_stage()
+    stages = {
+        stage: {"operators": 0, "bytes": stage_bytes[stage], "parameters": 0, "multiply_adds": 0}
+        for stage in STAGES
     }
-    needed = {
-        index
-        for operator, is_early in zip(operators, early, strict=True)
-        if not is_early
-        for index in operator.inputs
-    } | set(graph.outputs)
-    graph.outputs = [index for index in sorted(made) if index in needed]
-    kept = _leading_to(set(graph.outputs), operators, early)
-    graph.operators = [
-        operator for operator, is_kept in zip(graph.operators, kept, strict=True) if is_kept
-    ]
-    _drop_constants(model, operators, kept)
-    model.signatureDefs = None
-    return pack_model(model)
+    for operator in graph.operators:
+        stages[operator.stage]["operators"] += 1
+        stages[operator.stage]["parameters"] += graph.parameters(operator)
+        stages[operator.stage]["multiply_adds"] += graph.multiply_adds(operator)
+    (signature,) = model.signatureDefs
+    return {
+        "bytes": len(content),
+        "operators": operator_counts(model),
+        "inputs": [_describe_tensor(graph, tensor) for tensor in signature.inputs],
+        "outputs": [_describe_tensor(graph, tensor) for tensor in signature.outputs],
+        "stages": stages,
+        "bytes_of_graph": len(content) - sum(stage_bytes.values()),
+    }
 
 
-def pack_model(model: Any) -> bytes:
-    """Write the schema's objects as a file's content."""
-    import flatbuffers
-
-    builder = flatbuffers.Builder(1 << 20)
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
-
-
-def _is_conversion(model: Any, operator: Operator) -> bool:
-    """Tell whether an operator only turns a constant of 16 bits into float32, at any place."""
-    graph = model.subgraphs[0]
-    return operator.name == "DEQUANTIZE" and all(
-        model.buffers[graph.tensors[index].buffer].data is not None for index in operator.inputs
-    )
+def _describe_tensor(graph: Graph, tensor: Any) -> dict[str, Any]:
+    index = tensor.tensorIndex
+    return {
+        "name": tensor.name.decode(),
+        "type": graph.dtype(index),
+        "shape": list(graph.shape(index)),
+    }
 
 
-def _leading_to(
-    outputs: set[int], operators: Sequence[Operator], allowed: Sequence[bool]
-) -> list[bool]:
-    """Tell which operators have a part in some tensors: XNNPACK fails on one that has none.
+def stage_index(name: str) -> int:
+    """Find the stage that a tensor belongs to by its name.
 
     Args:
-        outputs: indices of the tensors.
-        operators: in the order in which they are computed.
-        allowed: which of them may be taken at all.
+        name: of a TFLite tensor: the scopes of the operator that gives it, with a slash after each;
+            of operators that were fused several such names, with semicolons between them. The
+            outermost scope is the stage.
+
+    Returns:
+        Index into `STAGES`; -1 where the name tells nothing.
     """
-    wanted = set(outputs)
-    kept = []
-    for operator, is_allowed in zip(reversed(operators), reversed(allowed), strict=True):
-        has_part = is_allowed and not wanted.isdisjoint(operator.outputs)
-        kept.append(has_part)
-        if has_part:
-            wanted.update(operator.inputs)
-    return kept[::-1]
-
-
-def _drop_constants(model: Any, operators: list[Operator], kept: list[bool]) -> None:
-    """Empty the buffers that only operators use which are not kept."""
-    tensors = model.subgraphs[0].tensors
-    used = {
-        tensors[index].buffer
-        for operator, is_kept in zip(operators, kept, strict=True)
-        if is_kept
-        for index in operator.inputs
-    }
-    for number, buffer in enumerate(model.buffers):
-        if number not in used:
-            buffer.data = None
+    scope = name.split(";")[0].split("/")[0]
+    return STAGES.index(scope) if scope in STAGES else -1
 
 
 def _operator_name(model: Any, operator: Any) -> str:
