@@ -11,6 +11,7 @@ from typing import Annotated, Literal, NoReturn
 import tyro
 
 from tf_frcnn.config import NONE_SPLIT, Config
+from tf_frcnn.config_upgrade import rename_options
 from tf_frcnn.data import DATASETS
 from tf_frcnn.errors import ConfigError
 from tf_frcnn.model_files import ModelFiles, find_model
@@ -20,24 +21,18 @@ DEFAULT_PRESET = "quickstart"
 
 
 @dataclass(frozen=True)
-class TrainArguments(Config):
+class TrainArguments:
     """Everything `train.py` takes: the configuration, and what to do with an old run."""
 
+    config: Annotated[Config, tyro.conf.arg(name="")]
     overwrite: bool = False
     """Move a run that is in the output folder to NAME.bak-TIME and start anew."""
     resume: bool = False
     """Insist on going on: it is an error if there is no run in the output folder."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.resume and self.overwrite:
             raise ConfigError("--resume and --overwrite: expected one of them, or neither.")
-
-    @property
-    def config(self) -> Config:
-        """The configuration alone."""
-        fields = dataclasses.fields(Config)
-        return Config(**{field.name: getattr(self, field.name) for field in fields})
 
 
 @dataclass(frozen=True)
@@ -166,19 +161,14 @@ def parse_train_arguments(argv: Sequence[str] | None = None) -> TrainArguments:
     Returns:
         The preset's configuration with the options given applied, output folders filled in.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = rename_options(sys.argv[1:] if argv is None else argv)
     name = DEFAULT_PRESET
     if arguments and not arguments[0].startswith("-"):
         name = arguments.pop(0)
     if name not in PRESETS:
         _usage_error(f"no preset is named {name!r}: expected one of {', '.join(PRESETS)}.")
-    preset = PRESETS[name]()
-    default = TrainArguments(
-        **{
-            **{field.name: getattr(preset, field.name) for field in dataclasses.fields(Config)},
-            "output": f"runs/{name}",
-            "export_dir": f"saved_models/{name}",
-        }
+    preset = dataclasses.replace(
+        PRESETS[name](), output=f"runs/{name}", export_dir=f"saved_models/{name}"
     )
     summaries = {key: (make.__doc__ or "").splitlines()[0] for key, make in PRESETS.items()}
     description = "\n\n".join(
@@ -194,7 +184,7 @@ def parse_train_arguments(argv: Sequence[str] | None = None) -> TrainArguments:
             prog=f"train.py {name}",
             description=description,
             args=arguments,
-            default=default,
+            default=TrainArguments(preset),
         )
     except ConfigError as error:  # old tyros leave what the outermost class refuses to the caller
         _usage_error(str(error))

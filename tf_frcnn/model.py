@@ -22,6 +22,7 @@ import keras
 
 from tf_frcnn.backbones import BACKBONES
 from tf_frcnn.config import ModelConfig
+from tf_frcnn.config_upgrade import upgrade_config
 from tf_frcnn.layers.anchor_generator import AnchorGenerator
 from tf_frcnn.layers.detections import DetectionLayer
 from tf_frcnn.layers.heads import BoxHead, RPNHead
@@ -50,12 +51,9 @@ class FasterRCNN(keras.Model):
         precision: str = "float32",
         **kwargs: Any,
     ) -> None:
-        if isinstance(config, dict):  # JSON has made lists of its tuples
-            values: dict[str, Any] = {
-                k: tuple(v) if isinstance(v, list) else v for k, v in config.items()
-            }
-            config = ModelConfig(**values)
-        backbone = BACKBONES[config.backbone]
+        if isinstance(config, dict):  # of a saved Keras model, perhaps an older one
+            config = ModelConfig(**upgrade_config({"model": config}, "model")["model"])
+        backbone = BACKBONES[config.architecture]
         stages = {
             "preprocessing": CaffePreprocessing(backbone.stride, name="preprocessing"),
             "backbone": backbone.build(dtype=precision),
