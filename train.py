@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     set_up_logging()
     check_backend()
     distribution = join_workers(arguments.config.distribution)
-    folder = RunFolder(arguments.config.output, is_keeper=distribution.is_chief)
+    folder = RunFolder(arguments.output, is_keeper=distribution.is_chief)
     with distribution.chief_first():
         config = prepare_run(folder, arguments.config, arguments.overwrite, arguments.resume)
     # Imported late: options, help and a finished run need not wait for TensorFlow.

@@ -21,10 +21,9 @@ DEFAULT_PRESET = "quickstart"
 
 
 @dataclass(frozen=True)
-class TrainArguments:
+class TrainArguments(Config):
     """Everything `train.py` takes: the configuration, and what to do with an old run."""
 
-    config: Annotated[Config, tyro.conf.arg(name="")]
     overwrite: bool = False
     """Move a run that is in the output folder to NAME.bak-TIME and start anew."""
     resume: bool = False
@@ -33,6 +32,13 @@ class TrainArguments:
     def __post_init__(self) -> None:
         if self.resume and self.overwrite:
             raise ConfigError("--resume and --overwrite: expected one of them, or neither.")
+        _ = self.config  # refuses sections that do not go together
+
+    @property
+    def config(self) -> Config:
+        """The configuration alone."""
+        fields = dataclasses.fields(Config)
+        return Config(**{field.name: getattr(self, field.name) for field in fields})
 
 
 @dataclass(frozen=True)
@@ -167,8 +173,13 @@ def parse_train_arguments(argv: Sequence[str] | None = None) -> TrainArguments:
         name = arguments.pop(0)
     if name not in PRESETS:
         _usage_error(f"no preset is named {name!r}: expected one of {', '.join(PRESETS)}.")
-    preset = dataclasses.replace(
-        PRESETS[name](), output=f"runs/{name}", export_dir=f"saved_models/{name}"
+    preset = PRESETS[name]()
+    default = TrainArguments(
+        **{
+            **{field.name: getattr(preset, field.name) for field in dataclasses.fields(Config)},
+            "output": f"runs/{name}",
+            "export_dir": f"saved_models/{name}",
+        }
     )
     summaries = {key: (make.__doc__ or "").splitlines()[0] for key, make in PRESETS.items()}
     description = "\n\n".join(
@@ -184,7 +195,7 @@ def parse_train_arguments(argv: Sequence[str] | None = None) -> TrainArguments:
             prog=f"train.py {name}",
             description=description,
             args=arguments,
-            default=TrainArguments(preset),
+            default=default,
         )
     except ConfigError as error:  # old tyros leave what the outermost class refuses to the caller
         _usage_error(str(error))
