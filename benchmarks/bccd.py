@@ -46,7 +46,7 @@ class Arguments:
 def options(data_root: str, weights: str, seed: int | str) -> list[str]:
     """List the arguments of train.py that define the run."""
     return [
-        *("finetune", "--data.root", data_root, "--model.backbone-weights", weights),
+        *("finetune", "--data.root", data_root, "--train.start-from", weights),
         *("--data.train-split", "trainval", "--data.val-split", "none"),
         *("--data.short-side", "400", "--model.anchor-sizes", "32", "64", "128", "256"),
         *("--train.steps", "800", "--train.decay-steps", "600"),

@@ -25,7 +25,7 @@ import tyro
 from in_turn import call_in_turn
 from provenance import ROOT, commit, processor
 
-from tf_frcnn.config import Config, DataConfig, ModelConfig
+from tf_frcnn.config import Config, DataConfig
 
 HERE = Path(__file__).resolve().parent
 CLASSES = tuple(f"class {number}" for number in range(1, 21))
@@ -75,7 +75,7 @@ def write_exports(arguments: Arguments, folder: Path) -> None:
 
     height, width = arguments.height, arguments.width
     data = DataConfig(classes=CLASSES, short_side=min(height, width), long_side=max(height, width))
-    config = Config(data, ModelConfig(backbone_weights="none"))
+    config = Config(data)
     network = FasterRCNN(config.model, len(CLASSES))
     detector = PictureDetector(network, CLASSES, data.short_side, data.long_side)
     for name in ("variables", "frozen"):

@@ -129,7 +129,7 @@ def measure_training(dataset: Dataset, config: DataConfig, steps: int) -> float:
 
     pipeline = BatchPipeline(dataset, config, stop=WARM_UP_STEPS + steps)
     batches = list(pipeline)
-    detector = FasterRCNN(ModelConfig(backbone_weights="none"), len(dataset.class_names))
+    detector = FasterRCNN(ModelConfig(), len(dataset.class_names))
     trainer = FasterRCNNTrainer(detector, TrainConfig())
     step = tf.function(trainer.train_step, input_signature=[pipeline.batches.element_spec])
     for batch in batches[:WARM_UP_STEPS]:

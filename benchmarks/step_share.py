@@ -51,7 +51,7 @@ def make_functions(height: int, width: int) -> dict[str, Callable[[], Any]]:
 
     tf.random.set_seed(0)
     config = TrainConfig(1, 1, 1e-4, frozen_layers=())
-    detector = FasterRCNN(ModelConfig(backbone_weights="none"), NUM_CLASSES)
+    detector = FasterRCNN(ModelConfig(), NUM_CLASSES)
     trainer = FasterRCNNTrainer(detector, config)
     images = np.random.default_rng(0).integers(0, 256, (1, height, width, 3))
     batch = {

@@ -30,7 +30,7 @@ def main() -> None:
 
     tf.random.set_seed(0)
     config = TrainConfig(1, size, 1e-4, frozen_layers=frozen_layers, **options)
-    detector = FasterRCNN(ModelConfig(backbone_weights="none"), num_classes, config.precision)
+    detector = FasterRCNN(ModelConfig(), num_classes, config.precision)
     trainer = FasterRCNNTrainer(detector, config)
     step = tf.function(trainer.train_step)
     images = np.random.default_rng(0).integers(0, 256, (size, height, width, 3))

@@ -112,7 +112,7 @@ def _gpus_with_memory_growth():
 TINY_OPTIONS = (
     "finetune",
     *("--data.short-side", "64", "--data.long-side", "96"),
-    *("--model.backbone", "vgg16_quarter", "--model.backbone-weights", "none"),
+    *("--model.architecture", "vgg16_quarter", "--train.start-from", "none"),
     *("--model.anchor-sizes", "16", "32", "--model.max-detections", "10"),
     *("--model.rpn-pre-nms-top-k", "100", "--model.rpn-post-nms-top-k", "20"),
     *("--train.steps", "4", "--train.batch-size", "2"),
@@ -198,8 +198,7 @@ def tiny_model_config():
     from tf_frcnn.config import ModelConfig
 
     return ModelConfig(
-        backbone="vgg16_quarter",
-        backbone_weights="none",
+        architecture="vgg16_quarter",
         anchor_sizes=(16.0, 32.0, 64.0),
         rpn_pre_nms_top_k=200,
         rpn_post_nms_top_k=20,

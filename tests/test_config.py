@@ -66,7 +66,13 @@ REFUSED = [
     ("model", {"max_detections": 0}, "0", ABOVE_0),
     ("model", {"rpn_min_size": -1.0}, "-1.0", NOT_NEGATIVE),
     ("model", {"head_rank": -1}, "-1", NOT_NEGATIVE),
-    ("model", {"backbone_weights": ""}, "(nothing)", "imagenet, none or a PATH"),
+    ("train", {"start_from": ""}, "(nothing)", "imagenet, none or a PATH"),
+    ("model", {"architecture": "vgg19"}, "vgg19", "'vgg16' or 'vgg16_quarter'"),
+    ("data", {"format": "yolo"}, "yolo", "'auto', 'voc', 'coco' or 'tfds'"),
+    ("data", {"root": 3}, "3", "a string"),
+    ("data", {"draw_seed": -1}, "-1", NOT_NEGATIVE),
+    ("data", {"classes": "cat"}, "cat", "a list"),
+    ("distribution", {"strategy": "tpu"}, "tpu", "'none', 'mirrored' or 'multiworker'"),
     *(
         ("train", {name: 0}, "0", ABOVE_0)
         for name in (
@@ -76,6 +82,15 @@ REFUSED = [
             *("log_every", "gradient_accumulation_steps"),
         )
     ),
+    *(
+        ("train", {name: 2**31}, "2147483648", "at most 2147483647")
+        for name in ("steps", "batch_size", "warmup_steps", "keep_checkpoints", "log_every")
+    ),
+    ("train", {"seed": 2**32}, "4294967296", "0 or more, at most 4294967295"),
+    ("train", {"steps": 2.5}, "2.5", "a whole number"),
+    ("train", {"learning_rate": "fast"}, "fast", "a number"),
+    ("train", {"jit_compile": "perhaps"}, "perhaps", "true or false"),
+    ("train", {"decay_steps": (-5, 10)}, "-5", NOT_NEGATIVE),
     ("train", {"learning_rate": math.inf}, "inf", ABOVE_0),
     *(
         ("train", {name: 1.2}, "1.2", PROBABILITY)
@@ -88,7 +103,7 @@ REFUSED = [
     ("train", {"ema_momentum": 1.0}, "1.0", "from 0 to below 1"),
     ("train", {"ema_momentum": -0.1}, "-0.1", "from 0 to below 1"),
     ("train", {"optimizer": "sgdw"}, "sgdw", "sgd, adam, adamw or addons:NAME"),
-    ("train", {"frozen_layers": ("",)}, '""', "beginnings of the names of layers"),
+    ("train", {"frozen_layers": ("block1", "")}, "''", "beginnings of the names of layers"),
     *(
         ("train", {name: -1}, "-1", NOT_NEGATIVE)
         for name in ("weight_decay", "clip_norm", "warmup_steps", "seed")
@@ -120,6 +135,7 @@ def test_a_refusal_names_option_value_and_expectation(section, values, shown, ex
         ("data", {"scale_jitter": (0.5, 0.5), "crop_min_fraction": 1.0}),
         ("data", {"val_split": "none", "test_split": "none"}),
         ("model", {"score_threshold": 0.0, "nms_iou": 1.0, "rpn_min_size": 0.0, "dropout": 0.0}),
+        ("train", {"steps": 2**31 - 1, "seed": 2**32 - 1}),
         ("train", {"decay_steps": (), "frozen_layers": (), "optimizer": "addons:LAMB"}),
         ("train", {"schedule": "cosine", "steps": 10, "warmup_steps": 9}),
         ("train", {"rpn_negative_iou": 0.7, "momentum": 0.0, "weight_decay": 0.0}),
@@ -188,23 +204,32 @@ def test_a_file_of_an_older_version_gets_the_defaults(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "name"),
+    ("changes", "message"),
     [
-        ({"train__stepz": 3}, "train.stepz"),  # unknown
-        ({"train__steps": "many"}, "train.steps"),  # wrong type
-        ({"train__steps": 2.5}, "train.steps"),
-        ({"model__backbone": "vgg19"}, "model.backbone"),  # not one of the choices
-        ({"model__anchor_sizes": [32, "big"]}, "model.anchor_sizes.1"),
-        ({"data__short_side": -3}, "--data.short-side -3: expected a number above 0"),
+        ({"train__stepz": 3}, "train.stepz: there is no such field"),
+        ({"train__steps": "many"}, "train.steps many: expected a whole number"),
+        ({"train__steps": 2.5}, "train.steps 2.5: expected a whole number"),
+        (
+            {"model__architecture": "vgg19"},
+            "model.architecture vgg19: expected 'vgg16' or 'vgg16_quarter'",
+        ),
+        ({"model__anchor_sizes": [32, "big"]}, "model.anchor_sizes.1 big: expected a number"),
+        ({"model__anchor_sizes": [32, 0]}, "model.anchor_sizes.1 0: expected a number above 0"),
+        ({"data__scale_jitter": [1.2, 0.8]}, "data.scale_jitter 1.2 0.8: expected the smallest"),
+        ({"data__short_side": -3}, "data.short_side -3: expected a number above 0"),
+        ({"data__long_side": 3}, "data.long_side 3: expected at least --data.short-side, which is"),
+        (
+            {"data__val_split": "none", "train__export": "best"},
+            "train.export best: expected a validation, and --data.val-split is none",
+        ),
     ],
 )
-def test_a_wrong_field_of_a_file_is_named_with_the_file(changes, name, tmp_path):
+def test_a_wrong_field_of_a_file_is_named_with_the_file(changes, message, tmp_path):
     path = saved(tmp_path, **changes)
     with pytest.raises(ConfigError) as caught:
         load_config(path)
-    assert str(caught.value).startswith(f"{path}: ")
-    assert name in str(caught.value)
-    assert "Expected a config.json as training writes it." in str(caught.value)
+    assert str(caught.value).startswith(f"{path}: {message}")
+    assert str(caught.value).endswith(". Expected a config.json as training writes it.")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe\x00"])

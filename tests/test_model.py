@@ -72,6 +72,13 @@ def test_a_restored_detector_with_the_same_weights_detects_the_same(detector):
         np.testing.assert_allclose(restored(inputs)[name], value, atol=1e-5)
 
 
+def test_a_detector_saved_under_the_old_names_is_restored(detector):
+    config = detector.get_config()
+    fields = json.loads(json.dumps(config["config"]))  # lists instead of tuples
+    fields |= {"backbone": fields.pop("architecture"), "backbone_weights": "none"}
+    assert FasterRCNN.from_config({**config, "config": fields}).config == detector.config
+
+
 @pytest.mark.parametrize("num_pictures", [1, 3])
 @pytest.mark.parametrize("size", [(1, 1), (17, 33), (64, 48), (600, 1)])
 def test_any_size_and_batch(detector, num_pictures, size):

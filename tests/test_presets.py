@@ -20,8 +20,8 @@ def test_the_presets():
         ("data", "horizontal_flip", 0.5),
         ("data", "train_split", "trainval"),
         ("data", "test_split", "test"),
-        ("model", "backbone", "vgg16"),
-        ("model", "backbone_weights", "imagenet"),
+        ("model", "architecture", "vgg16"),
+        ("train", "start_from", "imagenet"),
         ("model", "anchor_sizes", (128, 256, 512)),
         ("model", "aspect_ratios", (0.5, 1.0, 2.0)),
         ("model", "roi_op", "crop_and_resize"),
@@ -79,7 +79,7 @@ def test_voc07_has_the_twenty_classes_in_the_order_of_their_names():
 def test_what_fixes_the_layers_does_not_depend_on_the_preset():
     # The vgg16 presets share every field that a layer's shape or arithmetic depends on, but for
     # anchors, which the user's objects decide. The paper's recipe adds dropout and a limit.
-    fields = ("backbone", "aspect_ratios", "roi_op", "box_std")
+    fields = ("architecture", "aspect_ratios", "roi_op", "box_std")
     for preset in (voc07, finetune):
         for name in fields:
             assert getattr(preset().model, name) == getattr(ModelConfig(), name)
@@ -89,7 +89,7 @@ def test_what_fixes_the_layers_does_not_depend_on_the_preset():
 
 def test_quickstart_needs_no_download_and_draws_the_slides_classes():
     config = quickstart()
-    assert config.model.backbone_weights == "none"
+    assert config.train.start_from == "none"
     assert config.data.draw_seed is not None
     assert config.data.classes == ("cat", "dog", "duck")
 
@@ -97,7 +97,7 @@ def test_quickstart_needs_no_download_and_draws_the_slides_classes():
 def test_finetune_finds_the_classes_in_the_data():
     assert finetune().data.classes == ()
     assert finetune().data.format == "auto"
-    assert finetune().model.backbone_weights == "imagenet"
+    assert finetune().train.start_from == "imagenet"
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -4,7 +4,6 @@ Sections are those of the restated deck. It writes x before y, tensors store y b
 `dy, dx, log dh, log dw`. All of it uses sigma 1 and std 1, as the deck does.
 """
 
-import dataclasses
 import math
 
 import keras
@@ -32,7 +31,7 @@ PAPER_SIZES, PAPER_RATIOS = (128.0, 256.0, 512.0), (0.5, 1.0, 2.0)
 @pytest.fixture(scope="module")
 def vgg16():
     """Build the paper's model with cat, dog and duck: 547 MB, so once."""
-    detector = FasterRCNN(ModelConfig(backbone_weights="none"), num_classes=3)
+    detector = FasterRCNN(ModelConfig(), num_classes=3)
     yield detector
     keras.backend.clear_session()
 
@@ -170,10 +169,10 @@ def test_parameters_of_the_whole_model(vgg16):
 
 def test_architecture_does_not_depend_on_the_preset(vgg16):
     defaults = ModelConfig()
-    for name in ("backbone", "anchor_sizes", "aspect_ratios"):
+    for name in ("architecture", "anchor_sizes", "aspect_ratios"):
         assert getattr(voc07().model, name) == getattr(defaults, name)
-    assert defaults.backbone == "vgg16" and defaults.anchor_sizes == PAPER_SIZES
-    assert dataclasses.replace(vgg16.config, backbone_weights="imagenet") == defaults
+    assert defaults.architecture == "vgg16" and defaults.anchor_sizes == PAPER_SIZES
+    assert vgg16.config == defaults
 
 
 def test_offsets_of_class_k_are_y_4k_to_4k_plus_4():

@@ -370,8 +370,8 @@ BAD_INPUT = [
     ),
     pytest.param(
         break_nothing,
-        ["--model.backbone-weights", "missing.h5"],
-        ["missing.h5", "--model.backbone-weights"],
+        ["--train.start-from", "missing.h5"],
+        ["missing.h5", "--train.start-from"],
         id="missing weights",
     ),
 ]

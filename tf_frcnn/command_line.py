@@ -11,6 +11,7 @@ from typing import Annotated, Literal, NoReturn
 import tyro
 
 from tf_frcnn.config import NONE_SPLIT, Config
+from tf_frcnn.config_upgrade import rename_options
 from tf_frcnn.data import DATASETS
 from tf_frcnn.errors import ConfigError
 from tf_frcnn.model_files import ModelFiles, find_model
@@ -29,9 +30,9 @@ class TrainArguments(Config):
     """Insist on going on: it is an error if there is no run in the output folder."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.resume and self.overwrite:
             raise ConfigError("--resume and --overwrite: expected one of them, or neither.")
+        _ = self.config  # refuses sections that do not go together
 
     @property
     def config(self) -> Config:
@@ -166,7 +167,7 @@ def parse_train_arguments(argv: Sequence[str] | None = None) -> TrainArguments:
     Returns:
         The preset's configuration with the options given applied, output folders filled in.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = rename_options(sys.argv[1:] if argv is None else argv)
     name = DEFAULT_PRESET
     if arguments and not arguments[0].startswith("-"):
         name = arguments.pop(0)

@@ -27,6 +27,7 @@ import tensorflow as tf
 from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.architectures.architecture import Architecture
 from tf_frcnn.config import ModelConfig
+from tf_frcnn.config_upgrade import upgrade_config
 from tf_frcnn.layers.anchor_generator import AnchorGenerator
 from tf_frcnn.layers.detections import DetectionLayer
 from tf_frcnn.layers.preprocessing import Preprocessing
@@ -97,14 +98,11 @@ class FasterRCNN(keras.Model):
         name: str | None = None,
         **stages: keras.layers.Layer,
     ) -> None:
-        if isinstance(config, dict):  # JSON has made lists of its tuples
-            values: dict[str, Any] = {
-                k: tuple(v) if isinstance(v, list) else v for k, v in config.items()
-            }
-            config = ModelConfig(**values)
+        if isinstance(config, dict):  # of a saved Keras model, perhaps an older one
+            config = ModelConfig(**upgrade_config({"model": config}, "model")["model"])
         if unknown := sorted(set(stages) - set(STAGES)):
             raise ValueError(f"{unknown[0]} is no stage: expected some of {', '.join(STAGES)}.")
-        architecture = ARCHITECTURES[config.backbone]
+        architecture = ARCHITECTURES[config.architecture]
         own = build_stages(architecture, config, num_classes, precision, stages)
         images = keras.Input((None, None, 3), name="images")
         image_sizes = keras.Input((2,), name="image_sizes")

@@ -21,8 +21,7 @@ def quickstart() -> Config:
             draw_seed=0,
         ),
         model=ModelConfig(
-            backbone="vgg16_quarter",
-            backbone_weights="none",
+            architecture="vgg16_quarter",
             anchor_sizes=(32.0, 64.0, 128.0),
             rpn_pre_nms_top_k=1000,
             rpn_post_nms_top_k=100,
@@ -36,6 +35,7 @@ def quickstart() -> Config:
             warmup_steps=30,
             decay_steps=(220,),
             clip_norm=10.0,
+            start_from="none",
             frozen_layers=(),
             rpn_batch_size=128,
             ignore_border_anchors=False,

@@ -29,7 +29,7 @@ from typing import Any
 
 import pydantic
 
-from tf_frcnn.config import Config, load_config
+from tf_frcnn.config import Config, config_to_dict, load_config
 from tf_frcnn.errors import ConfigError, UserError
 from tf_frcnn.whole_file import whole_file
 
@@ -284,4 +284,4 @@ def start_run(
     """
     if not folder.config_file.is_file() and division is not None:
         write_json(folder.splits_file, {name: list(ids) for name, ids in division.items()})
-    write_json(folder.config_file, dataclasses.asdict(config))
+    write_json(folder.config_file, config_to_dict(config))

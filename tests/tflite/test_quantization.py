@@ -146,7 +146,7 @@ OBSERVED = {
 
 @pytest.fixture
 def residual_detector(tiny_config, monkeypatch):
-    name = tiny_config.model.backbone
+    name = tiny_config.model.architecture
     known = dataclasses.replace(ARCHITECTURES[name], backbone=build_residual_trunk)
     monkeypatch.setitem(ARCHITECTURES, name, known)
     return build_detector(tiny_config.model)

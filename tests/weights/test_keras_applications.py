@@ -24,7 +24,7 @@ from tf_frcnn.weights.keras_applications import load_backbone_weights
 
 KERAS_2 = keras.__version__.startswith("2.")
 NOTOP_FILE = Path(__file__).parents[3] / "shared/weights/vgg16_notop.h5"
-WAYS_OUT = ("--model.backbone-weights PATH", "--model.backbone-weights none")
+WAYS_OUT = ("--train.start-from PATH", "--train.start-from none")
 # No two sizes alike, so that a transposed or swapped array cannot fit.
 TRUNK = {"block1_conv1": (3, 3, 3, 4), "block1_conv2": (3, 3, 4, 5)}
 HEAD = {"fc1": (20, 7), "fc2": (7, 6)}

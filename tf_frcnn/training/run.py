@@ -86,7 +86,7 @@ def train_detector(
     if progress.step:
         logger.info("going on from the checkpoint of step %d", progress.step)
     else:
-        report = load_backbone_weights(detector, config.model.backbone_weights)
+        report = load_backbone_weights(detector, config.train.start_from)
         logger.info("%s", report)
     _check_shared(config, folder, distribution, progress.step)
     if distribution.is_chief:

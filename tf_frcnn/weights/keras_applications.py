@@ -33,7 +33,7 @@ DOWNLOAD_TIMEOUT = 60.0
 
 FC_LAYERS = ("fc1", "fc2")
 
-_OPTION = "--model.backbone-weights"
+_OPTION = "--train.start-from"
 _WAY_OUT = (
     f"Pass {_OPTION} PATH with a VGG16 file of keras.applications (.h5, with or without its top), "
     f"or {_OPTION} {NO_WEIGHTS} to start at random."
@@ -277,8 +277,8 @@ def _check_layer(name: str, layer: Any, stored: Sequence[Shape] | None, origin: 
         raise WeightsError(
             f"{origin}: layer '{name}' has arrays of shapes {_list_shapes(stored)}, but the "
             f"detector's has {_list_shapes(needed)}. ImageNet weights fit VGG16 at full width only "
-            f"(--model.backbone vgg16): for another network pass {_OPTION} {NO_WEIGHTS}, else a "
-            "file that fits."
+            f"(--model.architecture vgg16): for another network pass {_OPTION} {NO_WEIGHTS}, else "
+            "a file that fits."
         )
 
 

@@ -45,7 +45,7 @@ def test_weights_that_are_not_finite(trainer, step_config):
     bias.assign(tf.fill(bias.shape, np.nan))
     diagnosis = diagnose(trainer, make_record(step_config))
     for step, expected in (
-        (1, "no update had been made: give --model.backbone-weights"),
+        (1, "no update had been made: give --train.start-from"),
         (2, "the update of a step before was too large for float32"),
     ):
         (cause,) = find_causes(dataclasses.replace(diagnosis, step=step))
@@ -102,11 +102,11 @@ def test_numbers_that_grow_over_the_layers(trainer, step_config):
     diagnosis = diagnose(trainer, make_record(step_config))
     for step, weights, expected, unexpected in (
         (1, "vgg.h5", "weights at the start are not those of this network", "learning-rate"),
-        (3, "vgg.h5", "if that changes nothing, give --model.backbone-weights", "at the start"),
-        (3, "none", "the weights have diverged", "--model.backbone-weights"),
-        (50, "vgg.h5", "too high (it is 0.25). Lower --train.learning-rate", "backbone-weights"),
+        (3, "vgg.h5", "if that changes nothing, give --train.start-from", "at the start"),
+        (3, "none", "the weights have diverged", "--train.start-from"),
+        (50, "vgg.h5", "too high (it is 0.25). Lower --train.learning-rate", "start-from"),
     ):
-        here = dataclasses.replace(diagnosis, step=step, backbone_weights=weights)
+        here = dataclasses.replace(diagnosis, step=step, start_from=weights)
         (cause,) = find_causes(here)
         assert cause.startswith("the numbers grow from layer to layer, from 15") and "fc1" in cause
         assert expected in cause and unexpected not in cause

@@ -30,7 +30,7 @@ def diagnosis():
     return Diagnosis(
         step=7,
         learning_rate=0.5,
-        backbone_weights="none",
+        start_from="none",
         reported_losses=NAN_TERMS,
         losses=NAN_TERMS,
         pictures=(picture,),

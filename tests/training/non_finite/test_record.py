@@ -1,6 +1,7 @@
 """The file of a step: what goes in comes out, and what is no such file is told."""
 
 import dataclasses
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -37,6 +38,13 @@ def test_what_is_saved_is_loaded(saved):
     load_weights(saved, variables)
     for name, value in WEIGHTS.items():
         np.testing.assert_array_equal(variables[name], value)
+
+
+def test_a_step_with_a_configuration_of_an_older_format_is_loaded(saved):
+    text = (Path(__file__).parents[2] / "fixtures" / "config_format_1.json").read_text()
+    set_attribute("config", text)(saved)
+    config = load_step(saved).config
+    assert (config.model.architecture, config.train.start_from) == ("vgg16_quarter", "none")
 
 
 def test_a_file_is_written_all_or_not_at_all(saved, monkeypatch):
@@ -85,7 +93,7 @@ DAMAGE = [
         "format version 2, and this release reads version 1",
         id="version",
     ),
-    pytest.param(set_attribute("config", "{}x"), "config: the file: Invalid JSON", id="no JSON"),
+    pytest.param(set_attribute("config", "{}x"), "config: is no JSON", id="no JSON"),
     pytest.param(
         set_attribute("config", '{"train": {"sigma": 1}}'), "config: train.sigma", id="field"
     ),

@@ -24,7 +24,7 @@ FIRST_STEPS = 10
 _LOWER_RATE = (
     "lower --train.learning-rate, lengthen --train.warmup-steps or set --train.clip-norm 10"
 )
-_OTHER_WEIGHTS = "give --model.backbone-weights the file of this network (or imagenet)"
+_OTHER_WEIGHTS = "give --train.start-from the file of this network (or imagenet)"
 
 
 def find_causes(diagnosis: Diagnosis) -> list[str]:
@@ -135,7 +135,7 @@ def _grown(diagnosis: Diagnosis) -> str:
             f"this network; {_OTHER_WEIGHTS}."
         )
     way_out = _LOWER_RATE
-    if diagnosis.step <= FIRST_STEPS and diagnosis.backbone_weights != "none":
+    if diagnosis.step <= FIRST_STEPS and diagnosis.start_from != "none":
         way_out += f"; if that changes nothing, {_OTHER_WEIGHTS}"
     return (
         f"{growth}: the weights have diverged, as a learning rate makes them that is too high "

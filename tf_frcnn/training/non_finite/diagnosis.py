@@ -59,7 +59,7 @@ class Diagnosis:
     Attributes:
         step: its number, from 1.
         learning_rate: of its update.
-        backbone_weights: where the run's first weights were from, as `--model.backbone-weights`.
+        start_from: where the run's first weights were from, as `--train.start-from`.
         reported_losses: each loss term, as the training step gave it.
         losses: each loss term of the second run.
         pictures: of the batch.
@@ -68,7 +68,7 @@ class Diagnosis:
 
     step: int
     learning_rate: float
-    backbone_weights: str
+    start_from: str
     reported_losses: Mapping[str, float]
     losses: Mapping[str, float]
     pictures: tuple[PictureReport, ...]
@@ -137,7 +137,7 @@ def diagnose(trainer: FasterRCNNTrainer, record: StepRecord) -> Diagnosis:
     return Diagnosis(
         step=record.step,
         learning_rate=record.learning_rate,
-        backbone_weights=record.config.model.backbone_weights,
+        start_from=record.config.train.start_from,
         reported_losses=dict(record.losses),
         losses={name: float(value) for name, value in losses.items()},
         pictures=tuple(_describe_picture(record, index) for index in range(len(record.paths))),
