@@ -15,7 +15,7 @@ from tf_frcnn.data.transforms import resize_images, resized_size, scale_boxes
 from tf_frcnn.errors import WeightsError
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.model_files import ModelFiles
-from tf_frcnn.runs import RunFolder
+from tf_frcnn.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from tf_frcnn.doctor.counts import shown_counts
 from tf_frcnn.doctor.page import format_share, write_page
 from tf_frcnn.doctor.remarks import list_remarks
 from tf_frcnn.errors import EXIT_FINDINGS, EXIT_OK
+from tf_frcnn.files import prepare_output, write_json
 from tf_frcnn.presets import finetune
-from tf_frcnn.runs import prepare_output, write_json
 
 logger = logging.getLogger(__name__)
 

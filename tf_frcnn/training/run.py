@@ -13,7 +13,7 @@ from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.pipeline import BatchPipeline, Share
 from tf_frcnn.errors import NonFiniteLossError, UserError, WeightsError
 from tf_frcnn.model import FasterRCNN
-from tf_frcnn.runs import RunFolder
+from tf_frcnn.run_folder import RunFolder
 from tf_frcnn.training.callbacks import MetricsLog, ProgressBar, ValidationLoss
 from tf_frcnn.training.distribution import ALONE, Distribution
 from tf_frcnn.training.early_stopping import EarlyStopping
