@@ -7,8 +7,9 @@ from typing import Any
 import tensorflow as tf
 
 from tf_frcnn.benchmark.measurement import Timing, measure
-from tf_frcnn.data.transforms import resize_images, resized_size, scale_boxes
+from tf_frcnn.data.transforms import resize_images, scale_boxes
 from tf_frcnn.inference import PictureDetector
+from tf_frcnn.ops.resized_size import resized_size_in_graph
 
 Tensors = Mapping[str, Any]
 Stage = Callable[[Tensors], Tensors]
@@ -54,7 +55,7 @@ def make_stages(detector: PictureDetector) -> dict[str, Stage]:
 
     def preprocess(tensors: Tensors) -> Tensors:
         images = tensors["images"]
-        size = resized_size(tf.shape(images)[1:3], detector.short_side, detector.long_side)
+        size = resized_size_in_graph(tf.shape(images)[1:3], detector.short_side, detector.long_side)
         image_sizes = tf.tile(
             tf.expand_dims(tf.cast(size, tf.float32), 0), [tf.shape(images)[0], 1]
         )

@@ -17,10 +17,10 @@ from tf_frcnn.data.transforms import (
     draw_window,
     flip_horizontally,
     resize_images,
-    resized_size,
     scale_boxes,
 )
 from tf_frcnn.errors import DataError
+from tf_frcnn.ops.resized_size import resized_size_in_graph
 
 # Decoding threads; a picture of VOC's size takes a few milliseconds, a training step far more.
 DECODERS = 4
@@ -195,7 +195,9 @@ class BatchPipeline:
         if self._config.scale_jitter != NO_SCALE_JITTER:
             low, high = self._config.scale_jitter
             factor = tf.random.stateless_uniform([], _stream(seeds, SCALE_STREAM), low, high)
-        return resized_size(image_size, self._config.short_side, self._config.long_side, factor)
+        return resized_size_in_graph(
+            image_size, self._config.short_side, self._config.long_side, factor
+        )
 
     def _read(self, position: np.int64) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.int32]:
         index = self._index(position)

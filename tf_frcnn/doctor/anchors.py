@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tf_frcnn.data.example import Example
+from tf_frcnn.ops.resized_size import resized_size
 
 STRIDE = 16  # pixels of the network's input a cell, in every backbone there is
 _ITERATIONS = 50  # of k-means in one dimension, which settles in far fewer
@@ -48,8 +49,7 @@ def resize_boxes(examples: Iterable[Example], short_side: int, long_side: int) -
     boxes, cells, classes = [np.zeros((0, 4))], [np.zeros((0, 2), int)], [np.zeros(0, int)]
     for example in examples:
         size = np.array(example.image_size, np.float64)
-        scale = min(short_side / size.min(), long_side / size.max())
-        resized = np.maximum(np.round(size * scale), 1)
+        resized = np.array(resized_size(example.image_size, short_side, long_side))
         kept = ~(example.difficult | example.crowd)
         boxes.append(example.boxes[kept] * np.tile(resized / size, 2))
         # Pictures are padded to whole cells.

@@ -13,8 +13,8 @@ from tf_frcnn.inference import PictureDetector
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.ops.boxes import box_area, clip_boxes, decode_deltas
 from tf_frcnn.ops.nms import DROPPED
+from tf_frcnn.ops.resized_size import resized_size
 from tf_frcnn.tflite.roi_pooling import pool_rois
-from tf_frcnn.tflite.sizes import resized_size
 from tf_frcnn.tflite.suppression import keep_detections, keep_proposals
 
 Observer = Callable[[str, tf.Tensor], tf.Tensor]
