@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_frcnn.evaluation.voc import pairwise_iou
+from tf_frcnn.iou import pairwise_iou
 
 MIN_IOU = 0.5
 
