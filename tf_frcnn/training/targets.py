@@ -7,10 +7,8 @@ import tensorflow as tf
 from tf_frcnn.config import TrainConfig
 from tf_frcnn.ops.boxes import box_area, encode_deltas, inside_images, pairwise_iou
 from tf_frcnn.ops.matching import best_of_each_object, match_boxes
+from tf_frcnn.ops.random_streams import SamplingStream, sampling_seeds
 from tf_frcnn.ops.sampling import subsample_labels
-
-# Kept apart so that anchors and RoIs of a picture are drawn independently.
-ANCHOR_STREAM, ROI_STREAM = 0, 1
 
 
 class AnchorTargets(NamedTuple):
@@ -85,7 +83,7 @@ def assign_anchor_targets(
         labels,
         config.rpn_batch_size,
         config.rpn_positive_fraction,
-        _stream(seeds, ANCHOR_STREAM),
+        sampling_seeds(seeds, SamplingStream.ANCHORS),
     )
     matched_boxes = tf.gather(gt_boxes, tf.gather(matched, indices, batch_dims=1), batch_dims=1)
     deltas = encode_deltas(matched_boxes, tf.gather(anchors, indices))
@@ -134,7 +132,7 @@ def sample_rois(
         labels,
         config.roi_batch_size,
         config.roi_positive_fraction,
-        _stream(seeds, ROI_STREAM),
+        sampling_seeds(seeds, SamplingStream.ROIS),
         preferred=tf.reduce_max(iou, axis=-1) >= config.roi_background_iou,
     )
     positives = tf.cast(sampled == 1, tf.float32)
@@ -149,7 +147,3 @@ def sample_rois(
         positives=positives,
         weights=weights,
     )
-
-
-def _stream(seeds: tf.Tensor, stream: int) -> tf.Tensor:
-    return seeds * 2 + stream
