@@ -41,9 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if distribution.is_chief:  # not after hours of training
         check_versions_folder(Path(config.export_dir), "--export-dir")
     load_tensorflow()
-    from tf_frcnn.data import find_format
     from tf_frcnn.data.drawings import ensure_drawings
     from tf_frcnn.data.fingerprint import fingerprint
+    from tf_frcnn.data.formats import find_format
     from tf_frcnn.data.loading import load_datasets
     from tf_frcnn.export.saved_model import export_saved_model
     from tf_frcnn.inference import PictureDetector

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, NoReturn
 import tyro
 
 from tf_frcnn.config import NONE_SPLIT, Config
-from tf_frcnn.data import DATASETS
+from tf_frcnn.data.formats import DATASETS
 from tf_frcnn.errors import ConfigError
 from tf_frcnn.model_files import ModelFiles, find_model
 from tf_frcnn.presets import PRESETS

@@ -13,7 +13,8 @@ from PIL import Image
 
 import train
 from tf_frcnn.config import DataConfig
-from tf_frcnn.data import picture_cache, read_datasets, verification
+from tf_frcnn.data import picture_cache, verification
+from tf_frcnn.data.reading import read_datasets
 from tf_frcnn.data.verification import show_progress, verify_pictures
 from tf_frcnn.errors import DataError
 

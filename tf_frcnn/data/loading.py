@@ -8,11 +8,12 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from tf_frcnn.config import DataConfig
-from tf_frcnn.data import Division, read_dataset, read_datasets
 from tf_frcnn.data.assembly import refuse_empty
 from tf_frcnn.data.class_names import similar_names
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import FAULT_HANDLERS, counted
+from tf_frcnn.data.reading import read_dataset, read_datasets
+from tf_frcnn.data.splits import Division
 from tf_frcnn.data.verification import verify_pictures
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tf_frcnn.config import DataConfig, ModelConfig
-from tf_frcnn.data import find_format, log_format
+from tf_frcnn.data.formats import find_format, log_format
 from tf_frcnn.doctor.check import check_data
 from tf_frcnn.doctor.counts import shown_counts
 from tf_frcnn.doctor.page import format_share, write_page
