@@ -8,19 +8,17 @@ import dataclasses
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import track
 
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import FaultHandler, raise_faults
 from tf_frcnn.data.image import read_image
 from tf_frcnn.data.picture_cache import PictureCache, PictureState, open_picture_cache
 from tf_frcnn.errors import DataError
+from tf_frcnn.progress import show_progress
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +27,6 @@ logger = logging.getLogger(__name__)
 _CHUNK = 256
 
 Chunk = Sequence[tuple[Path, tuple[int, int]]]
-Progress = Callable[[Sequence[Chunk]], Iterable[Chunk]]
 
 
 @dataclass(frozen=True)
@@ -42,16 +39,8 @@ class _Outcome:
     known: bool = False
 
 
-def show_progress(chunks: Sequence[Chunk]) -> Iterable[Chunk]:
-    """Show a bar on the terminal, if there is one, while the chunks are gone through."""
-    console = Console(stderr=True)
-    return track(chunks, "checking pictures", console=console, disable=not console.is_terminal)
-
-
 def verify_pictures(
-    datasets: Mapping[str, Dataset],
-    progress: Progress = show_progress,
-    on_faults: FaultHandler = raise_faults,
+    datasets: Mapping[str, Dataset], on_faults: FaultHandler = raise_faults
 ) -> dict[str, Dataset]:
     """Decode every picture of the data sets, each file once, on all cores.
 
@@ -60,7 +49,6 @@ def verify_pictures(
 
     Args:
         datasets: by role, as `read_datasets` gives them.
-        progress: is given the chunks of pictures to go through and may show how far it is.
         on_faults: is told at once of all pictures that can't be decoded, or have other sizes than
             their headers say.
 
@@ -82,7 +70,7 @@ def verify_pictures(
     num_known = 0
     start_time = time.perf_counter()
     with open_picture_cache() as cache, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for chunk in progress(chunks):
+        for chunk in show_progress(chunks, "checking pictures"):
             outcomes = _verify_chunk(chunk, cache, pool)
             faults |= {outcome.path: outcome.fault for outcome in outcomes if outcome.fault}
             num_known += sum(outcome.known for outcome in outcomes)
