@@ -63,26 +63,18 @@ def write_together(files: Mapping[Path, bytes]) -> None:
                 stack.enter_context(whole_file(path)).write_bytes(content)
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be written ({error.strerror}). Free some space, mend the permissions, "
-            "or give another --output."
+            f"{path}: cannot be written ({error.strerror}). Free some space, mend the permissions "
+            "or choose another place, then run the same command again."
         ) from None
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON under a temporary name and rename it, so that no reader sees half of it.
+    """Write JSON so that no reader sees half of it.
 
     Raises:
         UserError: the file cannot be written.
     """
-    text = json.dumps(value, indent=2) + "\n"
-    try:
-        with whole_file(path) as partial:
-            partial.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}). Free some space or mend the "
-            "permissions, then run the same command again."
-        ) from None
+    write_together({path: (json.dumps(value, indent=2) + "\n").encode()})
 
 
 def _sync_folder(folder: Path) -> None:

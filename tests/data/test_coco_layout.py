@@ -19,7 +19,7 @@ from tests.data.coco_writer import (
 from tf_frcnn.config import DataConfig
 from tf_frcnn.data.coco import read_coco
 from tf_frcnn.data.coco_layout import detect_coco, explain_missing_coco_split
-from tf_frcnn.data.reading import read_dataset, read_datasets
+from tf_frcnn.data.loading import read_dataset, read_datasets
 from tf_frcnn.data.splits import Divider
 from tf_frcnn.errors import DataError
 

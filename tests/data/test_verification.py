@@ -14,7 +14,7 @@ from PIL import Image
 import train
 from tf_frcnn.config import DataConfig
 from tf_frcnn.data import picture_cache, verification
-from tf_frcnn.data.reading import read_datasets
+from tf_frcnn.data.loading import read_datasets
 from tf_frcnn.data.verification import verify_pictures
 from tf_frcnn.errors import DataError
 
