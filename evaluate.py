@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from tf_frcnn.command_line import parse_evaluate_arguments
 from tf_frcnn.environment import load_tensorflow, set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_OK, run_command
+from tf_frcnn.files import prepare_output, write_json
 from tf_frcnn.model_files import METRICS_FILE
-from tf_frcnn.runs import prepare_output, write_json
 
 logger = logging.getLogger("tf_frcnn.evaluate")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from tf_frcnn.command_line import parse_train_arguments
 from tf_frcnn.environment import check_backend, load_tensorflow, set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_OK, run_command
+from tf_frcnn.files import write_json
 from tf_frcnn.model_files import (
     DATASET_FILE,
     METRICS_FILE,
@@ -14,7 +15,7 @@ from tf_frcnn.model_files import (
     newest_version,
 )
 from tf_frcnn.resuming import prepare_run
-from tf_frcnn.runs import RunFolder, start_run, with_classes, write_json
+from tf_frcnn.run_folder import RunFolder, start_run, with_classes
 from tf_frcnn.training.distribution import join_workers
 
 
@@ -40,9 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if distribution.is_chief:  # not after hours of training
         check_versions_folder(Path(config.export_dir), "--export-dir")
     load_tensorflow()
-    from tf_frcnn.data import find_format
     from tf_frcnn.data.drawings import ensure_drawings
     from tf_frcnn.data.fingerprint import fingerprint
+    from tf_frcnn.data.formats import find_format
     from tf_frcnn.data.loading import load_datasets
     from tf_frcnn.export.saved_model import export_saved_model
     from tf_frcnn.inference import PictureDetector

@@ -19,8 +19,8 @@ from tf_frcnn.data.loading import load_dataset
 from tf_frcnn.environment import load_tensorflow, set_up_logging
 from tf_frcnn.errors import EXIT_OK, run_command
 from tf_frcnn.evaluation.evaluator import compute_metrics, detect_dataset
+from tf_frcnn.files import write_json
 from tf_frcnn.model_files import find_model
-from tf_frcnn.runs import write_json
 
 FIGURES = ("coco_ap", "coco_ap50", "coco_ap75")
 

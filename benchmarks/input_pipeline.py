@@ -25,8 +25,8 @@ from provenance import commit, processor
 from rich.console import Console
 
 from tf_frcnn.config import DataConfig, ModelConfig, TrainConfig
-from tf_frcnn.data import read_datasets
 from tf_frcnn.data.example import Dataset, Example
+from tf_frcnn.data.loading import read_datasets
 from tf_frcnn.environment import load_tensorflow
 
 IMAGE_SIZE = (375, 500)

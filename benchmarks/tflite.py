@@ -23,11 +23,10 @@ from tf_frcnn.data.loading import load_dataset
 from tf_frcnn.environment import load_tensorflow, set_up_logging
 from tf_frcnn.errors import EXIT_OK, run_command
 from tf_frcnn.evaluation.evaluator import Detect, compute_metrics, detect_dataset
+from tf_frcnn.files import write_json
 from tf_frcnn.model_files import find_model
-from tf_frcnn.picture_size import parse_size
-from tf_frcnn.runs import write_json
+from tf_frcnn.picture_size import default_size, parse_size
 from tf_frcnn.tflite.pictures import find_pictures, read_resized
-from tf_frcnn.tflite.sizes import default_size
 
 FORMS = ("none", "float16", "dynamic", "int8")
 FIGURES = ("coco_ap", "coco_ap50", "coco_ap75")

@@ -14,6 +14,7 @@ import tyro
 from tf_frcnn.data.faults import counted, enumerate_names
 from tf_frcnn.data.image import read_image
 from tf_frcnn.errors import EXIT_FINDINGS, EXIT_OK, DataError, UserError
+from tf_frcnn.files import make_writable_folder
 from tf_frcnn.predict.inputs import common_folder, find_inputs, relative_name
 from tf_frcnn.predict.outputs import (
     coco_results,
@@ -23,7 +24,6 @@ from tf_frcnn.predict.outputs import (
     write_results,
 )
 from tf_frcnn.prediction import Prediction
-from tf_frcnn.runs import make_writable_folder
 
 logger = logging.getLogger("tf_frcnn.serving")  # below the package's, which is sent to the terminal
 

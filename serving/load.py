@@ -25,8 +25,8 @@ from client import Server, check_timeout, find_pictures, read_encoded
 
 from tf_frcnn.environment import set_up_logging
 from tf_frcnn.errors import EXIT_FINDINGS, EXIT_OK, UserError, run_command
+from tf_frcnn.files import write_json
 from tf_frcnn.predict.outputs import not_written
-from tf_frcnn.runs import write_json
 
 _PAUSE_AFTER_ERROR = 0.1  # seconds; a server that is gone would refuse thousands of requests in it
 _PERCENTILES = (50, 95, 99)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tf_frcnn.run_folder import RunFolder, start_run
 
 from tests.golden.make import OPTIONS
 from tf_frcnn.command_line import parse_train_arguments
@@ -18,7 +19,6 @@ from tf_frcnn.config_upgrade import FORMAT, rename_options, upgrade_config
 from tf_frcnn.errors import ConfigError, UserError
 from tf_frcnn.presets import PRESETS
 from tf_frcnn.resuming import prepare_run
-from tf_frcnn.runs import RunFolder, start_run
 
 FORMAT_1 = Path(__file__).parent / "fixtures" / "config_format_1.json"  # as training wrote it
 

@@ -9,7 +9,7 @@ import pytest
 import evaluate
 from tf_frcnn.errors import run_command
 from tf_frcnn.reporting.summary import OUTCOME
-from tf_frcnn.runs import RunFolder, start_run
+from tf_frcnn.run_folder import RunFolder, start_run
 
 
 def run_evaluate(*arguments):

@@ -12,10 +12,11 @@ from tf_frcnn.checkpoints import save_checkpoint
 from tf_frcnn.config import save_config
 from tf_frcnn.errors import WeightsError
 from tf_frcnn.export.saved_model import export_saved_model
+from tf_frcnn.files import write_json
 from tf_frcnn.inference import PictureDetector, load_network
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.model_files import find_model
-from tf_frcnn.runs import RunFolder, write_json
+from tf_frcnn.run_folder import RunFolder
 from tf_frcnn.training.trainer import FasterRCNNTrainer
 
 

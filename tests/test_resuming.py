@@ -8,8 +8,9 @@ import pytest
 
 from tf_frcnn.config import Config, config_to_json, load_config
 from tf_frcnn.errors import ConfigError, UserError
+from tf_frcnn.files import write_json
 from tf_frcnn.resuming import prepare_run
-from tf_frcnn.runs import RunFolder, start_run, with_classes, write_json
+from tf_frcnn.run_folder import RunFolder, start_run, with_classes
 
 BACKUP = re.compile(r"\.bak-\d{8}-\d{6}(-\d+)?$")
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from tf_frcnn.checksum import BLOCK_SIZE, verify_checksum, write_checksum
 from tf_frcnn.errors import UserError, WeightsError
-from tf_frcnn.whole_file import whole_file
+from tf_frcnn.files import whole_file
 
 BEST_FILE = "best.h5"
 """The checkpoint with the lowest validation loss: weights without the optimiser."""

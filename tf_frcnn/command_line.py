@@ -12,7 +12,7 @@ import tyro
 
 from tf_frcnn.config import NONE_SPLIT, Config
 from tf_frcnn.config_upgrade import rename_options
-from tf_frcnn.data import DATASETS
+from tf_frcnn.data.formats import DATASETS
 from tf_frcnn.errors import ConfigError
 from tf_frcnn.model_files import ModelFiles, find_model
 from tf_frcnn.presets import PRESETS

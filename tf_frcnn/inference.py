@@ -11,11 +11,12 @@ import tensorflow as tf
 from tf_frcnn.checkpoint_folder import restore_latest
 from tf_frcnn.checkpoints import BEST_FILE, load_checkpoint, named_weights
 from tf_frcnn.config import Config
-from tf_frcnn.data.transforms import resize_images, resized_size, scale_boxes
+from tf_frcnn.data.transforms import resize_images, scale_boxes
 from tf_frcnn.errors import WeightsError
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.model_files import ModelFiles
-from tf_frcnn.runs import RunFolder
+from tf_frcnn.ops.resized_size import resized_size_in_graph
+from tf_frcnn.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class PictureDetector:
             num_detections [B] int32; best first, padded with zeros and empty names.
         """
         from_size = tf.shape(images)[1:3]
-        size = resized_size(from_size, self.short_side, self.long_side)
+        size = resized_size_in_graph(from_size, self.short_side, self.long_side)
         batch = tf.shape(images)[0]
         image_sizes = tf.tile(tf.expand_dims(tf.cast(size, tf.float32), 0), [batch, 1])
         detections = dict(self.detector((resize_images(images, size), image_sizes)))

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from tf_frcnn.config import Config, load_config
 from tf_frcnn.errors import UserError, WeightsError
-from tf_frcnn.runs import RunFolder, check_writable_folder
+from tf_frcnn.files import check_writable_folder
+from tf_frcnn.run_folder import RunFolder
 
 METRICS_FILE = "metrics.json"
 DATASET_FILE = "dataset.json"

@@ -1,9 +1,17 @@
-"""The size of pictures as it is given to commands: HEIGHTxWIDTH."""
+"""The size of pictures where a command fixes it: --size, its default, and what is too narrow.
 
+No TensorFlow here: a size is refused before it is loaded.
+"""
+
+import math
 import re
 
+from tf_frcnn.config import DataConfig
 from tf_frcnn.data.image import MAX_PIXELS
 from tf_frcnn.errors import UserError
+from tf_frcnn.ops.resized_size import resized_size
+
+DEFAULT_RATIO = (3, 4)  # height : width of most cameras' pictures
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -30,3 +38,38 @@ def parse_size(text: str) -> tuple[int, int]:
             "in all."
         )
     return height, width
+
+
+def default_size(data: DataConfig) -> tuple[int, int]:
+    """Compute the size that a picture of 3:4 has in the network.
+
+    Args:
+        data: the run's.
+
+    Returns:
+        (height, width) in pixels.
+    """
+    return resized_size(DEFAULT_RATIO, data.short_side, data.long_side)
+
+
+def check_size(picture_size: tuple[int, int], data: DataConfig, min_side: float) -> None:
+    """Check that something can be found in pictures of a size.
+
+    Args:
+        picture_size: (height, width) in pixels.
+        data: the run's short and long side.
+        min_side: shortest side of a proposal, in pixels of the network's input.
+
+    Raises:
+        UserError: the pictures are too narrow for that.
+    """
+    height, width = resized_size(picture_size, data.short_side, data.long_side)
+    if min(height, width) >= min_side:
+        return
+    least = math.ceil(math.ceil(min_side) * max(picture_size) / data.long_side)
+    sides = (least, picture_size[1]) if height < width else (picture_size[0], least)
+    raise UserError(
+        f"--size {picture_size[0]}x{picture_size[1]}: the network would see {height} x {width} "
+        f"pixels, and its proposals are at least {min_side:g} px high and wide: nothing could be "
+        f"found. Expected --size {sides[0]}x{sides[1]} at least."
+    )

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from tf_frcnn.config import Config, flatten, write_value
 from tf_frcnn.errors import UserError
-from tf_frcnn.runs import RunFolder, make_writable_folder, move_aside, with_classes
+from tf_frcnn.files import make_writable_folder, move_aside
+from tf_frcnn.run_folder import RunFolder, with_classes
 
 logger = logging.getLogger(__name__)
 

@@ -25,8 +25,8 @@ from tests.data.coco_writer import (
 from tests.data.voc_writer import write_voc
 from tests.evaluation.pictures import found
 from tf_frcnn.config import DataConfig
-from tf_frcnn.data import read_dataset, read_datasets
 from tf_frcnn.data.coco import read_coco
+from tf_frcnn.data.loading import read_dataset, read_datasets
 from tf_frcnn.data.splits import Divider
 from tf_frcnn.data.voc import read_voc
 from tf_frcnn.errors import DataError

@@ -17,9 +17,9 @@ from tests.data.coco_writer import (
     write_pictures,
 )
 from tf_frcnn.config import DataConfig
-from tf_frcnn.data import read_dataset, read_datasets
 from tf_frcnn.data.coco import read_coco
 from tf_frcnn.data.coco_layout import detect_coco, explain_missing_coco_split
+from tf_frcnn.data.loading import read_dataset, read_datasets
 from tf_frcnn.data.splits import Divider
 from tf_frcnn.errors import DataError
 

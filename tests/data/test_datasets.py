@@ -11,9 +11,9 @@ import pytest
 from tests.conftest import VOC_SPLIT_COUNTS, voc_xml
 from tests.data.voc_writer import SIZE, write_voc, write_without_lists
 from tf_frcnn.config import DataConfig
-from tf_frcnn.data import DATASETS, read_dataset, read_datasets
+from tf_frcnn.data.formats import DATASETS
 from tf_frcnn.data.image import read_image
-from tf_frcnn.data.loading import load_datasets
+from tf_frcnn.data.loading import load_datasets, read_dataset, read_datasets
 from tf_frcnn.errors import ConfigError, DataError
 
 
@@ -202,7 +202,7 @@ def test_the_fixtures_boxes_lie_on_its_drawings(voc_folder):
 
 
 def test_readers_do_not_import_tensorflow():
-    modules = "tf_frcnn.data, tf_frcnn.data.example, tf_frcnn.data.verification"
+    modules = "tf_frcnn.data.loading, tf_frcnn.data.example, tf_frcnn.data.verification"
     code = f"import sys, {modules}; sys.exit('tensorflow' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
     assert result.returncode == 0

@@ -3,6 +3,7 @@ import json
 import logging
 import subprocess
 import sys
+import time
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -108,16 +109,17 @@ def test_what_does_not_match_is_moved_aside_and_kept(tmp_path, monkeypatch, capl
     else:
         (root / "recipe.json").write_bytes(b"\xff{")
     before = tree(root)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         assert ensure_drawings(root, seed, counts) is True
     (backup,) = tmp_path.glob("drawings.bak-*")
     assert tree(backup) == before
-    assert str(backup) in caplog.text
+    assert f"{root}: holds something other than these drawings" in caplog.text
+    assert f"{root} was moved to {backup}" in caplog.text
     assert ensure_drawings(root, seed, counts) is False
 
 
 def test_backups_of_the_same_second_are_all_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(drawings.time, "strftime", lambda _: "20240131-235959")
+    monkeypatch.setattr(time, "strftime", lambda _: "20240131-235959")
     root = tmp_path / "drawings"
     for number in range(3):
         root.mkdir()

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tf_frcnn.config import DataConfig
-from tf_frcnn.data import read_datasets
 from tf_frcnn.data.example import Dataset, Example
 from tf_frcnn.data.fingerprint import fingerprint
+from tf_frcnn.data.loading import read_datasets
 
 
 def example(name, size, boxes, classes):

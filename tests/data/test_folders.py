@@ -10,8 +10,8 @@ import pytest
 from tests.conftest import voc_xml
 from tests.data.voc_writer import SIZE, message_of, write_voc
 from tf_frcnn.config import DataConfig
-from tf_frcnn.data import read_datasets
 from tf_frcnn.data.folders import describe_folder, index_files, list_data_folders
+from tf_frcnn.data.loading import read_datasets
 from tf_frcnn.errors import DataError
 
 

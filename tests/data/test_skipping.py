@@ -9,8 +9,8 @@ from tests.conftest import voc_xml
 from tests.data import coco_writer, voc_writer
 from tests.data.voc_writer import SIZE
 from tf_frcnn.config import DataConfig
-from tf_frcnn.data import read_dataset, read_datasets
 from tf_frcnn.data.faults import log_faults
+from tf_frcnn.data.loading import read_dataset, read_datasets
 from tf_frcnn.data.verification import verify_pictures
 from tf_frcnn.errors import DataError
 from tf_frcnn.evaluation.evaluator import compute_metrics

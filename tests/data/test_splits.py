@@ -10,7 +10,7 @@ import train
 from tests.data.voc_writer import write_without_lists
 from tf_frcnn.data.splits import MADE_SPLITS, Divider, make_splits
 from tf_frcnn.errors import UserError
-from tf_frcnn.runs import RunFolder
+from tf_frcnn.run_folder import RunFolder
 
 
 @settings(max_examples=60, deadline=None)

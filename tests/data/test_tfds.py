@@ -20,7 +20,7 @@ from tests.data.tfds_writer import (
     write_set,
 )
 from tf_frcnn.cli import main
-from tf_frcnn.data import read_datasets
+from tf_frcnn.data.loading import read_datasets
 from tf_frcnn.data.verification import verify_pictures
 from tf_frcnn.errors import DataError
 

@@ -13,8 +13,9 @@ from PIL import Image
 
 import train
 from tf_frcnn.config import DataConfig
-from tf_frcnn.data import picture_cache, read_datasets, verification
-from tf_frcnn.data.verification import show_progress, verify_pictures
+from tf_frcnn.data import picture_cache, verification
+from tf_frcnn.data.loading import read_datasets
+from tf_frcnn.data.verification import verify_pictures
 from tf_frcnn.errors import DataError
 
 
@@ -180,15 +181,16 @@ def test_an_interrupted_check_has_kept_what_it_did(datasets, decoded, monkeypatc
     monkeypatch.setattr(verification, "_CHUNK", 4)
     sizes = []
 
-    def interrupt_in_the_third(chunks):
+    def interrupt_in_the_third(chunks, description):
         for chunk in chunks:
             sizes.append(len(chunk))
             if len(sizes) == 3:
                 raise KeyboardInterrupt
             yield chunk
 
-    with pytest.raises(KeyboardInterrupt):
-        verify_pictures(datasets, interrupt_in_the_third)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(verification, "show_progress", interrupt_in_the_third)
+        verify_pictures(datasets)
     assert sizes == [4, 4, 2] and len(decoded) == 8  # 10 pictures in chunks of 4
     decoded.clear()
     verify_pictures(datasets)
@@ -277,8 +279,3 @@ def test_a_cache_that_may_only_be_read_is_used_and_no_error(
         verify_pictures(datasets)
     assert len(decoded) == 8 and "val_0.jpg" not in decoded
     assert caplog.text.count("without a cache (attempt to write a readonly database)") == 1
-
-
-def test_progress_gives_the_chunks_on():
-    chunks = [[(Path("a"), (1, 2))], [(Path("b"), (3, 4))]]
-    assert list(show_progress(chunks)) == chunks

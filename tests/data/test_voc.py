@@ -19,8 +19,8 @@ from tests.data.voc_writer import (
     write_without_lists,
 )
 from tf_frcnn.config import DataConfig
-from tf_frcnn.data import read_datasets
 from tf_frcnn.data.image import read_image
+from tf_frcnn.data.loading import read_datasets
 from tf_frcnn.data.splits import Divider
 from tf_frcnn.data.voc import read_voc
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tf_frcnn.config import DataConfig
-from tf_frcnn.data import read_dataset
+from tf_frcnn.data.loading import read_dataset
 from tf_frcnn.errors import DataError
 
 tfds = pytest.importorskip("tensorflow_datasets", reason="the extra tfds is not installed")

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from tests.evaluation.pictures import found, make_dataset, picture
 from tf_frcnn.config import DataConfig
-from tf_frcnn.data import read_dataset
+from tf_frcnn.data.loading import read_dataset
 from tf_frcnn.errors import DataError
 from tf_frcnn.evaluation.results_file import read_results, write_results
 

@@ -9,7 +9,6 @@ from tf_frcnn.evaluation.voc import (
     average_precision_11_point,
     average_precision_area,
     mean_average_precision,
-    pairwise_iou,
     precision_recall,
 )
 
@@ -20,19 +19,6 @@ NOWHERE = [200, 200, 210, 240]
 def curve(precision, recall, num_boxes):
     scores = np.linspace(1.0, 0.1, len(precision))
     return PrecisionRecall(scores, np.array(precision), np.array(recall), num_boxes)
-
-
-def test_pairwise_iou_of_asymmetric_boxes():
-    # [0, 0, 10, 40] is 10 high and 40 wide, area 400; moved by (5, 10) the overlap is
-    # 5 * 30 = 150, the union 400 + 400 - 150 = 650. Moved by (10, 0) it only touches.
-    boxes = np.array([[0, 0, 10, 40]])
-    others = np.array([[5, 10, 15, 50], [10, 0, 20, 40], [0, 0, 0, 0]])
-    np.testing.assert_allclose(pairwise_iou(boxes, others), [[150 / 650, 0.0, 0.0]])
-
-
-def test_pairwise_iou_of_empty_and_inverted_boxes_is_zero():
-    boxes = np.array([[3, 3, 3, 3], [8, 8, 2, 2]])
-    np.testing.assert_array_equal(pairwise_iou(boxes, boxes), np.zeros((2, 2)))
 
 
 def test_curve_and_both_ap_by_hand():

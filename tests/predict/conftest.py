@@ -7,7 +7,7 @@ from tf_frcnn.config import Config, save_config
 from tf_frcnn.detector import Detector
 from tf_frcnn.model_files import ModelFiles
 from tf_frcnn.predict import command
-from tf_frcnn.runs import with_classes
+from tf_frcnn.run_folder import with_classes
 
 
 @pytest.fixture

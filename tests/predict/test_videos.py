@@ -18,7 +18,7 @@ from tests.predict.predicting import (
 )
 from tests.predict.test_video_reader import write_matrix
 from tf_frcnn.config import DataConfig
-from tf_frcnn.data import read_dataset
+from tf_frcnn.data.loading import read_dataset
 from tf_frcnn.errors import DataError
 from tf_frcnn.evaluation.results_file import read_results as read_evaluated
 

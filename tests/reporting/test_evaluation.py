@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from tf_frcnn.config import DataConfig
-from tf_frcnn.data import read_dataset
+from tf_frcnn.data.loading import read_dataset
 from tf_frcnn.errors import DataError
 from tf_frcnn.evaluation.evaluator import compute_metrics
 from tf_frcnn.evaluation.results_file import read_results

@@ -23,7 +23,7 @@ from tf_frcnn.errors import UserError, run_command
 from tf_frcnn.export.saved_model import export_saved_model
 from tf_frcnn.inference import PictureDetector
 from tf_frcnn.model import FasterRCNN
-from tf_frcnn.runs import with_classes
+from tf_frcnn.run_folder import with_classes
 
 CLASS_NAMES = ("cat", "dog", "天鹅")
 

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from tf_frcnn import checkpoints
 from tf_frcnn.checkpoint_folder import list_checkpoints
 from tf_frcnn.config import Config, DataConfig, TrainConfig
-from tf_frcnn.runs import RunFolder
+from tf_frcnn.run_folder import RunFolder
 from tf_frcnn.training import run as training_run
 from tf_frcnn.training.callbacks import LOSSES
 from tf_frcnn.training.loop import StopRequest

@@ -17,9 +17,9 @@ from rich.table import Table
 
 from tf_frcnn.environment import describe_device, load_tensorflow, set_up_tensorflow
 from tf_frcnn.errors import EXIT_OK, UserError, WeightsError
+from tf_frcnn.files import prepare_file, write_json
 from tf_frcnn.model_files import find_model
 from tf_frcnn.picture_size import parse_size
-from tf_frcnn.runs import prepare_file, write_json
 from tf_frcnn.timing import Timing, measure
 
 if TYPE_CHECKING:

@@ -5,9 +5,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_frcnn.data.transforms import resize_images, resized_size
+from tf_frcnn.data.transforms import resize_images
 from tf_frcnn.inference import PictureDetector
 from tf_frcnn.model import forward
+from tf_frcnn.ops.resized_size import resized_size_in_graph
 from tf_frcnn.timing import Timing, measure
 
 
@@ -37,7 +38,7 @@ def time_stages(
         timings[name] = measure(partial(_run, compiled, inputs), num_warm_up, num_runs)
         return outputs
 
-    size = resized_size(tf.shape(images)[1:3], detector.short_side, detector.long_side)
+    size = resized_size_in_graph(tf.shape(images)[1:3], detector.short_side, detector.long_side)
     resized = timed("resizing", lambda inputs: resize_images(inputs, size), images)
     image_sizes = tf.repeat(tf.cast([size], tf.float32), len(images), axis=0)
     forward(call, resized, image_sizes)

@@ -10,7 +10,6 @@ import json
 import logging
 import shutil
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +20,7 @@ import numpy as np
 from tf_frcnn.data.drawn.animals import CLASS_NAMES
 from tf_frcnn.data.drawn.picture import IMAGE_SIZE, Drawing, draw_scene
 from tf_frcnn.errors import DataError
+from tf_frcnn.files import move_aside
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +85,7 @@ def ensure_drawings(root: Path, seed: int, counts: Mapping[str, int] = DEFAULT_C
 
     Raises:
         DataError: a seed or count that cannot be, or a place that cannot be written to.
+        UserError: what is there cannot be moved aside.
     """
     _check_request(seed, counts)
     counts = {split: counts.get(split, 0) for split in SPLITS}
@@ -100,7 +101,7 @@ def ensure_drawings(root: Path, seed: int, counts: Mapping[str, int] = DEFAULT_C
             _write_dataset(workshop / place.name, seed, counts)
             if _is_complete(place, seed, counts):  # another process was faster
                 return False
-            _move_aside(place)
+            _make_way(place)
             (workshop / place.name).rename(place)
         finally:
             shutil.rmtree(workshop, ignore_errors=True)
@@ -146,20 +147,13 @@ def _is_complete(place: Path, seed: int, counts: Mapping[str, int]) -> bool:
     return True
 
 
-def _move_aside(place: Path) -> None:
-    """Give way to the new data set: rename what is at `place`, whatever it is."""
-    if not place.exists():
-        return
+def _make_way(place: Path) -> None:
+    """Make way for the new data set, whatever is at `place`."""
     if place.is_dir() and not any(place.iterdir()):
         place.rmdir()
-        return
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    backup, number = place.with_name(f"{place.name}.bak-{stamp}"), 1
-    while backup.exists():
-        number += 1
-        backup = place.with_name(f"{place.name}.bak-{stamp}-{number}")
-    place.rename(backup)
-    logger.warning("%s: held something other than these drawings; moved to %s", place, backup)
+    elif place.exists():
+        logger.warning("%s: holds something other than these drawings", place)
+        move_aside(place)
 
 
 def _names(counts: Mapping[str, int]) -> dict[str, list[str]]:

@@ -1,19 +1,23 @@
-"""From a configuration to data sets that training can rely on: read, decoded, counted, or refused.
+"""From a configuration to data sets: read as their annotations have them, or decoded as well.
 
-Annotations are read and every picture is decoded before anything is said of faults, so that one
-message tells all of them.
+Training and evaluation load: annotations are read and every picture is decoded before anything is
+said of faults, so that one message tells all of them. Reading alone looks at annotations and at
+the headers of pictures.
 """
 
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from tf_frcnn.config import DataConfig
-from tf_frcnn.data import Division, read_dataset, read_datasets
+from tf_frcnn.config import NONE_SPLIT, DataConfig
 from tf_frcnn.data.assembly import refuse_empty
 from tf_frcnn.data.class_names import similar_names
 from tf_frcnn.data.example import Dataset
-from tf_frcnn.data.faults import FAULT_HANDLERS, counted
+from tf_frcnn.data.faults import FAULT_HANDLERS, FaultHandler, counted
+from tf_frcnn.data.formats import DATASETS, DatasetFormat, find_format, log_format
+from tf_frcnn.data.splits import Divider, Division
 from tf_frcnn.data.verification import verify_pictures
+from tf_frcnn.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +71,134 @@ def load_dataset(
     faults = _Faults()
     dataset = read_dataset(config, split, class_names, seed, division, faults.collect)
     return _finish(config, {"test": dataset}, faults)["test"]
+
+
+def read_datasets(
+    config: DataConfig,
+    seed: int,
+    division: Division | None = None,
+    on_faults: FaultHandler | None = None,
+) -> dict[str, Dataset]:
+    """Read the splits that a configuration names.
+
+    Args:
+        config: root, format, splits and classes; what is not given is detected and logged.
+        seed: divides the pictures where the data set has no splits of its own.
+        division: how they were divided when the run was started, to divide them so again.
+        on_faults: is told all faults at once; when None, they stop the reading or are skipped, as
+            `config.on_error` says, and then no split may be empty.
+
+    Returns:
+        {"train": ..., "val": ..., "test": ...}, without the keys of splits that are "none". All
+        have the same class names: the given ones or those found in these splits. The
+        default names of val and test are wishes: without a split "val" there is no key "val";
+        without a split "test" its key has the val split, under that one's own name. Both are
+        logged.
+
+    Raises:
+        ConfigError: no root was given, or it cannot be a folder's name.
+        DataError: the folder, a split, an annotation, a picture or a class is missing or wrong.
+    """
+    root, name = find_format(config)
+    log_format(config, name)
+    dataset_format = DATASETS[name]
+    splits = _find_splits(config, root, dataset_format)
+    datasets = dataset_format.read(
+        root,
+        tuple(splits.values()),
+        config.classes,
+        Divider(seed, division),
+        on_faults or FAULT_HANDLERS[config.on_error],
+    )
+    if on_faults is None:
+        refuse_empty(datasets.values())
+    return {role: datasets[split] for role, split in splits.items()}
+
+
+def read_dataset(
+    config: DataConfig,
+    split: str,
+    class_names: tuple[str, ...],
+    seed: int,
+    division: Division | None = None,
+    on_faults: FaultHandler | None = None,
+) -> Dataset:
+    """Read one split with the classes of a trained model.
+
+    Args:
+        config: root and format; its classes are not looked at, and of its splits only the val
+            split, where `split` is the default name of the test split and is not there.
+        split: name of the split.
+        class_names: names of classes 1..N; a box of another class is a fault.
+        seed: as in training, where the data set has no splits of its own.
+        division: as in `read_datasets`.
+        on_faults: as in `read_datasets`.
+
+    Raises:
+        ConfigError: no root was given.
+        DataError: the folder, the split, an annotation, a picture or a class is missing or wrong.
+    """
+    root, name = find_format(config)
+    log_format(config, name)
+    dataset_format = DATASETS[name]
+    split = _split_to_evaluate(split, config.val_split, root, dataset_format)
+    dataset = dataset_format.read(
+        root,
+        (split,),
+        class_names,
+        Divider(seed, division),
+        on_faults or FAULT_HANDLERS[config.on_error],
+    )[split]
+    if on_faults is None:
+        refuse_empty([dataset])
+    return dataset
+
+
+# === Splits ===
+
+
+def _find_splits(config: DataConfig, root: Path, dataset_format: DatasetFormat) -> dict[str, str]:
+    """Decide which split has which role: train, val, test.
+
+    Raises:
+        DataError: a split is not there and nothing can stand in for it.
+    """
+    test_split = _split_to_evaluate(config.test_split, config.val_split, root, dataset_format)
+    named = {"train": config.train_split, "val": config.val_split, "test": test_split}
+    splits: dict[str, str] = {}
+    for role, split in named.items():
+        if split == NONE_SPLIT:
+            continue
+        problem = dataset_format.explain_missing_split(root, split)
+        if not problem:
+            splits[role] = split
+        elif role == "val" and split == DataConfig.val_split:
+            logger.warning("no validation: %s", problem)
+        else:
+            way_out = f" Or go without: `--data.{role}-split none`." if role != "train" else ""
+            raise DataError(f"--data.{role}-split {split}: {problem}{way_out}")
+    return splits
+
+
+def _split_to_evaluate(
+    split: str, val_split: str, root: Path, dataset_format: DatasetFormat
+) -> str:
+    """Let the val split stand in for a test split that has the default name and is not there.
+
+    The default can't be told from a given "test"; under any other name it is clearly meant.
+    """
+    if split != DataConfig.test_split or val_split == NONE_SPLIT:
+        return split
+    missing = dataset_format.explain_missing_split(root, split)
+    if not missing or dataset_format.explain_missing_split(root, val_split):
+        return split
+    logger.warning(
+        "no split %r: split %r is evaluated, and the figures say so. %s", split, val_split, missing
+    )
+    return val_split
+
+
+# === Faults and counts ===
 
 
 class _Faults:

@@ -17,18 +17,16 @@ from tf_frcnn.data.transforms import (
     draw_window,
     flip_horizontally,
     resize_images,
-    resized_size,
     scale_boxes,
 )
 from tf_frcnn.errors import DataError
+from tf_frcnn.ops.random_streams import FoldedStream, fold_in_stream
+from tf_frcnn.ops.resized_size import resized_size_in_graph
 
 # Decoding threads; a picture of VOC's size takes a few milliseconds, a training step far more.
 DECODERS = 4
 # Batches made ahead of the step that uses them.
 PREFETCH = 2
-# Each augmentation draws from a stream of its own, made from the picture's seeds, so that none
-# changes what another draws. Mirroring draws from the seeds themselves.
-CROP_STREAM, SCALE_STREAM, COLOUR_STREAM = 1, 2, 3
 NO_SCALE_JITTER = (1.0, 1.0)
 
 Batch = Mapping[str, tf.Tensor]
@@ -158,7 +156,7 @@ class BatchPipeline:
         image, boxes = self._resize(image, boxes, seeds)
         if self._config.photometric_jitter > 0:
             strength = self._config.photometric_jitter
-            image = jitter_colours(image, strength, _stream(seeds, COLOUR_STREAM))
+            image = jitter_colours(image, strength, fold_in_stream(seeds, FoldedStream.COLOUR))
         if tf.random.stateless_uniform([], seeds) < self._config.horizontal_flip:
             image, boxes = flip_horizontally(image, boxes)
         return {
@@ -180,7 +178,7 @@ class BatchPipeline:
             image_size,
             self._config.crop,
             self._config.crop_min_fraction,
-            _stream(seeds, CROP_STREAM),
+            fold_in_stream(seeds, FoldedStream.CROP),
         )
 
     def _resize(
@@ -194,8 +192,11 @@ class BatchPipeline:
         factor: float | tf.Tensor = 1.0
         if self._config.scale_jitter != NO_SCALE_JITTER:
             low, high = self._config.scale_jitter
-            factor = tf.random.stateless_uniform([], _stream(seeds, SCALE_STREAM), low, high)
-        return resized_size(image_size, self._config.short_side, self._config.long_side, factor)
+            seed = fold_in_stream(seeds, FoldedStream.SCALE)
+            factor = tf.random.stateless_uniform([], seed, low, high)
+        return resized_size_in_graph(
+            image_size, self._config.short_side, self._config.long_side, factor
+        )
 
     def _read(self, position: np.int64) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.int32]:
         index = self._index(position)
@@ -243,8 +244,3 @@ def _without_augmentation(config: DataConfig) -> DataConfig:
         photometric_jitter=0.0,
         crop=0.0,
     )
-
-
-def _stream(seeds: tf.Tensor, stream: int) -> tf.Tensor:
-    """Derive the [2] int32 seed of one stream from a picture's [2] int32 seeds."""
-    return tf.random.experimental.stateless_fold_in(seeds, stream)

@@ -11,6 +11,9 @@ logger = logging.getLogger(__name__)
 
 MADE_SPLITS = ("train", "val", "test")
 
+Division = Mapping[str, Sequence[str]]
+"""The image ids of each split, as `Dataset.division` has them."""
+
 
 def make_splits(names: Iterable[str], seed: int) -> dict[str, list[str]]:
     """Divide names 80/10/10; val and test get at least one each of three or more names.
@@ -47,7 +50,7 @@ class Divider:
     """
 
     seed: int
-    kept: Mapping[str, Sequence[str]] | None = None
+    kept: Division | None = None
 
     def divide(self, names: Collection[str], place: str) -> dict[str, list[str]]:
         """Divide pictures, and log how.

@@ -9,11 +9,8 @@ import dataclasses
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
-
-from rich.console import Console
-from rich.progress import track
 
 from tf_frcnn.data.assembly import LabelledPicture, assemble_datasets, order_declared_classes
 from tf_frcnn.data.example import Dataset
@@ -24,6 +21,7 @@ from tf_frcnn.data.splits import Divider
 from tf_frcnn.data.tfds_record import Record, read_objects
 from tf_frcnn.data.tfds_set import TfdsSet, open_set
 from tf_frcnn.errors import DataError
+from tf_frcnn.progress import show_progress
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +130,8 @@ class _Reader:
         """
         folder = _folder_of(self._set) / re.split(r"[^\w-]", split)[0]  # train of train[:80%]
         found: dict[str, LabelledPicture] = {}
-        for record in _with_progress(self._set, split):
+        records, total = self._set.records(split), self._set.count_pictures(split)
+        for record in show_progress(records, f"reading {split}", total):
             if record.key not in self._pictures:
                 self._pictures[record.key] = self._read_picture(record, split, folder)
             if picture := self._pictures[record.key]:
@@ -162,18 +161,6 @@ class _Reader:
 
 def _folder_of(tfds_set: TfdsSet) -> Path:
     return kept_folder("tfds", *tfds_set.name.split("/"))
-
-
-def _with_progress(tfds_set: TfdsSet, split: str) -> Iterator[Record]:
-    """Read a split with a bar on the terminal, if there is one: it may be many gigabytes."""
-    console = Console(stderr=True)
-    yield from track(
-        tfds_set.records(split),
-        f"reading {split}",
-        total=tfds_set.count_pictures(split),
-        console=console,
-        disable=not console.is_terminal,
-    )
 
 
 def _without_extension(file_name: str) -> str:

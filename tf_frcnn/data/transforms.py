@@ -8,28 +8,6 @@ from tf_frcnn.ops.boxes import clip_boxes
 WINDOW_TRIES = 20
 
 
-def resized_size(
-    image_size: tf.Tensor, short_side: int, long_side: int, factor: float | tf.Tensor = 1.0
-) -> tf.Tensor:
-    """Compute the size at which a picture enters the network.
-
-    The shorter side becomes `short_side`, unless the longer one would then exceed `long_side`.
-
-    Args:
-        image_size: [2] int32 (height, width) of the picture.
-        short_side: pixels.
-        long_side: pixels, at least `short_side`.
-        factor: scalar float32 above 0 that both are multiplied by.
-
-    Returns:
-        [2] int32 (height, width), each at least 1, rounded to the nearest.
-    """
-    sides = tf.cast(image_size, tf.float32)
-    scale = tf.minimum(short_side / tf.reduce_min(sides), long_side / tf.reduce_max(sides))
-    scale *= factor
-    return tf.maximum(tf.cast(tf.round(sides * scale), tf.int32), 1)
-
-
 def resize_images(images: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """Resize pictures bilinearly, pixel centres at halves, without antialiasing.
 

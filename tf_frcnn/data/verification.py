@@ -8,19 +8,16 @@ import dataclasses
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import track
 
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import FaultHandler, raise_faults
 from tf_frcnn.data.image import read_image
 from tf_frcnn.data.picture_cache import PictureCache, PictureState, open_picture_cache
 from tf_frcnn.errors import DataError
+from tf_frcnn.progress import show_progress
 
 logger = logging.getLogger(__name__)
 
@@ -28,30 +25,9 @@ logger = logging.getLogger(__name__)
 # whatever the size of the data set, and an interrupted check has kept all but the last of these.
 _CHUNK = 256
 
-Chunk = Sequence[tuple[Path, tuple[int, int]]]
-Progress = Callable[[Sequence[Chunk]], Iterable[Chunk]]
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """What came of one picture: a fault or, where it was decoded, what the cache may keep."""
-
-    path: Path
-    fault: str = ""
-    decoded: tuple[PictureState, tuple[int, int]] | None = None
-    known: bool = False
-
-
-def show_progress(chunks: Sequence[Chunk]) -> Iterable[Chunk]:
-    """Show a bar on the terminal, if there is one, while the chunks are gone through."""
-    console = Console(stderr=True)
-    return track(chunks, "checking pictures", console=console, disable=not console.is_terminal)
-
 
 def verify_pictures(
-    datasets: Mapping[str, Dataset],
-    progress: Progress = show_progress,
-    on_faults: FaultHandler = raise_faults,
+    datasets: Mapping[str, Dataset], on_faults: FaultHandler = raise_faults
 ) -> dict[str, Dataset]:
     """Decode every picture of the data sets, each file once, on all cores.
 
@@ -60,7 +36,6 @@ def verify_pictures(
 
     Args:
         datasets: by role, as `read_datasets` gives them.
-        progress: is given the chunks of pictures to go through and may show how far it is.
         on_faults: is told at once of all pictures that can't be decoded, or have other sizes than
             their headers say.
 
@@ -82,10 +57,17 @@ def verify_pictures(
     num_known = 0
     start_time = time.perf_counter()
     with open_picture_cache() as cache, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for chunk in progress(chunks):
-            outcomes = _verify_chunk(chunk, cache, pool)
-            faults |= {outcome.path: outcome.fault for outcome in outcomes if outcome.fault}
-            num_known += sum(outcome.known for outcome in outcomes)
+        for chunk in show_progress(chunks, "checking pictures"):
+            unknown = [picture for picture in chunk if not _is_known(*picture, cache)]
+            num_known += len(chunk) - len(unknown)
+            outcomes = list(pool.map(lambda picture: _decode(*picture), unknown))
+            decoded = []
+            for (path, image_size), (state, fault) in zip(unknown, outcomes, strict=True):
+                if state is None:
+                    faults[path] = fault
+                else:
+                    decoded.append((state, image_size))
+            cache.add(decoded)
     _log_rate(len(pictures), num_known, time.perf_counter() - start_time)
     on_faults(", ".join(datasets), list(faults.values()))
     return {role: without_pictures(dataset, faults) for role, dataset in datasets.items()}
@@ -103,39 +85,29 @@ def without_pictures(dataset: Dataset, paths: Collection[Path]) -> Dataset:
     return dataclasses.replace(dataset, examples=kept, num_pictures_left_out=num_left_out)
 
 
-def _verify_chunk(chunk: Chunk, cache: PictureCache, pool: ThreadPoolExecutor) -> list[_Outcome]:
-    """Look pictures up in the cache, decode the others in the pool, and keep their sizes."""
-    known = {path for path, image_size in chunk if _look_up(path, image_size, cache)}
-    others = [picture for picture in chunk if picture[0] not in known]
-    outcomes = list(pool.map(_decode, *zip(*others, strict=True))) if others else []
-    cache.add([outcome.decoded for outcome in outcomes if outcome.decoded is not None])
-    return outcomes + [_Outcome(path, known=True) for path in known]
-
-
-def _look_up(path: Path, image_size: tuple[int, int], cache: PictureCache) -> bool:
+def _is_known(path: Path, image_size: tuple[int, int], cache: PictureCache) -> bool:
     try:
         return cache.find(PictureState.of(path)) == image_size
     except OSError:  # decoding it will tell what is wrong
         return False
 
 
-def _decode(path: Path, image_size: tuple[int, int]) -> _Outcome:
-    """Decode one picture and compare its size with that of its header."""
+def _decode(path: Path, image_size: tuple[int, int]) -> tuple[PictureState | None, str]:
+    """Decode a picture, compare its size -> (its file's state, or None for a fault; the fault)."""
     try:
         state = PictureState.of(path)  # before decoding: a later change makes it unknown again
         height, width, _ = read_image(path).shape
     except DataError as error:
-        return _Outcome(path, str(error))
+        return None, str(error)
     except OSError as error:
-        return _Outcome(path, f"{path}: cannot be read ({error.strerror}). Expected a picture.")
+        return None, f"{path}: cannot be read ({error.strerror}). Expected a picture."
     if (height, width) != image_size:
-        return _Outcome(
-            path,
+        return None, (
             f"{path}: has {height} rows of {width} pixels, and its header said "
             f"{image_size[0]} rows of {image_size[1]}. Expected one size: was the file changed "
-            "while it was read?",
+            "while it was read?"
         )
-    return _Outcome(path, decoded=(state, (height, width)))
+    return state, ""
 
 
 def _log_rate(count: int, num_known: int, seconds: float) -> None:

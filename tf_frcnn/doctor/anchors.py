@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tf_frcnn.data.example import Example
+from tf_frcnn.iou import paired_iou
+from tf_frcnn.ops.resized_size import resized_size
 
 STRIDE = 16  # pixels of the network's input a cell, in every backbone there is
 _ITERATIONS = 50  # of k-means in one dimension, which settles in far fewer
@@ -48,8 +50,7 @@ def resize_boxes(examples: Iterable[Example], short_side: int, long_side: int) -
     boxes, cells, classes = [np.zeros((0, 4))], [np.zeros((0, 2), int)], [np.zeros(0, int)]
     for example in examples:
         size = np.array(example.image_size, np.float64)
-        scale = min(short_side / size.min(), long_side / size.max())
-        resized = np.maximum(np.round(size * scale), 1)
+        resized = np.array(resized_size(example.image_size, short_side, long_side))
         kept = ~(example.difficult | example.crowd)
         boxes.append(example.boxes[kept] * np.tile(resized / size, 2))
         # Pictures are padded to whole cells.
@@ -77,16 +78,12 @@ def best_ious(
     centers = 0.5 * (resized.boxes[:, :2] + resized.boxes[:, 2:])  # [N, 2]
     nearest = np.clip(np.floor(centers / STRIDE), 0, resized.cells - 1)
     anchor_centers = (nearest + 0.5) * STRIDE
-    areas = np.prod(resized.sides, axis=-1)
-    best = np.zeros(len(areas))
+    best = np.zeros(len(resized.boxes))
     for size in sizes:
         for ratio in aspect_ratios:
             half = 0.5 * size * np.array([np.sqrt(ratio), 1 / np.sqrt(ratio)])
-            low = np.maximum(resized.boxes[:, :2], anchor_centers - half)
-            high = np.minimum(resized.boxes[:, 2:], anchor_centers + half)
-            intersection = np.prod(np.maximum(high - low, 0), axis=-1)
-            union = areas + size * size - intersection
-            best = np.maximum(best, intersection / union)
+            anchors = np.concatenate([anchor_centers - half, anchor_centers + half], axis=-1)
+            best = np.maximum(best, paired_iou(resized.boxes, anchors))
     return best
 
 

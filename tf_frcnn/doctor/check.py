@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from tf_frcnn.config import DataConfig, ModelConfig
-from tf_frcnn.data import find_format, read_datasets
 from tf_frcnn.data.class_names import similar_names
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import MAX_LISTED, counted
+from tf_frcnn.data.formats import find_format
+from tf_frcnn.data.loading import read_datasets
 from tf_frcnn.data.verification import without_pictures
 from tf_frcnn.doctor.anchors import ResizedBoxes, best_ious, resize_boxes, suggest_anchors
 from tf_frcnn.doctor.counts import count_split

@@ -13,14 +13,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from tf_frcnn.config import DataConfig, ModelConfig
-from tf_frcnn.data import find_format, log_format
+from tf_frcnn.data.formats import find_format, log_format
 from tf_frcnn.doctor.check import check_data
 from tf_frcnn.doctor.counts import shown_counts
 from tf_frcnn.doctor.page import format_share, write_page
 from tf_frcnn.doctor.remarks import list_remarks
 from tf_frcnn.errors import EXIT_FINDINGS, EXIT_OK
+from tf_frcnn.files import prepare_output, write_json
 from tf_frcnn.presets import finetune
-from tf_frcnn.runs import prepare_output, write_json
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from tf_frcnn.doctor.plots import (
     sizes_svg,
 )
 from tf_frcnn.doctor.remarks import list_remarks
-from tf_frcnn.whole_file import whole_file
+from tf_frcnn.files import whole_file
 
 
 def write_page(path: Path, check: DataCheck) -> None:

@@ -33,7 +33,7 @@ def read_stated_boxes(data_format: str, root: Path, datasets: Mapping[str, Datas
     """Read the numbers of all boxes of the pictures in some splits.
 
     Args:
-        data_format: key of `tf_frcnn.data.DATASETS`.
+        data_format: key of `tf_frcnn.data.formats.DATASETS`.
         root: folder of the data set.
         datasets: by the names of their splits; boxes of pictures outside of them are left out,
             and so are boxes without four finite numbers, and those of TensorFlow Datasets, whose

@@ -19,7 +19,8 @@ import numpy as np
 
 from tf_frcnn.data.example import Dataset, Example
 from tf_frcnn.evaluation.detections import Detections, align_detections
-from tf_frcnn.evaluation.voc import MIN_IOU, ignored_boxes, pairwise_iou
+from tf_frcnn.evaluation.voc import MIN_IOU, ignored_boxes
+from tf_frcnn.iou import pairwise_iou
 
 _BACKGROUND = 0  # among class ids
 

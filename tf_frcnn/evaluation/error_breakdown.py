@@ -31,8 +31,8 @@ from tf_frcnn.evaluation.voc import (
     TRUE_POSITIVE,
     ignored_boxes,
     match_picture,
-    pairwise_iou,
 )
+from tf_frcnn.iou import pairwise_iou
 
 TOUCH_IOU = 0.1
 

@@ -29,7 +29,7 @@ from tf_frcnn.data.example import Dataset, Example
 from tf_frcnn.data.folders import normalise_name
 from tf_frcnn.errors import DataError
 from tf_frcnn.evaluation.detections import Detections, align_detections
-from tf_frcnn.whole_file import whole_file
+from tf_frcnn.files import whole_file
 
 _LARGEST = float(np.finfo(np.float32).max)
 Key = int | str  # ids are whole numbers; those of data without ids are names

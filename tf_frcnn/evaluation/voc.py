@@ -13,6 +13,7 @@ import numpy as np
 
 from tf_frcnn.data.example import Dataset, Example
 from tf_frcnn.evaluation.detections import Detections, align_detections
+from tf_frcnn.iou import pairwise_iou
 
 MIN_IOU = 0.5
 
@@ -54,33 +55,6 @@ class PictureMatch:
     order: np.ndarray
     outcomes: np.ndarray
     found: np.ndarray
-
-
-def pairwise_iou(boxes_a: np.ndarray, boxes_b: np.ndarray) -> np.ndarray:
-    """Compute the IoU of every box in `boxes_a` with every box in `boxes_b`.
-
-    The devkit takes corners as the first and the last pixel of a box and measures
-    `last - first + 1`. Here boxes are half-open, the far corner lying one past the last pixel, so
-    that `ymax - ymin` is the same number.
-
-    Args:
-        boxes_a: [N, 4] yxyx boxes.
-        boxes_b: [M, 4] yxyx boxes in the same frame.
-
-    Returns:
-        [N, M] float64 in [0, 1]; 0 where both boxes are empty.
-    """
-    a = boxes_a.astype(np.float64)[:, None, :]  # [N, 1, 4]
-    b = boxes_b.astype(np.float64)[None, :, :]  # [1, M, 4]
-    overlap = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    intersection = np.prod(np.maximum(overlap, 0.0), axis=-1)  # [N, M]
-    union = _area(a) + _area(b) - intersection
-    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
-
-
-def _area(boxes: np.ndarray) -> np.ndarray:
-    """Compute the areas [...] of boxes [..., 4]; an inverted box has none."""
-    return np.prod(np.maximum(boxes[..., 2:] - boxes[..., :2], 0.0), axis=-1)
 
 
 def precision_recall(

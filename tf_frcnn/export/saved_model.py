@@ -14,8 +14,8 @@ from tf_frcnn.config import Config, save_config
 from tf_frcnn.errors import UserError
 from tf_frcnn.export.signatures import make_signatures, matrices, plain_weights
 from tf_frcnn.export.warmup import write_warmup_requests
+from tf_frcnn.files import missing_folders, remove_empty, write_json
 from tf_frcnn.inference import PictureDetector
-from tf_frcnn.runs import missing_folders, remove_empty, write_json
 
 logger = logging.getLogger(__name__)
 

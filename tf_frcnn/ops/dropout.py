@@ -5,24 +5,26 @@ Keras' own layer keeps a generator, whose state is in no model's weights.
 
 import tensorflow as tf
 
+from tf_frcnn.ops.random_streams import FoldedStream, fold_in_stream
 
-def stateless_dropout(features: tf.Tensor, rate: float, seeds: tf.Tensor, stream: int) -> tf.Tensor:
+
+def stateless_dropout(
+    features: tf.Tensor, rate: float, seeds: tf.Tensor, stream: FoldedStream
+) -> tf.Tensor:
     """Set a share of the numbers to 0 and scale the others up, so that the mean stays.
 
     Args:
         features: [B, R, C] of any float dtype.
         rate: probability of 0, from 0 to below 1.
         seeds: [B, 2] int32, one pair a picture; the draw of a picture depends on its own alone.
-        stream: draws of different streams are independent of each other.
+        stream: that of the layer; draws of different streams are independent of each other.
 
     Returns:
         [B, R, C] of the same dtype.
     """
     count = tf.shape(features)[1:]
     noise = tf.map_fn(
-        lambda seed: tf.random.stateless_uniform(
-            count, tf.random.experimental.stateless_fold_in(seed, stream)
-        ),
+        lambda seed: tf.random.stateless_uniform(count, fold_in_stream(seed, stream)),
         seeds,
         fn_output_signature=tf.float32,
     )  # [B, R, C] in [0, 1)

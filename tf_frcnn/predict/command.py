@@ -10,6 +10,7 @@ import tyro
 from tf_frcnn.data.faults import counted
 from tf_frcnn.environment import load_tensorflow, set_up_tensorflow
 from tf_frcnn.errors import EXIT_FINDINGS, EXIT_OK, UserError
+from tf_frcnn.files import prepare_output
 from tf_frcnn.model_files import find_model
 from tf_frcnn.predict.arguments import PredictArguments
 from tf_frcnn.predict.containers import is_video
@@ -18,7 +19,6 @@ from tf_frcnn.predict.outputs import write_results
 from tf_frcnn.predict.pictures import predict_pictures
 from tf_frcnn.predict.pyav import load_pyav
 from tf_frcnn.predict.videos import predict_videos
-from tf_frcnn.runs import prepare_output
 
 if TYPE_CHECKING:
     from tf_frcnn.detector import Detector

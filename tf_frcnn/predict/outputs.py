@@ -9,8 +9,8 @@ import numpy as np
 
 from tf_frcnn.drawing import draw_detections
 from tf_frcnn.errors import UserError
+from tf_frcnn.files import write_json
 from tf_frcnn.prediction import Prediction
-from tf_frcnn.runs import write_json
 
 _MIN_LONG_SIDE = 480  # smaller pictures are enlarged before drawing: else no label is readable
 _MAX_LONG_SIDE = 65_500  # the JPEG library writes no larger ones

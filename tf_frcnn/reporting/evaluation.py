@@ -16,9 +16,9 @@ from tf_frcnn.evaluation.detections import Detections
 from tf_frcnn.evaluation.evaluator import Detect, detect_dataset, evaluate
 from tf_frcnn.evaluation.merging import merge_detections
 from tf_frcnn.evaluation.results_file import write_results
+from tf_frcnn.files import whole_file
 from tf_frcnn.reporting.report import write_report
 from tf_frcnn.training.distribution import ALONE, Distribution
-from tf_frcnn.whole_file import whole_file
 
 logger = logging.getLogger(__name__)
 

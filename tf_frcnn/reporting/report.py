@@ -11,9 +11,9 @@ from tf_frcnn.data.example import Dataset
 from tf_frcnn.evaluation.error_breakdown import CORRECT, MISSED, MISTAKES
 from tf_frcnn.evaluation.evaluator import Evaluation
 from tf_frcnn.evaluation.operating_point import OperatingPoint
+from tf_frcnn.files import whole_file
 from tf_frcnn.reporting.galleries import ranked_galleries, wrong_gallery
 from tf_frcnn.reporting.plots import outcomes_svg, precision_recall_svg, training_svg
-from tf_frcnn.whole_file import whole_file
 
 # Column -> key of a class's figures in metrics.json.
 _CLASS_COLUMNS = {

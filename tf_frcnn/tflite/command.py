@@ -16,13 +16,13 @@ import tyro
 from tf_frcnn.data.faults import counted
 from tf_frcnn.environment import load_tensorflow, set_up_tensorflow
 from tf_frcnn.errors import EXIT_OK, UserError
+from tf_frcnn.files import write_together
 from tf_frcnn.model_files import find_model
-from tf_frcnn.picture_size import parse_size
+from tf_frcnn.picture_size import check_size, default_size, parse_size
 from tf_frcnn.tflite.arguments import TFLiteArguments
-from tf_frcnn.tflite.outputs import labels_text, prepare_files, write_together
+from tf_frcnn.tflite.outputs import labels_text, prepare_files
 from tf_frcnn.tflite.pictures import find_pictures, read_resized
 from tf_frcnn.tflite.report import print_report
-from tf_frcnn.tflite.sizes import check_size, default_size
 
 if TYPE_CHECKING:
     from tf_frcnn.inference import PictureDetector

@@ -15,8 +15,8 @@ from tf_frcnn.errors import ConfigError
 from tf_frcnn.inference import PictureDetector
 from tf_frcnn.model import forward
 from tf_frcnn.ops.builtin import builtin_operators_only
+from tf_frcnn.ops.resized_size import resized_size
 from tf_frcnn.ops.roi_pool import ROI_OPS
-from tf_frcnn.tflite.sizes import resized_size
 
 Observer = Callable[[str, tf.Tensor], tf.Tensor]
 """Is given a tensor between two layers with a name, and says with what to go on."""

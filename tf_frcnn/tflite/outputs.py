@@ -1,13 +1,10 @@
 """The files that `tf-frcnn tflite` writes: all of them or none, and never over others."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from pathlib import Path
 
-from tf_frcnn.errors import UserError
-from tf_frcnn.runs import prepare_file
+from tf_frcnn.files import prepare_file
 from tf_frcnn.tflite.arguments import TFLiteArguments
-from tf_frcnn.whole_file import whole_file
 
 
 def labels_text(class_names: Sequence[str]) -> str:
@@ -32,26 +29,6 @@ def prepare_files(arguments: TFLiteArguments, labels: str) -> None:
         if path == arguments.labels_file and _holds(path, labels):
             continue
         prepare_file(path, arguments.overwrite)
-
-
-def write_together(files: Mapping[Path, bytes]) -> None:
-    """Write files under temporary names, and rename them when all are whole.
-
-    Args:
-        files: each file's content.
-
-    Raises:
-        UserError: one cannot be written; nothing of any is left.
-    """
-    try:
-        with ExitStack() as stack:
-            for path, content in files.items():
-                stack.enter_context(whole_file(path)).write_bytes(content)
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}). Free some space, mend the permissions, "
-            "or give another --output."
-        ) from None
 
 
 def _holds(path: Path, text: str) -> bool:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tf_frcnn.data import read_dataset
 from tf_frcnn.data.image import PICTURE_EXTENSIONS, read_image
+from tf_frcnn.data.loading import read_dataset
 from tf_frcnn.errors import DataError, UserError
 from tf_frcnn.model_files import ModelFiles
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tf_frcnn.evaluation.voc import pairwise_iou
+from tf_frcnn.iou import pairwise_iou
 
 MIN_IOU = 0.5
 

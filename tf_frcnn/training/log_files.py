@@ -10,7 +10,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from tf_frcnn.errors import UserError
-from tf_frcnn.whole_file import whole_file
+from tf_frcnn.files import whole_file
 
 
 def cut_lines(path: Path, last_step: int) -> None:

@@ -13,7 +13,8 @@ from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.pipeline import BatchPipeline, Share
 from tf_frcnn.errors import NonFiniteLossError, UserError, WeightsError
 from tf_frcnn.model import FasterRCNN
-from tf_frcnn.runs import RunFolder
+from tf_frcnn.pretrained.keras_applications import load_backbone_weights
+from tf_frcnn.run_folder import RunFolder
 from tf_frcnn.training.callbacks import MetricsLog, ProgressBar, ValidationLoss
 from tf_frcnn.training.distribution import ALONE, Distribution
 from tf_frcnn.training.early_stopping import EarlyStopping
@@ -21,7 +22,6 @@ from tf_frcnn.training.loop import OnNotFinite, StopRequest, stop_on_signals, tr
 from tf_frcnn.training.non_finite.guard import NonFiniteGuard
 from tf_frcnn.training.saving import BestCheckpoint, Checkpoints, Remembering, recall
 from tf_frcnn.training.trainer import FasterRCNNTrainer
-from tf_frcnn.weights.keras_applications import load_backbone_weights
 
 logger = logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ from tf_frcnn.data.drawn.animals import CLASS_NAMES, draw_animal
 from tf_frcnn.data.drawn.figures import View, render
 from tf_frcnn.data.drawn.palette import choose_coat
 from tf_frcnn.data.drawn.scenery import draw_background, draw_distractor, draw_foreground
+from tf_frcnn.iou import box_area, intersection_area
 
 IMAGE_SIZE = (192, 256)  # (height, width)
 SIDE_LIMITS = (32, 140)  # least shorter and greatest longer side of a box, in pixels
@@ -186,5 +187,4 @@ def _tight_box(mask: np.ndarray) -> np.ndarray:
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> float:
     """Return the share of the smaller of two yxyx boxes [4] that the other one covers."""
-    sides = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0)
-    return float(sides.prod() / min((a[2:] - a[:2]).prod(), (b[2:] - b[:2]).prod()))
+    return float(intersection_area(a, b) / min(box_area(a), box_area(b)))

@@ -6,9 +6,7 @@ import keras
 import tensorflow as tf
 
 from tf_frcnn.ops.dropout import stateless_dropout
-
-# Augmentation draws from streams 1 to 3 of the same seeds (`tf_frcnn.data.pipeline`).
-DROPOUT_STREAMS = 4, 5
+from tf_frcnn.ops.random_streams import FoldedStream
 
 
 def _normal(stddev: float) -> keras.initializers.Initializer:
@@ -103,16 +101,16 @@ class TwoFCHead(keras.layers.Layer):
         hidden = tf.reshape(roi_features, [-1, self.flat_size])
         hidden = self.fc1(self.fc1_projection(hidden) if self.rank else hidden)
         if training and self.dropout > 0:
-            hidden = self._drop(hidden, seeds, DROPOUT_STREAMS[0])
+            hidden = self._drop(hidden, seeds, FoldedStream.FC1_DROPOUT)
         hidden = self.fc2(self.fc2_projection(hidden) if self.rank else hidden)
         if training and self.dropout > 0:
-            hidden = self._drop(hidden, seeds, DROPOUT_STREAMS[1])
+            hidden = self._drop(hidden, seeds, FoldedStream.FC2_DROPOUT)
         return (
             tf.reshape(self.classes(hidden), [batch, num_rois, 1 + self.num_classes]),
             tf.reshape(self.deltas(hidden), [batch, num_rois, 1 + self.num_classes, 4]),
         )
 
-    def _drop(self, hidden: tf.Tensor, seeds: tf.Tensor | None, stream: int) -> tf.Tensor:
+    def _drop(self, hidden: tf.Tensor, seeds: tf.Tensor | None, stream: FoldedStream) -> tf.Tensor:
         """Drop units of all RoIs, [B * R, units], with a draw of its own for each picture."""
         if seeds is None:
             raise ValueError("dropout in training needs the pictures' seeds: box_head(..., seeds=)")

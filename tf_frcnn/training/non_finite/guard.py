@@ -12,7 +12,7 @@ from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.config import Config
 from tf_frcnn.data.example import Example
 from tf_frcnn.errors import NonFiniteLossError
-from tf_frcnn.runs import write_json
+from tf_frcnn.files import write_json
 from tf_frcnn.training.callbacks import LOSSES
 from tf_frcnn.training.non_finite.diagnosis import diagnose
 from tf_frcnn.training.non_finite.message import (

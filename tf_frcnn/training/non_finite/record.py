@@ -23,7 +23,7 @@ import numpy as np
 
 from tf_frcnn.config import Config, config_to_json, parse_config
 from tf_frcnn.errors import ConfigError, UserError
-from tf_frcnn.whole_file import whole_file
+from tf_frcnn.files import whole_file
 
 FORMAT = "tf_frcnn training step"
 FORMAT_VERSION = 1

@@ -7,12 +7,10 @@ import tensorflow as tf
 from tf_frcnn.config import TrainConfig
 from tf_frcnn.ops.boxes import box_area, encode_deltas, pairwise_iou
 from tf_frcnn.ops.matching import match_boxes
+from tf_frcnn.ops.random_streams import SamplingStream, sampling_seeds
 from tf_frcnn.ops.sampling import subsample_labels
 from tf_frcnn.training.losses import Losses, box_loss, classification_loss, giou_loss
 from tf_frcnn.training.tasks.task import Step, Task
-
-# Apart from `ANCHOR_STREAM`, so that anchors and RoIs of an image are drawn independently.
-ROI_STREAM = 1
 
 
 class RoITargets(NamedTuple):
@@ -125,7 +123,7 @@ def sample_rois(
         labels,
         config.roi_batch_size,
         config.roi_positive_fraction,
-        seeds * 2 + ROI_STREAM,
+        sampling_seeds(seeds, SamplingStream.ROIS),
         preferred=tf.reduce_max(iou, axis=-1) >= config.roi_background_iou,
     )
     positives = tf.cast(sampled == 1, tf.float32)

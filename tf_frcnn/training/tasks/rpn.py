@@ -7,12 +7,10 @@ import tensorflow as tf
 from tf_frcnn.config import TrainConfig
 from tf_frcnn.ops.boxes import encode_deltas, inside_images, pairwise_iou
 from tf_frcnn.ops.matching import best_of_each_object, match_boxes
+from tf_frcnn.ops.random_streams import SamplingStream, sampling_seeds
 from tf_frcnn.ops.sampling import subsample_labels
 from tf_frcnn.training.losses import Losses, box_loss, objectness_loss
 from tf_frcnn.training.tasks.task import Step, Task
-
-# Apart from `ROI_STREAM`, so that anchors and RoIs of an image are drawn independently.
-ANCHOR_STREAM = 0
 
 
 class AnchorTargets(NamedTuple):
@@ -106,7 +104,7 @@ def assign_anchor_targets(
         labels,
         config.rpn_batch_size,
         config.rpn_positive_fraction,
-        seeds * 2 + ANCHOR_STREAM,
+        sampling_seeds(seeds, SamplingStream.ANCHORS),
     )
     matched_boxes = tf.gather(gt_boxes, tf.gather(matched, indices, batch_dims=1), batch_dims=1)
     deltas = encode_deltas(matched_boxes, tf.gather(anchors, indices))

@@ -2,23 +2,27 @@
 
 The paper starts the trunk and the two FC layers from a VGG16 trained on ImageNet (§3.1.3).
 keras.applications publishes one, converted from the Caffe original (BGR, mean-free), as an HDF5
-file with its top (convolutions, fc1, fc2, predictions) or without (convolutions only). Layers are
-matched by name. A file is checked as a whole before the first variable changes, so that a load
-that fails leaves the detector as it was, and never half at random.
+file with its top (convolutions, fc1, fc2, predictions) or without (convolutions only). A file is
+checked as a whole before the first variable changes, so that a load that fails leaves the detector
+as it was, and never half at random.
+
+Arrays are found by their layers' names and not by `keras.applications.VGG16(weights=PATH)`: that
+goes by the order of layers alone, so it takes two of one shape for each other, and can't say which
+one is missing; and it would first build all of VGG16, 1.3 GiB of it, and fill it at random.
 """
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as shorten  # a file may hold any number of layers
 from typing import Any
 
 import h5py
 import keras
 import numpy as np
 
-from tf_frcnn.architectures.vgg16 import BLOCKS
 from tf_frcnn.errors import WeightsError
 
 NO_WEIGHTS = "none"
@@ -68,22 +72,6 @@ class WeightsReport:
         return text + "no layer of VGG16 is left at random."
 
 
-def _published_shapes() -> dict[str, tuple[Shape, Shape]]:
-    """List the shapes of the published file: layer name -> (kernel, bias)."""
-    kernels: dict[str, Shape] = {}
-    channels_in = 3
-    for block, (num_convs, channels) in enumerate(BLOCKS, start=1):
-        for conv in range(1, num_convs + 1):
-            kernels[f"block{block}_conv{conv}"] = (3, 3, channels_in, channels)
-            channels_in = channels
-    kernels["fc1"] = (7 * 7 * channels_in, 4096)  # reads 7 x 7 x 512 flattened channels-last
-    kernels["fc2"] = (4096, 4096)
-    return {name: (kernel, kernel[-1:]) for name, kernel in kernels.items()}
-
-
-PUBLISHED_SHAPES = _published_shapes()
-
-
 def load_backbone_weights(detector: keras.Model, source: str) -> WeightsReport:
     """Load ImageNet weights into the detector's trunk and, where given, its two FC layers.
 
@@ -107,8 +95,9 @@ def load_backbone_weights(detector: keras.Model, source: str) -> WeightsReport:
     if source == NO_WEIGHTS:
         return WeightsReport(source, (), tuple(layers))
     if source == IMAGENET:
+        published = published_shapes()
         for name, layer in layers.items():  # before half a gigabyte travels in vain
-            _check_layer(name, layer, PUBLISHED_SHAPES.get(name), "ImageNet VGG16")
+            _check_layer(name, layer, published.get(name, ()), "ImageNet VGG16")
         path = _download()
     else:
         path = _existing_file(source)
@@ -119,6 +108,17 @@ def load_backbone_weights(detector: keras.Model, source: str) -> WeightsReport:
     return WeightsReport(
         source, tuple(arrays), tuple(name for name in layers if name not in arrays)
     )
+
+
+def published_shapes() -> dict[str, Sequence[Shape]]:
+    """List the shapes of the published file's arrays by layer, without making its large ones."""
+    trunk = keras.applications.VGG16(include_top=False, weights=None)
+    layers = [layer for layer in trunk.layers if layer.weights]
+    shapes: dict[str, Sequence[Shape]] = {
+        layer.name: [tuple(weight.shape) for weight in layer.weights] for layer in layers
+    }
+    # fc1 reads 7 x 7 x 512 features, flattened channels-last.
+    return {**shapes, "fc1": [(25088, 4096), (4096,)], "fc2": [(4096, 4096), (4096,)]}
 
 
 def _download() -> Path:
@@ -182,11 +182,17 @@ def _read_file(
     """
     try:
         with h5py.File(path, "r") as file:
-            groups = _layer_groups(file, path)
-            has_top = any(name in groups for name in head)
-            layers = {**trunk, **head} if has_top else trunk
+            stored = _find_arrays(file, {*trunk, *head})
+            if not stored:
+                raise WeightsError(
+                    f"{path}: is an HDF5 file of another layout: it holds "
+                    f"{shorten(sorted(file)) if len(file) else 'nothing'}, and no names of layers "
+                    f"such as {next(iter(trunk))}. Keras 2 writes none into .weights.h5: save the "
+                    f"model's weights as .h5 instead. {_WAY_OUT}"
+                )
+            layers = {**trunk, **head} if any(name in stored for name in head) else trunk
             return {
-                name: _read_layer(name, layer, groups.get(name), path)
+                name: _read_layer(name, layer, stored.get(name, []), path)
                 for name, layer in layers.items()
             }
     except WeightsError:
@@ -199,47 +205,37 @@ def _read_file(
         ) from None
 
 
-def _layer_groups(file: h5py.File, path: Path) -> dict[str, h5py.Group]:
-    """Find the group of every layer, whichever Keras wrote the file.
+def _find_arrays(file: h5py.File, names: Collection[str]) -> dict[str, list[h5py.Dataset]]:
+    """Find the arrays of each of the named layers, whichever Keras wrote the file.
 
-    Keras 1 and 2, and keras.applications, keep a group for each layer at the root and list them in
-    the attribute `layer_names`; a whole saved model has the same below `model_weights`. Keras 3's
-    `.weights.h5` keeps `layers/CLASS_7/vars`, with the layer's name as an attribute of `vars`; that
-    of Keras 2 has no names.
+    They lie below a group of the layer's name, anywhere but in the optimizer's state; but Keras 3's
+    `.weights.h5` numbers its groups and writes the layer's name beside the arrays, as an attribute.
     """
-    for root in (file, file.get("model_weights")):
-        if isinstance(root, h5py.Group) and "layer_names" in root.attrs:
-            return {key: node for key, node in root.items() if isinstance(node, h5py.Group)}
-    root = file.get("layers")
-    if isinstance(root, h5py.Group):
-        nodes = [root.get(f"{key}/vars") for key in root]
-        holders = [node for node in nodes if isinstance(node, h5py.Group)]
-        if holders and not any("name" in node.attrs for node in holders):
-            raise WeightsError(
-                f"{path}: holds no names of layers, as Keras 2 writes .weights.h5. Save the "
-                f"model's weights as .h5 instead. {_WAY_OUT}"
-            )
-        return {str(node.attrs["name"]): node for node in holders if "name" in node.attrs}
-    raise WeightsError(
-        f"{path}: is an HDF5 file of another layout: neither the attribute 'layer_names' nor a "
-        f"group 'layers', but {sorted(file) or 'nothing'}. {_WAY_OUT}"
-    )
+    found: dict[str, list[h5py.Dataset]] = {}
+
+    def note(path: str, node: Any) -> None:
+        if isinstance(node, h5py.Dataset) and not path.startswith("optimizer"):
+            stated = str(node.parent.attrs.get("name"))
+            for name in {*path.split("/"), stated}.intersection(names):
+                found.setdefault(name, []).append(node)
+
+    file.visititems(note)
+    return found
 
 
 def _read_layer(
-    name: str, layer: Any, group: h5py.Group | None, path: Path
+    name: str, layer: Any, stored: Sequence[h5py.Dataset], path: Path
 ) -> tuple[np.ndarray, np.ndarray]:
     """Read a layer's kernel and bias, told apart by their rank, as their spellings vary."""
-    datasets = None if group is None else _datasets(group)
-    _check_layer(name, layer, datasets and [dataset.shape or () for dataset in datasets], str(path))
-    bias, kernel = sorted(datasets or (), key=lambda dataset: len(dataset.shape))
+    _check_layer(name, layer, [array.shape or () for array in stored], str(path))
+    bias, kernel = sorted(stored, key=lambda dataset: len(dataset.shape))
     arrays = []
     for dataset in (kernel, bias):
         if dataset.dtype.kind != "f":
             raise WeightsError(
                 f"{path}: {dataset.name} is of type {dataset.dtype}, expected floats. {_WAY_OUT}"
             )
-        array = dataset[...].astype(np.float32)
+        array = dataset[...].astype(np.float32, copy=False)
         num_bad = array.size - np.count_nonzero(np.isfinite(array))
         if num_bad:
             raise WeightsError(
@@ -250,20 +246,13 @@ def _read_layer(
     return arrays[0], arrays[1]
 
 
-def _datasets(group: h5py.Group) -> list[h5py.Dataset]:
-    """List the arrays of a layer's group, however deep they are nested."""
-    nodes: list[Any] = []
-    group.visititems(lambda _, node: nodes.append(node))
-    return [node for node in nodes if isinstance(node, h5py.Dataset)]
-
-
-def _check_layer(name: str, layer: Any, stored: Sequence[Shape] | None, origin: str) -> None:
+def _check_layer(name: str, layer: Any, stored: Sequence[Shape], origin: str) -> None:
     """Check that stored arrays are one kernel and one bias of the layer's own shapes.
 
     Args:
         name: name of the layer in the file.
         layer: the detector's layer.
-        stored: shapes of its arrays in the file, in any order; None or empty where it has none.
+        stored: shapes of its arrays in the file, in any order; none where it has none.
         origin: what the file is, for messages.
     """
     if not stored:

@@ -19,8 +19,8 @@ import pytest
 
 from tf_frcnn.architectures.vgg16 import build_vgg16
 from tf_frcnn.errors import WeightsError
-from tf_frcnn.weights import keras_applications
-from tf_frcnn.weights.keras_applications import load_backbone_weights
+from tf_frcnn.pretrained import keras_applications
+from tf_frcnn.pretrained.keras_applications import load_backbone_weights
 
 KERAS_2 = keras.__version__.startswith("2.")
 NOTOP_FILE = Path(__file__).parents[3] / "shared/weights/vgg16_notop.h5"
@@ -189,6 +189,8 @@ def test_file_that_this_keras_wrote(tmp_path, name):
     layers += [keras.layers.Flatten()]  # 2 * 2 * 5 channels = the 20 inputs of fc1
     layers += [keras.layers.Dense(s[-1], name=n) for n, s in HEAD.items()]
     saved = keras.Sequential(layers)
+    saved.compile("adam", "mse")  # whose moments bear the names of the layers too
+    saved.fit(np.ones([1, 2, 2, 3]), np.ones([1, HEAD["fc2"][-1]]), verbose=0)
     path = tmp_path / name
     saved.save_weights(path) if "weights" in name else saved.save(path)
     detector = make_detector()
@@ -212,13 +214,13 @@ def test_real_notop_file_fills_thirteen_convolutions():
             for name in report.loaded
         }
     assert_loaded(detector, expected)
-    # What `imagenet` asks of a detector before it downloads is what the published layers hold.
-    published = keras_applications.PUBLISHED_SHAPES
-    assert list(published) == [*expected, "fc1", "fc2"]
-    for name, (kernel, bias) in expected.items():
-        assert published[name] == (kernel.shape, bias.shape)
-    assert published["fc1"] == ((25088, 4096), (4096,))
-    assert published["fc2"] == ((4096, 4096), (4096,))
+
+
+def test_imagenet_fits_the_trunk_of_full_width():
+    layers = [layer for layer in build_vgg16().layers if layer.weights]
+    shapes = {layer.name: [tuple(weight.shape) for weight in layer.weights] for layer in layers}
+    heads = {"fc1": [(25088, 4096), (4096,)], "fc2": [(4096, 4096), (4096,)]}
+    assert keras_applications.published_shapes() == shapes | heads
 
 
 # ---- what is refused
@@ -255,7 +257,7 @@ def test_hdf5_of_another_layout(tmp_path, key):
 def test_empty_hdf5(tmp_path):
     path = tmp_path / "empty.h5"
     h5py.File(path, "w").close()
-    assert_refused(str(path), "another layout", "but nothing", *WAYS_OUT)
+    assert_refused(str(path), "another layout", "it holds nothing", *WAYS_OUT)
 
 
 @pytest.mark.parametrize("missing", ["block1_conv2", "fc1", "fc2"])
@@ -391,7 +393,7 @@ def point_loader_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, port: int) 
         monkeypatch.setenv(name, "127.0.0.1")
     monkeypatch.setattr(keras_applications, "IMAGENET_URL", f"http://127.0.0.1:{port}/vgg16/")
     shapes = {name: (kernel, kernel[-1:]) for name, kernel in {**TRUNK, **HEAD}.items()}
-    monkeypatch.setattr(keras_applications, "PUBLISHED_SHAPES", shapes)
+    monkeypatch.setattr(keras_applications, "published_shapes", lambda: shapes)
 
 
 def cached_file(tmp_path: Path) -> Path:
@@ -474,7 +476,7 @@ def test_cache_that_cannot_be_written(server, tmp_path):
 
 
 def test_detector_that_imagenet_cannot_fit_is_refused_before_the_download(server):
-    keras_applications.PUBLISHED_SHAPES["block1_conv1"] = ((3, 3, 3, 64), (64,))
+    keras_applications.published_shapes()["block1_conv1"] = ((3, 3, 3, 64), (64,))
     expected = "'block1_conv1' has arrays of shapes (3, 3, 3, 64) and (64,)"
     assert_refused("imagenet", expected, "(3, 3, 3, 4) and (4,)", WAYS_OUT[1])
     assert server.requests == []

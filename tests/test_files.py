@@ -1,71 +1,64 @@
-"""The folder of a run and its files; results of other commands, and what is in their place."""
+"""Files that are whole or not there, and what is in the place of new ones."""
 
-import dataclasses
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from tf_frcnn.config import Config
-from tf_frcnn.errors import ConfigError, UserError
-from tf_frcnn.runs import (
-    RunFolder,
-    make_writable_folder,
-    move_aside,
-    prepare_output,
-    start_run,
-    with_classes,
-    write_json,
-)
+from tf_frcnn.errors import UserError
+from tf_frcnn.files import make_writable_folder, move_aside, prepare_output, whole_file, write_json
 
 
-def make_config(**train):
-    """Give a configuration with classes, some training fields replaced."""
-    config = with_classes(Config(output="runs/mine"), ("cat", "dog"))
-    return dataclasses.replace(config, train=dataclasses.replace(config.train, **train))
+def test_a_new_file_takes_the_place_of_the_old_one_when_it_is_whole(tmp_path):
+    path = tmp_path / "notes"
+    path.write_text("old")
+    with whole_file(path) as partial:
+        partial.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """Give the folder of a run that was started."""
-    folder = RunFolder(tmp_path / "runs" / "mine")
-    folder.path.mkdir(parents=True)
-    start_run(folder, make_config())
-    return folder
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt, SystemExit])
+def test_whatever_goes_wrong_the_old_file_stays(tmp_path, error):
+    path = tmp_path / "notes"
+    path.write_text("old")
+    with pytest.raises(error), whole_file(path) as partial:
+        partial.write_text("half")
+        raise error
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_that_is_no_run_has_no_configuration(tmp_path):
-    with pytest.raises(ConfigError, match=r"nothing: is no training run: expected a folder with"):
-        RunFolder(tmp_path / "nothing").load_config()
+@pytest.mark.parametrize("failing", ["the file", "the folder"])
+def test_a_disk_that_cannot_be_flushed_is_an_error(tmp_path, monkeypatch, failing):
+    real, calls = os.fsync, []
+
+    def refuse(descriptor):
+        calls.append(descriptor)
+        if len(calls) == ("the file", "the folder").index(failing) + 1:
+            raise OSError(errno.EIO, "Input/output error")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="Input/output error"), whole_file(tmp_path / "notes") as file:
+        file.write_text("new")
 
 
-def test_a_run_is_finished_when_it_has_its_figures(folder):
-    assert not folder.is_finished(make_config())
-    write_json(folder.metrics_file, {"coco_ap": 0.5, "per_class": {"cat": None}})
-    assert folder.is_finished(make_config())
-    assert folder.load_metrics() == {"coco_ap": 0.5, "per_class": {"cat": None}}
+def test_a_file_system_that_flushes_no_folders_will_do(tmp_path, monkeypatch):
+    real = os.fsync
 
+    def flush_files_only(descriptor):
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        real(descriptor)
 
-@pytest.mark.parametrize(
-    "metrics",
-    # Early stopping ended the second; the third is from before that was possible.
-    [{"steps": 9, "planned_steps": 9}, {"steps": 4, "planned_steps": 9}, {"steps": 9}],
-)
-def test_a_run_that_is_to_be_longer_is_not_finished(folder, metrics):
-    write_json(folder.metrics_file, metrics)
-    assert folder.is_finished(make_config(steps=9))
-    assert not folder.is_finished(make_config(steps=10))
-
-
-@pytest.mark.parametrize("content", ["{", "[1]", ""])
-def test_damaged_figures_are_named(folder, content):
-    folder.metrics_file.write_text(content)
-    with pytest.raises(UserError, match=r"mine/metrics\.json: .*--overwrite"):
-        folder.load_metrics()
-    assert folder.is_finished(make_config())  # it had them: they are not to be made anew silently
-
-
-# === Other results ===
+    monkeypatch.setattr(os, "fsync", flush_files_only)
+    with whole_file(tmp_path / "notes") as partial:
+        partial.write_text("new")
+    assert (tmp_path / "notes").read_text() == "new"
 
 
 def test_json_is_written_whole_or_not_at_all(tmp_path):
@@ -88,6 +81,9 @@ def test_json_that_cannot_be_written_is_told(tmp_path, monkeypatch):
         write_json(path, {"a": 2})
     assert json.loads(path.read_text()) == {"a": 1}
     assert [item.name for item in tmp_path.iterdir()] == ["metrics.json"]
+
+
+# === Room for results ===
 
 
 def test_a_folder_of_results_is_made(tmp_path):

@@ -16,13 +16,8 @@
 | `metrics.json`     | the figures; written last: a run that has it is finished  |
 """
 
-import contextlib
 import dataclasses
-import itertools
 import json
-import logging
-import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,9 +26,7 @@ import pydantic
 
 from tf_frcnn.config import Config, config_to_dict, load_config
 from tf_frcnn.errors import ConfigError, UserError
-from tf_frcnn.whole_file import whole_file
-
-logger = logging.getLogger(__name__)
+from tf_frcnn.files import write_json
 
 
 class RunFolder:
@@ -130,141 +123,6 @@ class RunFolder:
             "Remove the file to evaluate and export the run again from its last checkpoint, or "
             "give --overwrite to start anew."
         )
-
-
-def move_aside(path: Path) -> None:
-    """Rename a file or folder to NAME.bak-TIME, if it exists; nothing is ever deleted.
-
-    Raises:
-        UserError: it cannot be renamed.
-    """
-    if not path.exists():
-        return
-    name = f"{path.name}.bak-{time.strftime('%Y%m%d-%H%M%S')}"
-    target = path.with_name(name)
-    for number in itertools.count(2):  # rename() would replace a backup of the same second
-        if not target.exists():
-            break
-        target = path.with_name(f"{name}-{number}")
-    try:
-        path.rename(target)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be moved to {target} ({error.strerror}).") from None
-    logger.info("%s was moved to %s", path, target)
-
-
-def prepare_output(path: Path, overwrite: bool) -> None:
-    """Make a folder for results, and see that nothing that is in it would be overwritten.
-
-    Args:
-        path: the folder.
-        overwrite: move what is there to NAME.bak-TIME.
-
-    Raises:
-        UserError: there is something in it and `overwrite` is off; or it cannot be made.
-    """
-    if overwrite:
-        move_aside(path)
-    if path.is_dir() and any(path.iterdir()):
-        raise UserError(
-            f"{path}: there is something already. Give another --output, or --overwrite to move "
-            "it to a .bak folder."
-        )
-    make_writable_folder(path, "--output")
-
-
-def missing_folders(path: Path) -> list[Path]:
-    """List the folders that making one would make: itself and its parents, innermost first."""
-    return [folder for folder in (path, *path.parents) if not folder.exists()]
-
-
-def remove_empty(folders: Sequence[Path]) -> None:
-    """Remove folders, innermost first, up to the first that is not empty or cannot be removed."""
-    with contextlib.suppress(OSError):
-        for folder in folders:
-            folder.rmdir()
-
-
-def check_writable_folder(path: Path, option: str) -> None:
-    """See that a folder can be made, if it is not there, and written to; nothing is left behind.
-
-    Args:
-        path: the folder.
-        option: that named it, for messages.
-
-    Raises:
-        UserError: it cannot be made or written to.
-    """
-    missing = missing_folders(path)
-    try:
-        make_writable_folder(path, option)
-    finally:
-        remove_empty(missing)
-
-
-def make_writable_folder(path: Path, option: str) -> None:
-    """Make a folder, if it is not there, and see that files can be made in it.
-
-    Args:
-        path: the folder.
-        option: that named it, for messages.
-
-    Raises:
-        UserError: it cannot be made or written to.
-    """
-    if path.exists() and not path.is_dir():
-        raise UserError(f"{option} {path}: is a file. Expected a folder, or a name that is free.")
-    doing = "made"
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        doing = "written to"
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"{option} {path}: the folder cannot be {doing} ({error.strerror}). Give one that can "
-            "be written, or mend its permissions."
-        ) from None
-
-
-def prepare_file(path: Path, overwrite: bool) -> None:
-    """See that a file can be written, and that nothing would be overwritten.
-
-    Args:
-        path: the file; its folder is made.
-        overwrite: move what is there to NAME.bak-TIME.
-
-    Raises:
-        UserError: there is something already and `overwrite` is off; or its folder cannot be
-            written to.
-    """
-    if path.is_dir():
-        raise UserError(f"--output {path}: is a folder. Expected the name of a file.")
-    if overwrite:
-        move_aside(path)
-    if path.exists():
-        raise UserError(
-            f"{path}: there is something already. Give another --output, or --overwrite to move "
-            "it to a .bak file."
-        )
-    make_writable_folder(path.parent, "--output")
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON under a temporary name and rename it, so that no reader sees half of it.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
-    text = json.dumps(value, indent=2) + "\n"
-    try:
-        with whole_file(path) as partial:
-            partial.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}). Free some space or mend the "
-            "permissions, then run the same command again."
-        ) from None
 
 
 def with_classes(config: Config, class_names: tuple[str, ...]) -> Config:
