@@ -96,7 +96,11 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         record = make_run(Path(folder))
     commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True, check=True
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=HERE,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.strip()
     versions = {name: metadata.version(name) for name in ("tensorflow", "keras", "numpy")}
     record = {"commit": commit, "versions": versions, **record}
