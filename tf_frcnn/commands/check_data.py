@@ -73,7 +73,6 @@ def main(argv: Sequence[str], prog: str) -> int:
         args=argv,
     )
     set_up_logging()
-    # Imported late: help and wrong options need not wait for matplotlib.
     from tf_frcnn.doctor.check import check_data
     from tf_frcnn.doctor.page import write_page
     from tf_frcnn.doctor.summary import print_summary

@@ -10,7 +10,6 @@ from rich.console import Console
 
 from tf_frcnn.environment import set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_NOT_FINITE, EXIT_OK
-from tf_frcnn.training.non_finite.record import load_step, load_weights
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,8 @@ def main(argv: Sequence[str], prog: str) -> int:
         args=list(argv),
     )
     set_up_logging()
+    from tf_frcnn.training.non_finite.record import load_step, load_weights
+
     record = load_step(arguments.file)
     set_up_tensorflow(record.config.train.seed)
     from tf_frcnn.checkpoints import named_weights
