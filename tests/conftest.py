@@ -136,10 +136,10 @@ def tiny_options() -> list[str]:
 @pytest.fixture(scope="session")
 def tiny_config():
     """Give the configuration of `tiny_options` with the classes of `voc_folder`."""
-    from tf_frcnn.command_line import parse_train_arguments
+    from tf_frcnn.commands.train import parse_arguments
 
     arguments = [*TINY_OPTIONS, "--data.classes", *sorted(VOC_CLASS_COLOURS)]
-    return parse_train_arguments(arguments).config
+    return parse_arguments(arguments).config
 
 
 class FinishedRun(NamedTuple):

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tf_frcnn.run_folder import RunFolder, start_run
 
 from tests.golden.make import OPTIONS
-from tf_frcnn.command_line import parse_train_arguments
+from tf_frcnn.commands.train import parse_arguments
 from tf_frcnn.config import config_to_dict, flatten, load_config, parse_config, save_config
 from tf_frcnn.config_upgrade import FORMAT, rename_options, upgrade_config
 from tf_frcnn.errors import ConfigError, UserError
 from tf_frcnn.presets import PRESETS
 from tf_frcnn.resuming import prepare_run
+from tf_frcnn.run_folder import RunFolder, start_run
 
 FORMAT_1 = Path(__file__).parent / "fixtures" / "config_format_1.json"  # as training wrote it
 
@@ -129,7 +129,7 @@ def old_run(tmp_path):
 def test_an_old_run_goes_on_with_either_spelling(names, old_run):
     spelling = dict(zip(OLD_NAMES, names, strict=True))
     options = [spelling.get(option, option) for option in OPTIONS]
-    config = prepare_run(old_run, parse_train_arguments(options).config)
+    config = prepare_run(old_run, parse_arguments(options).config)
     assert config == old_run.load_config()
     start_run(old_run, config)
     assert json.loads(old_run.config_file.read_text())["format"] == FORMAT
@@ -160,7 +160,7 @@ def test_what_differs_from_an_old_run_is_told_by_the_new_name(old_run):
 )
 def test_an_option_is_taken_under_its_old_name(typed, new, value, caplog):
     before = flatten(PRESETS["finetune"]())
-    after = flatten(parse_train_arguments(["finetune", *typed]).config)
+    after = flatten(parse_arguments(["finetune", *typed]).config)
     assert {name: after[name] for name in after if after[name] != before[name]} == {
         **{new: value, "output": "runs/finetune", "export-dir": "saved_models/finetune"}
     }
@@ -170,7 +170,7 @@ def test_an_option_is_taken_under_its_old_name(typed, new, value, caplog):
 
 def test_the_line_on_an_old_name_reaches_the_terminal():
     code = (
-        "from tf_frcnn.command_line import parse_train_arguments as parse\n"
+        "from tf_frcnn.commands.train import parse_arguments as parse\n"
         "assert parse(['--model.backbone', 'vgg16']).config.model.architecture == 'vgg16'"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

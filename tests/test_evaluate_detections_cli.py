@@ -87,6 +87,5 @@ def test_no_data(found_file, capsys):
     ],
 )
 def test_arguments_that_do_not_fit(arguments, message, capsys):
-    with pytest.raises(SystemExit, match="2"):
-        run_evaluate(*arguments)
+    assert run_evaluate(*arguments) == 2
     assert message in capsys.readouterr().err

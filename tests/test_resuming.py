@@ -17,7 +17,9 @@ BACKUP = re.compile(r"\.bak-\d{8}-\d{6}(-\d+)?$")
 
 def make_config(**train):
     """Give a configuration with classes, some training fields replaced."""
-    config = with_classes(Config(output="runs/mine"), ("cat", "dog"))
+    config = with_classes(
+        Config(output="runs/mine", export_dir="saved_models/mine"), ("cat", "dog")
+    )
     return dataclasses.replace(config, train=dataclasses.replace(config.train, **train))
 
 
@@ -257,7 +259,7 @@ def test_a_run_killed_while_it_wrote_its_first_files_can_be_started(folder, name
 
 
 def test_another_worker_reads_the_run_and_changes_nothing(unfinished):
-    reader = RunFolder(unfinished.path, is_keeper=False)
+    reader = RunFolder(unfinished.path, is_writer=False)
     before = {path: path.stat().st_mtime_ns for path in unfinished.path.rglob("*")}
     assert prepare_run(reader, with_classes(make_config(), ()), overwrite=True) == make_config()
     assert {path: path.stat().st_mtime_ns for path in unfinished.path.rglob("*")} == before

@@ -168,7 +168,6 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
     assert not (output / "metrics.json").exists()
 
     # Evaluation and export are those of the finished run's test.
-    monkeypatch.setattr(train, "write_json", lambda path, value: None)
     monkeypatch.setattr("tf_frcnn.reporting.evaluation.evaluate_detector", lambda *given: {})
     monkeypatch.setattr("tf_frcnn.export.saved_model.export_saved_model", lambda *given: tmp_path)
     assert run_train(options) == 0

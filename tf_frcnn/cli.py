@@ -1,21 +1,22 @@
-"""`tf-frcnn COMMAND [options]`: the commands beside `train.py` and `evaluate.py`."""
+"""`tf-frcnn COMMAND [options]`: every command; `train.py` and `evaluate.py` call two of them."""
 
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from tf_frcnn.environment import set_up_logging
 from tf_frcnn.errors import EXIT_OK, EXIT_USAGE, run_command
 
-# Command -> module with `main(argv) -> exit status` (imported when it is used: TensorFlow takes
-# seconds), and what it does.
+# Command -> module with `main(argv, prog) -> exit status` (imported when it is used, so that none
+# waits for what another one needs), and what it does.
 COMMANDS = {
-    "benchmark": ("tf_frcnn.benchmark.command", "measure how long a model takes, by stage"),
-    "check-data": ("tf_frcnn.doctor.command", "look at a data set as training would, and report"),
-    "export": ("tf_frcnn.export.command", "write a model as a SavedModel, to be served"),
-    "predict": ("tf_frcnn.predict.command", "detect in pictures and videos; drawings and JSON"),
-    "replay": ("tf_frcnn.training.non_finite.command", "run a step that was not finite again"),
-    "tflite": ("tf_frcnn.tflite.command", "write a model as a TFLite file, and look into it"),
+    "train": ("tf_frcnn.commands.train", "train, evaluate and export a detector"),
+    "evaluate": ("tf_frcnn.commands.evaluate", "figures of a model, or of a file of detections"),
+    "predict": ("tf_frcnn.commands.predict", "detect in pictures and videos; drawings and JSON"),
+    "export": ("tf_frcnn.commands.export", "write a model as a SavedModel, to be served"),
+    "tflite": ("tf_frcnn.commands.tflite", "write a model as a TFLite file, and look into it"),
+    "benchmark": ("tf_frcnn.commands.benchmark", "measure how long a model takes, by stage"),
+    "check-data": ("tf_frcnn.commands.check_data", "look at a data set as training would"),
+    "replay": ("tf_frcnn.commands.replay", "run a step that was not finite again"),
 }
 
 
@@ -26,6 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; the process's own when None.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    return run_command(lambda: _dispatch(arguments))
+
+
+def _dispatch(arguments: Sequence[str]) -> int:
     name = arguments[0] if arguments else "--help"
     if name in ("-h", "--help"):
         sys.stdout.write(_usage())
@@ -33,9 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         sys.stderr.write(f"error: no command is named {name!r}.\n{_usage()}")
         return EXIT_USAGE
-    set_up_logging()
-    command: Callable[[Sequence[str]], int] = import_module(COMMANDS[name][0]).main
-    return run_command(lambda: command(arguments[1:]))
+    command: Callable[[Sequence[str], str], int] = import_module(COMMANDS[name][0]).main
+    return command(arguments[1:], f"tf-frcnn {name}")
 
 
 def _usage() -> str:

@@ -1,6 +1,6 @@
 """The configuration: frozen dataclasses, one field an option, checked when they are made.
 
-The command line, its help and its errors come from these types (`tf_frcnn.command_line`); a run
+The command line, its help and its errors come from these types (`tf_frcnn.commands.train`); a run
 keeps its configuration as `config.json`, which is read back through the same types. Presets
 (`tf_frcnn.presets`) are nothing but values for these fields. No TensorFlow here.
 """

@@ -111,13 +111,17 @@ def without_library_messages() -> Iterator[None]:
             os.close(terminal)
 
 
-def set_up_tensorflow(seed: int, deterministic: bool = False) -> None:
-    """Turn on GPU memory growth, seed all generators, and log device, versions and seed.
+def set_up_tensorflow(seed: int = 0, deterministic: bool = False) -> None:
+    """Load TensorFlow, turn on GPU memory growth, seed all generators; log what there is.
 
     Args:
         seed: of Python's, NumPy's and TensorFlow's generators; weights are drawn from it.
         deterministic: let TensorFlow use only operations that give the same bits each time.
+
+    Raises:
+        UserError: see `check_backend`.
     """
+    load_tensorflow()
     import keras
     import tensorflow as tf
 

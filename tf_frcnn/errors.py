@@ -5,12 +5,14 @@ what was there, what was expected and what to do. `run_command` prints it withou
 """
 
 import errno
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TextIO
 
 EXIT_OK = 0
 EXIT_FINDINGS = 1  # done, but items failed or findings exist
@@ -18,6 +20,7 @@ EXIT_USAGE = 2  # usage, input or environment
 EXIT_NOT_FINITE = 3  # training stopped by a loss that is not finite
 EXIT_WORKER_LOST = 4  # another worker of the job is gone
 EXIT_INTERRUPTED = 130  # Ctrl-C, after saving
+EXIT_READER_LEFT = 141  # nobody reads the output any more, as after `| head`: 128 + SIGPIPE
 EXIT_TERMINATED = 143  # SIGTERM, after saving
 
 
@@ -73,8 +76,39 @@ def run_command(command: Callable[[], int]) -> int:
         The exit status of the command, or that of the error.
     """
     try:
+        return _run_with_messages(command)
+    except BrokenPipeError:
+        return _give_up_output()
+    except SystemExit as stopped:  # of the help, or of rich where it finds the pipe broken
+        if isinstance(stopped.__context__, BrokenPipeError):
+            return _give_up_output()
+        raise
+
+
+def _give_up_output() -> int:
+    """Let what is still to be written go nowhere, or Python complains of it when it exits."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            _flush(stream)
+        except BrokenPipeError:
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+    return EXIT_READER_LEFT
+
+
+def _flush(stream: TextIO | None) -> None:
+    if stream is not None:  # it is None where the process was started with the stream closed
+        stream.flush()
+
+
+def _run_with_messages(command: Callable[[], int]) -> int:
+    try:
         with _interrupt_on_signals():
-            return command()
+            try:
+                return command()
+            finally:  # here a broken pipe can still be told from other errors
+                _flush(sys.stdout)
     except UserError as error:
         print(f"{error.label}: {error}", file=sys.stderr)
         return error.exit_status

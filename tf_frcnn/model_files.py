@@ -18,7 +18,7 @@ fingerprint of the data that it was trained on."""
 MODEL_TEXT = (
     "Expected the folder of a training run (config.json and checkpoints/), a checkpoint in it "
     "(RUN/checkpoints/step-XXXXXXXX.h5), a SavedModel (a folder with saved_model.pb), or the "
-    "folder of its versions (saved_models/quickstart after `python train.py`)."
+    "folder of its versions (saved_models/quickstart after `tf-frcnn train`)."
 )
 
 _SAVED_MODEL_FILE = "saved_model.pb"

@@ -1,6 +1,6 @@
 """What was found in one picture, whoever found it. No TensorFlow here: clients need none."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -66,3 +66,7 @@ class Prediction:
             class_id=self.class_ids - 1,
             data={"class_name": np.array(self.class_names, dtype=np.str_)},
         )
+
+
+DetectImages = Callable[[Sequence[np.ndarray]], list[Prediction]]
+"""Detects in [H, W, 3] uint8 RGB images, and gives as many predictions."""

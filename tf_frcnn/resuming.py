@@ -6,6 +6,7 @@ from pathlib import Path
 from tf_frcnn.config import Config, flatten, write_value
 from tf_frcnn.errors import UserError
 from tf_frcnn.files import make_writable_folder, move_aside
+from tf_frcnn.model_files import check_versions_folder
 from tf_frcnn.run_folder import RunFolder, with_classes
 
 logger = logging.getLogger(__name__)
@@ -32,11 +33,12 @@ def prepare_run(
 
     Raises:
         UserError: something else is in the folder, or a run of another configuration; there is
-            nothing to go on with and `resume` is on; or the folder cannot be made.
+            nothing to go on with and `resume` is on; or the folder, or the one of the SavedModels,
+            cannot be made.
     """
-    if overwrite and folder.is_keeper:
+    if overwrite and folder.is_writer:
         move_aside(folder.path)
-    if resume and folder.is_keeper:
+    if resume and folder.is_writer:
         _check_resumable(folder)
     if folder.has_started:
         old = folder.load_config()
@@ -47,7 +49,7 @@ def prepare_run(
                 "%s: is made longer, from %d to %d steps",
                 *(folder.path, old.train.steps, config.train.steps),
             )
-    elif not folder.is_keeper:
+    elif not folder.is_writer:
         return config
     elif _holds_only_configuration(folder):  # it failed before its first step
         if folder.config_file.is_file():
@@ -59,7 +61,9 @@ def prepare_run(
             f"{folder.path}: holds other files and no config.json of a run. Give another "
             "--output, or --overwrite to move it to a .bak folder."
         )
-    if folder.is_keeper:
+    if folder.is_writer:
+        if not folder.is_finished(config):  # a bad --export-dir is told now, not after training
+            check_versions_folder(Path(config.export_dir), "--export-dir")
         make_writable_folder(folder.path, "--output")
     return config
 

@@ -33,12 +33,12 @@ class RunFolder:
     """Names the files of a run.
 
     Args of `__init__`: `path` of the folder, which need not exist; whether this process
-    `is_keeper` of the folder: if not, another one writes, and here it is only read.
+    `is_writer`: if not, another one writes the files, and here they are only read.
     """
 
-    def __init__(self, path: Path | str, is_keeper: bool = True) -> None:
+    def __init__(self, path: Path | str, is_writer: bool = True) -> None:
         self.path = Path(path)
-        self.is_keeper = is_keeper
+        self.is_writer = is_writer
         self.config_file = self.path / "config.json"
         self.splits_file = self.path / "splits.json"
         self.dataset_file = self.path / "dataset.json"
@@ -79,7 +79,7 @@ class RunFolder:
         if not self.config_file.is_file():
             raise ConfigError(
                 f"{self.path}: is no training run: expected a folder with config.json, as "
-                "train.py makes (runs/quickstart after `python train.py`)."
+                "training makes (runs/quickstart after `tf-frcnn train`)."
             )
         return load_config(self.config_file)
 
@@ -131,15 +131,25 @@ def with_classes(config: Config, class_names: tuple[str, ...]) -> Config:
 
 
 def start_run(
-    folder: RunFolder, config: Config, division: Mapping[str, Sequence[str]] | None = None
+    folder: RunFolder,
+    config: Config,
+    division: Mapping[str, Sequence[str]] | None = None,
+    dataset_record: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the configuration, and the splits that were made unless the run has them already.
+    """Write what is known before the first step: configuration, splits, fingerprint of the data.
+
+    The splits that were made are those of the run's first start.
 
     Args:
-        folder: of the run.
+        folder: of the run; nothing is written where another process writes.
         config: classes filled in; of a run that goes on, its folders may be others than before.
         division: the names of each split's pictures; None where the data set has its own splits.
+        dataset_record: the fingerprint, if there is one.
     """
+    if not folder.is_writer:
+        return
     if not folder.config_file.is_file() and division is not None:
         write_json(folder.splits_file, {name: list(ids) for name, ids in division.items()})
     write_json(folder.config_file, config_to_dict(config))
+    if dataset_record is not None:
+        write_json(folder.dataset_file, dataset_record)

@@ -165,13 +165,16 @@ def test_usage_errors(voc_folder, tmp_path, capsys):
 
 def test_tensorflow_is_not_imported(voc_folder, tmp_path):
     program = (
-        "import sys; from tf_frcnn.doctor.command import main; status = main(sys.argv[1:]); "
+        "import sys; from tf_frcnn.cli import main; status = main(sys.argv[1:]); "
         "sys.exit(status or 'tensorflow' in sys.modules)"
     )
     options = ["--data.root", str(voc_folder), *SMALL]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(
-        [sys.executable, "-c", program, *options], cwd=tmp_path, env=environment, check=False
+        [sys.executable, "-c", program, "check-data", *options],
+        cwd=tmp_path,
+        env=environment,
+        check=False,
     )
     assert done.returncode == 0
     assert (tmp_path / "check-data" / "voc" / "check_data.html").is_file()

@@ -3,10 +3,10 @@
 import pytest
 
 from tests.predict.predicting import CornerDetector
+from tf_frcnn.commands import predict
 from tf_frcnn.config import Config, save_config
 from tf_frcnn.detector import Detector
 from tf_frcnn.model_files import ModelFiles
-from tf_frcnn.predict import command
 from tf_frcnn.run_folder import with_classes
 
 
@@ -17,6 +17,6 @@ def model(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("run")
     save_config(with_classes(Config(), detector.class_names), folder / "config.json")
     files = ModelFiles("run", folder, folder / "config.json")
-    monkeypatch.setattr(command, "find_model", lambda path: files)
+    monkeypatch.setattr(predict, "find_model", lambda path: files)
     monkeypatch.setattr(Detector, "load", lambda path: detector)
     return detector

@@ -15,7 +15,7 @@ from tests.predict.predicting import (
     write_picture,
 )
 from tf_frcnn import cli
-from tf_frcnn.predict import command
+from tf_frcnn.commands import predict as command
 
 # === What is written ===
 
@@ -187,7 +187,7 @@ def test_no_input_is_told(model, tmp_path, capsys):
 
 
 def test_what_cannot_work_is_told_before_tensorflow_is_loaded(model, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(command, "load_tensorflow", lambda: pytest.fail("TensorFlow is loaded"))
+    monkeypatch.setattr(command, "set_up_tensorflow", lambda: pytest.fail("TensorFlow is loaded"))
     picture = write_picture(tmp_path / "in" / "a.png")
     (tmp_path / "file").write_text("mine")
     assert predict(picture, "--output", tmp_path / "file") == 2

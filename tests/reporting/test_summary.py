@@ -1,6 +1,7 @@
 """The figures of a run: collected from its log, and printed."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -78,8 +79,7 @@ def test_class_names_are_printed_as_they_are(capsys):
 
 
 def test_the_way_on_is_a_command_to_type(capsys):
-    config = Config(output="runs/mine")
-    print_next_steps(config, saved_model="saved_models/mine/1")
+    print_next_steps(Path("runs/mine"), Path("saved_models/mine/1"), "train.py")
     out = capsys.readouterr().out
     for text in (
         "python evaluate.py runs/mine",
@@ -88,10 +88,13 @@ def test_the_way_on_is_a_command_to_type(capsys):
         "saved_models/mine/1",
     ):
         assert text in out
-    print_next_steps(config)
-    assert "saved_models" not in capsys.readouterr().out
+    print_next_steps(Path("runs/mine"), None, "tf-frcnn train")
+    out = capsys.readouterr().out
+    assert "saved_models" not in out and "python" not in out
+    assert "tf-frcnn evaluate runs/mine" in out
+    assert "tf-frcnn train finetune --data.root DIR" in out
 
 
 def test_a_folder_in_brackets_is_printed_as_it_is(capsys):
-    print_next_steps(Config(output="runs/[red]mine"))
+    print_next_steps(Path("runs/[red]mine"), None, "train.py")
     assert "python evaluate.py runs/[red]mine" in capsys.readouterr().out

@@ -10,11 +10,12 @@ import tensorflow as tf
 from tests.tflite.conftest import noise
 from tf_frcnn import cli, inference
 from tf_frcnn.checkpoints import save_checkpoint
+from tf_frcnn.commands import tflite as command
 from tf_frcnn.config import load_config, save_config
 from tf_frcnn.errors import WeightsError
 from tf_frcnn.export.saved_model import export_saved_model
 from tf_frcnn.model import STAGES
-from tf_frcnn.tflite import command, conversion, timing
+from tf_frcnn.tflite import conversion, timing
 from tf_frcnn.tflite.interpreter import FileRunner
 from tf_frcnn.training.trainer import FasterRCNNTrainer
 
@@ -120,12 +121,12 @@ def test_without_pictures_the_report_is_on_noise(run, tmp_path, voc_folder, monk
 def test_the_default_size_is_that_of_3_to_4(run, tmp_path, monkeypatch):
     sizes = []
 
-    def look(detector, form, size, pictures):
+    def look(detector, size):
         sizes.append(size)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(inference, "load_network", lambda model: None)
-    monkeypatch.setattr(command, "_convert", look)
+    monkeypatch.setattr(conversion, "Converter", look)
     assert tflite(run, "--output", tmp_path / "m.tflite") == 130
     assert sizes == [(64, 85)]  # short side 64; 64 * 4 / 3 = 85.3
     assert not (tmp_path / "m.tflite").exists()
@@ -196,7 +197,7 @@ def test_a_full_disk_leaves_nothing(name, run, tmp_path, capsys, monkeypatch):
 def test_what_cannot_work_is_told_before_tensorflow_is_loaded(
     run, tmp_path, monkeypatch, capsys, options, message
 ):
-    monkeypatch.setattr(command, "load_tensorflow", lambda: pytest.fail("TensorFlow is loaded"))
+    monkeypatch.setattr(command, "set_up_tensorflow", lambda: pytest.fail("TensorFlow is loaded"))
     (tmp_path / "OUT").mkdir()
     options = [option.replace("OUT", str(tmp_path / "OUT")) for option in options]
     assert tflite(run, *options) == 2

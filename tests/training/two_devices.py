@@ -15,7 +15,7 @@ import tensorflow as tf
 from tests.conftest import TINY_OPTIONS, VOC_CLASS_COLOURS
 from tests.workers import EVERY_PROPOSAL, difference
 from tf_frcnn.checkpoints import named_weights
-from tf_frcnn.command_line import parse_train_arguments
+from tf_frcnn.commands.train import parse_arguments
 from tf_frcnn.data.loading import load_datasets
 from tf_frcnn.data.pipeline import BatchPipeline, Share
 from tf_frcnn.model import FasterRCNN
@@ -53,7 +53,7 @@ def main(root, steps, *more):
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     options = [*TINY_OPTIONS, *EVERY_PROPOSAL, "--data.root", root, *more]
-    config = parse_train_arguments(options).config
+    config = parse_arguments(options).config
     config = dataclasses.replace(  # pictures of several sizes
         config,
         data=dataclasses.replace(config.data, scale_jitter=(0.8, 1.2)),

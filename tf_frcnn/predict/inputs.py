@@ -2,16 +2,33 @@
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from tf_frcnn.data.image import PICTURE_EXTENSIONS, read_image
 from tf_frcnn.data.orientation import read_orientation, turn_upright
+from tf_frcnn.errors import UserError
 from tf_frcnn.predict.containers import VIDEO_EXTENSIONS
 
 _EXTENSIONS = PICTURE_EXTENSIONS | VIDEO_EXTENSIONS
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files are read.
+
+    Attributes:
+        batch_size: pictures or frames a call of the model.
+        frame_step: of a video, every Nth frame is looked at; its drawing plays as fast as it does.
+        apply_exif: turn pictures and videos upright first.
+    """
+
+    batch_size: int
+    frame_step: int
+    apply_exif: bool
 
 
 def find_inputs(inputs: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -64,6 +81,20 @@ def _nothing_there(path: Path) -> str:
         escaped = str(path).replace("[", "[[]")
         hint = f" Brackets that belong to a name are written so: '{escaped}'."
     return f"{path}: there is no such file or folder, and no glob that matches one.{hint}"
+
+
+def check_apart(output: Path, needed: Iterable[Path]) -> None:
+    """Refuse an output folder with inputs in it: --overwrite would move them away.
+
+    Raises:
+        UserError: one of them lies in it.
+    """
+    folder = output.resolve()
+    for path in needed:
+        if path.resolve().is_relative_to(folder):
+            raise UserError(
+                f"--output {output}: holds {path}, which is an input. Give a folder of its own."
+            )
 
 
 def common_folder(files: Sequence[Path]) -> Path:

@@ -7,24 +7,21 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tf_frcnn.data.faults import counted
 from tf_frcnn.data.orientation import UPRIGHT
 from tf_frcnn.errors import DataError
-from tf_frcnn.predict.arguments import PredictArguments
-from tf_frcnn.predict.inputs import read_picture, relative_name
+from tf_frcnn.predict.inputs import Reading, read_picture, relative_name
 from tf_frcnn.predict.outputs import (
     coco_results,
     describe_counts,
     drawing_paths,
     write_drawing,
 )
-
-if TYPE_CHECKING:
-    from tf_frcnn.detector import Detector
+from tf_frcnn.prediction import DetectImages
 
 logger = logging.getLogger(__name__)
 
@@ -39,22 +36,25 @@ class _Picture:
 
 
 def predict_pictures(
-    detector: "Detector",
+    detect: DetectImages,
     paths: Sequence[Path],
     folder: Path,
-    arguments: PredictArguments,
+    output: Path,
+    reading: Reading,
     results: list[dict[str, Any]],
 ) -> int:
     """Detect in pictures, and write a drawing of each.
 
     Args:
-        detector: the model.
+        detect: as in `predict_files`.
         paths: the pictures.
         folder: absolute, one that all of them lie in. A drawing has the path of its picture below
             it, which is also the picture's `file_name`, and the extension .jpg.
-        arguments: the options; the output folder is empty.
+        output: the folder to write into, which is empty.
+        reading: how they are read.
         results: the detections are added to it, as objects of the COCO results format, picture by
             picture: who is interrupted has those of the pictures that are drawn.
+
 
     Returns:
         How many pictures could not be read.
@@ -65,21 +65,19 @@ def predict_pictures(
     start = time.perf_counter()
     drawings = drawing_paths([relative_name(path, folder) for path in paths], ".jpg")
     orientations: list[int] = []
-    pictures = _read_pictures(paths, arguments.exif == "apply")
-    while batch := list(itertools.islice(pictures, arguments.batch_size)):
-        predictions = detector([picture.image for picture in batch])
-        for picture, prediction in zip(batch, predictions, strict=True):
-            found = arguments.select(prediction)
+    pictures = _read_pictures(paths, reading.apply_exif)
+    while batch := list(itertools.islice(pictures, reading.batch_size)):
+        for picture, found in zip(batch, detect([picture.image for picture in batch]), strict=True):
             file_name = relative_name(picture.path, folder)
-            drawing = arguments.output / drawings[file_name]
+            drawing = output / drawings[file_name]
             write_drawing(drawing, picture.image, found)
             results += coco_results(file_name, found)
             orientations.append(picture.orientation)
-            turned = arguments.exif == "apply" and picture.orientation != UPRIGHT
+            turned = reading.apply_exif and picture.orientation != UPRIGHT
             note = f" (turned: EXIF orientation {picture.orientation})" if turned else ""
             counts = describe_counts(Counter(found.class_names))
             logger.info("%s%s: %s -> %s", picture.path, note, counts, drawing)
-    _log_orientations(orientations, arguments.exif)
+    _log_orientations(orientations, reading.apply_exif)
     if orientations:
         seconds = time.perf_counter() - start
         logger.info(
@@ -105,9 +103,9 @@ def _read_pictures(paths: Iterable[Path], apply_exif: bool) -> Iterator[_Picture
         yield _Picture(path, image, orientation)
 
 
-def _log_orientations(orientations: Sequence[int], exif: str) -> None:
+def _log_orientations(orientations: Sequence[int], apply_exif: bool) -> None:
     count = sum(orientation != UPRIGHT for orientation in orientations)
-    if count and exif == "apply":
+    if count and apply_exif:
         logger.info(
             "%d pictures were turned upright by their EXIF orientation: their boxes are in pixels "
             "of the turned pictures.",

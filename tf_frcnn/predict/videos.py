@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -15,37 +15,35 @@ from rich.progress import track
 from tf_frcnn.data.orientation import UPRIGHT
 from tf_frcnn.drawing import draw_detections
 from tf_frcnn.errors import DataError
-from tf_frcnn.predict.arguments import PredictArguments
-from tf_frcnn.predict.inputs import relative_name
+from tf_frcnn.predict.inputs import Reading, relative_name
 from tf_frcnn.predict.outputs import coco_results, describe_counts, drawing_paths
 from tf_frcnn.predict.video_reader import VideoReader
 from tf_frcnn.predict.video_writer import VideoWriter
-from tf_frcnn.prediction import Prediction
-
-if TYPE_CHECKING:
-    from tf_frcnn.detector import Detector
+from tf_frcnn.prediction import DetectImages, Prediction
 
 logger = logging.getLogger(__name__)
 
 
 def predict_videos(
-    detector: "Detector",
+    detect: DetectImages,
     paths: Sequence[Path],
     folder: Path,
-    arguments: PredictArguments,
+    output: Path,
+    reading: Reading,
     results: list[dict[str, Any]],
 ) -> int:
     """Detect in videos, and write a drawing of each.
 
     Args:
-        detector: the model.
+        detect: as in `predict_files`.
         paths: the videos.
         folder: absolute, one that all of them lie in. A drawing has the path of its video below
             it, which is also the video's `file_name`, and the extension .mp4.
-        arguments: the options; the output folder holds no videos yet.
-
+        output: the folder to write into, which holds no videos yet.
+        reading: how they are read.
         results: the detections are added to it, as objects of the COCO results format with their
             `frame`, video by video.
+
 
     Returns:
         How many videos could not be read to their end; those have neither a drawing nor detections.
@@ -57,9 +55,9 @@ def predict_videos(
     num_unreadable = 0
     for path in paths:
         file_name = relative_name(path, folder)
-        drawing = arguments.output / drawings[file_name]
+        drawing = output / drawings[file_name]
         try:
-            results += _predict_video(detector, path, file_name, drawing, arguments)
+            results += _predict_video(detect, path, file_name, drawing, reading)
         except DataError as error:
             logger.warning("skipped: %s", error)
             num_unreadable += 1
@@ -69,7 +67,7 @@ def predict_videos(
 
 
 def _predict_video(
-    detector: "Detector", path: Path, file_name: str, drawing: Path, arguments: PredictArguments
+    detect: DetectImages, path: Path, file_name: str, drawing: Path, reading: Reading
 ) -> list[dict[str, Any]]:
     """Detect in one video -> its results, which alone grow with its length."""
     start = time.perf_counter()
@@ -77,7 +75,7 @@ def _predict_video(
     counts: Counter[str] = Counter()
     num_frames = 0
     with (
-        VideoReader(path, arguments.exif == "apply", arguments.frame_step) as video,
+        VideoReader(path, reading.apply_exif, reading.frame_step) as video,
         VideoWriter(drawing, video.size, video.rate) as writer,
     ):
         console = Console(stderr=True)
@@ -90,20 +88,18 @@ def _predict_video(
                 disable=not console.is_terminal,
             )
         )
-        while batch := list(itertools.islice(frames, arguments.batch_size)):
-            predictions = detector([frame.image for frame in batch])
-            for frame, prediction in zip(batch, predictions, strict=True):
-                found = arguments.select(prediction)
+        while batch := list(itertools.islice(frames, reading.batch_size)):
+            for frame, found in zip(batch, detect([frame.image for frame in batch]), strict=True):
                 writer.write(_draw(frame.image, found))
                 results += coco_results(file_name, found, frame.number)
                 counts.update(found.class_names)
             num_frames += len(batch)
-    _log_orientation(path, video.orientation, arguments.exif)
+    _log_orientation(path, video.orientation, reading.apply_exif)
     logger.info(
         "%s: %d frames%s, %.2f a second with reading and drawing: %s -> %s",
         path,
         num_frames,
-        f" (--frame-step {arguments.frame_step})" if arguments.frame_step > 1 else "",
+        f" (--frame-step {reading.frame_step})" if reading.frame_step > 1 else "",
         num_frames / (time.perf_counter() - start),
         describe_counts(counts),
         drawing,
@@ -118,10 +114,10 @@ def _draw(image: np.ndarray, found: Prediction) -> np.ndarray:
     )
 
 
-def _log_orientation(path: Path, orientation: int, exif: str) -> None:
+def _log_orientation(path: Path, orientation: int, apply_exif: bool) -> None:
     if orientation == UPRIGHT:
         return
-    if exif == "apply":
+    if apply_exif:
         logger.info(
             "%s: was turned upright (orientation %d): boxes are in pixels of the turned frames.",
             path,

@@ -10,6 +10,8 @@ from rich.table import Table
 
 from tf_frcnn.config import Config
 from tf_frcnn.metrics_log import count_skipped, read_metrics
+from tf_frcnn.model_files import newest_version
+from tf_frcnn.run_folder import RunFolder
 
 FIGURES = {
     "voc_ap50_area": "VOC mAP@0.5 (area)",
@@ -73,16 +75,40 @@ def print_figures(metrics: dict[str, Any], title: str) -> None:
     console.print(table)
 
 
-def print_next_steps(config: Config, saved_model: Path | None = None) -> None:
-    """Print where things are and which command to type next."""
+def print_finished_run(folder: RunFolder, prog: str) -> None:
+    """Print the figures of a finished run, and what to do next.
+
+    Args:
+        folder: of the run; nothing is printed where another process writes.
+        prog: as in `print_next_steps`.
+
+    Raises:
+        UserError: metrics.json or config.json cannot be read.
+    """
+    if not folder.is_writer:
+        return
+    print_figures(folder.load_metrics(), f"{folder.path} is finished")
+    saved_model = newest_version(Path(folder.load_config().export_dir))
+    print_next_steps(folder.path, saved_model, prog)
+
+
+def print_next_steps(run: Path, saved_model: Path | None, prog: str) -> None:
+    """Print where things are and which command to type next.
+
+    Args:
+        run: its folder.
+        saved_model: the version that was exported, if there is one.
+        prog: what was typed to train, `train.py` or `tf-frcnn train`; the next is called likewise.
+    """
     console = _console()
-    run = config.output
+    train = f"python {prog}" if prog.endswith(".py") else prog
+    evaluate = train.replace("train", "evaluate")
     lines = [f"figures and pictures   {run}/metrics.json, report.html, curves.png"]
     if saved_model is not None:
         lines.append(f"SavedModel             {saved_model}")
     lines += [
-        f"evaluate again         python evaluate.py {run}",
-        "your own folder        python train.py finetune --data.root DIR",
+        f"evaluate again         {evaluate} {run}",
+        f"your own folder        {train} finetune --data.root DIR",
         f"losses over time       tensorboard --logdir {run}/events",
     ]
     console.print("\n".join(lines), highlight=False, soft_wrap=True)

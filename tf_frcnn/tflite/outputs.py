@@ -4,7 +4,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tf_frcnn.files import prepare_file
-from tf_frcnn.tflite.arguments import TFLiteArguments
+
+LABELS_FILE = "labels.txt"
+REPORT_ENDING = ".report.json"
+
+
+def labels_file(output: Path) -> Path:
+    """Name the file of class names, a line each, that goes with FILE.tflite."""
+    return output.with_name(LABELS_FILE)
+
+
+def report_file(output: Path) -> Path:
+    """Name the file that says what is in FILE.tflite."""
+    return output.with_suffix(REPORT_ENDING)
 
 
 def labels_text(class_names: Sequence[str]) -> str:
@@ -12,23 +24,24 @@ def labels_text(class_names: Sequence[str]) -> str:
     return "".join(f"{name}\n" for name in class_names)
 
 
-def prepare_files(arguments: TFLiteArguments, labels: str) -> None:
+def prepare_files(output: Path, labels: str, overwrite: bool) -> None:
     """Make the output's folder, and see that nothing that is in it would be overwritten.
 
     A labels.txt of the same classes may stay: files of one model can lie side by side.
 
     Args:
-        arguments: of the command.
+        output: FILE.tflite.
         labels: what labels.txt will hold.
+        overwrite: move what is there to NAME.bak-TIME.
 
     Raises:
-        UserError: one of the files is there and --overwrite is not given; or the folder cannot be
+        UserError: one of the files is there and `overwrite` is off; or the folder cannot be
             made or written to.
     """
-    for path in (arguments.output, arguments.report_file, arguments.labels_file):
-        if path == arguments.labels_file and _holds(path, labels):
+    for path in (output, report_file(output), labels_file(output)):
+        if path == labels_file(output) and _holds(path, labels):
             continue
-        prepare_file(path, arguments.overwrite)
+        prepare_file(path, overwrite)
 
 
 def _holds(path: Path, text: str) -> bool:

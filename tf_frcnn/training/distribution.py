@@ -165,6 +165,14 @@ class Distribution:
         """Tell all workers the chief's number; waits for all of them."""
         return self.of_each_worker(value)[0]
 
+    def wait_for_all(self) -> None:
+        """Wait until every worker has come to this call.
+
+        Raises:
+            WorkerLostError: another worker is gone.
+        """
+        self.of_each_worker(0)
+
     def check_same(self, value: Any, what: str, hint: str) -> None:
         """See that all workers have the same.
 
@@ -190,10 +198,10 @@ class Distribution:
     def chief_first(self) -> Iterator[None]:
         """Let the chief go through the block before all others."""
         if not self.is_chief:
-            self.of_chief(0)
+            self.wait_for_all()
         yield
         if self.is_chief:
-            self.of_chief(0)
+            self.wait_for_all()
 
     @contextmanager
     def lost_workers_noticed(self) -> Iterator[None]:
@@ -240,7 +248,7 @@ class Distribution:
         if self._watch is not None:
             self._watch.stop()
         try:
-            self.of_chief(0)
+            self.wait_for_all()
         except WorkerLostError as error:
             if not self.is_chief:
                 raise

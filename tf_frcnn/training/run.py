@@ -208,7 +208,7 @@ class _Run:
                     distribution,
                 )
             except NonFiniteLossError:  # of the same step on all workers
-                distribution.of_chief(0)  # it may still be writing
+                distribution.wait_for_all()  # it may still be writing
                 raise
         return int(distribution.of_chief(done))  # when it has saved
 

@@ -1,13 +1,24 @@
-"""The options of `tf-frcnn predict`, and which detections they ask for."""
+"""`tf-frcnn predict MODEL INPUT... --output DIR`: draw what a model finds, and write it as JSON."""
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import tyro
 
-from tf_frcnn.errors import UserError
+from tf_frcnn.environment import set_up_logging, set_up_tensorflow
+from tf_frcnn.errors import EXIT_FINDINGS, EXIT_OK, UserError
+from tf_frcnn.files import prepare_output
+from tf_frcnn.model_files import find_model
+from tf_frcnn.predict.containers import is_video
+from tf_frcnn.predict.inputs import Reading, check_apart, find_inputs
+from tf_frcnn.predict.pyav import load_pyav
 from tf_frcnn.prediction import Prediction
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,19 @@ class PredictArguments:
                 "before --classes, which takes every word that follows it."
             )
 
+    def check_classes(self, known: Sequence[str]) -> None:
+        """Check that a model knows the classes of --classes.
+
+        Raises:
+            UserError: it does not.
+        """
+        unknown = [name for name in self.classes if name not in known]
+        if unknown:
+            raise UserError(
+                f"--classes: the model knows no {', '.join(map(repr, unknown))}. Expected some of "
+                f"{', '.join(known)}."
+            )
+
     def select(self, prediction: Prediction) -> Prediction:
         """Keep the detections that were asked for, by --score and --classes.
 
@@ -69,3 +93,54 @@ class PredictArguments:
             if prediction.scores[index] >= self.score and (not self.classes or name in self.classes)
         ]
         return prediction.select(wanted)
+
+
+def main(argv: Sequence[str], prog: str) -> int:
+    """Run the command and return its exit status.
+
+    Args:
+        argv: arguments without the program's and the command's name.
+        prog: what was typed to call the command.
+
+    Raises:
+        UserError: an option cannot be used, there is nothing to detect in, no model, no place for
+            output, or no PyAV for a video.
+    """
+    arguments = tyro.cli(
+        PredictArguments,
+        prog=prog,
+        description="Detect objects in pictures and videos: a drawing of each, and detections.json "
+        "(COCO results format). Exit status 1 when one of them could not be read.",
+        args=list(argv),
+    )
+    set_up_logging()
+    arguments.check()
+    paths, problems = find_inputs(arguments.inputs)
+    for problem in problems if paths else ():
+        logger.warning("%s", problem)
+    if not paths:
+        raise UserError("\n".join(problems))
+    check_apart(arguments.output, [arguments.model, *paths])
+    videos = [path for path in paths if is_video(path)]
+    if videos:
+        load_pyav()
+    model = find_model(arguments.model)
+    arguments.check_classes(model.load_config().data.classes)
+    prepare_output(arguments.output, arguments.overwrite)
+    set_up_tensorflow()
+    from tf_frcnn.detector import Detector
+    from tf_frcnn.predict.files import predict_files
+
+    detector = Detector.load(model.path)
+
+    def detect(images: Sequence[np.ndarray]) -> list[Prediction]:
+        return [arguments.select(prediction) for prediction in detector(images)]
+
+    num_unreadable = predict_files(
+        detect,
+        [path for path in paths if path not in videos],
+        videos,
+        arguments.output,
+        Reading(arguments.batch_size, arguments.frame_step, arguments.exif == "apply"),
+    )
+    return EXIT_FINDINGS if num_unreadable or problems else EXIT_OK

@@ -10,13 +10,11 @@ from typing import Annotated
 import tyro
 
 from tf_frcnn.config import Config
-from tf_frcnn.environment import load_tensorflow, set_up_tensorflow
+from tf_frcnn.environment import set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_OK, ConfigError, UserError
 from tf_frcnn.model_files import METRICS_FILE, check_versions_folder, find_model
 
 logger = logging.getLogger(__name__)
-
-_SEED = 0  # nothing is drawn at random here; TensorFlow wants one all the same
 
 
 @dataclass(frozen=True)
@@ -65,36 +63,36 @@ class ExportArguments:
             raise ConfigError(str(error).replace("--model.", "--")) from None
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], prog: str) -> int:
     """Run the command and return its exit status.
 
     Args:
         argv: arguments without the program's and the command's name.
+        prog: what was typed to call the command.
 
     Raises:
         UserError: an option cannot be used, there is no model, or the output cannot be written.
     """
     arguments = tyro.cli(
         ExportArguments,
-        prog="tf-frcnn export",
+        prog=prog,
         description="Write a model as a SavedModel for TensorFlow Serving and every program that "
         "has TensorFlow: the next version in the output folder. docs/export.md says what it takes "
         "and answers.",
         args=list(argv),
     )
+    set_up_logging()
     arguments.check()
     model = find_model(arguments.model)
     trained = model.load_config()
     config = arguments.apply_to(trained)
     records = model.load_records()
     check_versions_folder(arguments.output, "--output")
-    # Imported late: options, help and wrong inputs need not wait for TensorFlow.
-    load_tensorflow()
+    set_up_tensorflow()
     from tf_frcnn.export.low_rank import reduce_head
     from tf_frcnn.export.saved_model import export_saved_model
     from tf_frcnn.inference import load_network
 
-    set_up_tensorflow(_SEED)
     detector = load_network(model, config)
     if arguments.head_rank is not None:
         detector = reduce_head(detector, arguments.head_rank)

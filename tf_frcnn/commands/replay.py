@@ -3,17 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 from rich.console import Console
 
-from tf_frcnn.environment import load_tensorflow, set_up_tensorflow
+from tf_frcnn.environment import set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_NOT_FINITE, EXIT_OK
-from tf_frcnn.training.non_finite.record import StepRecord, load_step, load_weights
-
-if TYPE_CHECKING:
-    from tf_frcnn.training.non_finite.diagnosis import Diagnosis
 
 
 @dataclass(frozen=True)
@@ -25,45 +21,40 @@ class ReplayArguments:
     needed."""
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], prog: str) -> int:
     """Run the command and return its exit status: 3 where the step is not finite again.
 
     Args:
         argv: arguments without the program's and the command's name.
+        prog: what was typed to call the command.
 
     Raises:
         UserError: the file cannot be used.
     """
     arguments = tyro.cli(
         ReplayArguments,
-        prog="tf-frcnn replay",
+        prog=prog,
         description="Run the training step again that is in a file, operation by operation, and "
         "say where it is not finite. Exit status 3 if it is not, 0 if it is.",
         args=list(argv),
     )
-    record = load_step(arguments.file)
-    # Imported late: options, help and wrong files need not wait for TensorFlow.
-    load_tensorflow()
-    from tf_frcnn.training.non_finite.message import describe_diagnosis, describe_terms
+    set_up_logging()
+    from tf_frcnn.training.non_finite.record import load_step, load_weights
 
-    diagnosis = _replay(arguments.file, record)
+    record = load_step(arguments.file)
+    set_up_tensorflow(record.config.train.seed)
+    from tf_frcnn.checkpoints import named_weights
+    from tf_frcnn.model import FasterRCNN
+    from tf_frcnn.training.non_finite.diagnosis import diagnose
+    from tf_frcnn.training.non_finite.message import describe_diagnosis, describe_terms
+    from tf_frcnn.training.trainer import FasterRCNNTrainer
+
+    train_config = record.config.train
+    detector = FasterRCNN(record.config.model, len(record.class_names), train_config.precision)
+    load_weights(arguments.file, named_weights(detector))
+    diagnosis = diagnose(FasterRCNNTrainer(detector, train_config), record)
     outcome = "is finite" if diagnosis.is_finite else "is not finite"
     console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
     console.print(f"step {record.step} {outcome} ({describe_terms(diagnosis.losses)}).")
     console.print(describe_diagnosis(diagnosis))
     return EXIT_OK if diagnosis.is_finite else EXIT_NOT_FINITE
-
-
-def _replay(path: Path, record: StepRecord) -> "Diagnosis":
-    """Build the network as it was before the step, and run the step."""
-    from tf_frcnn.checkpoints import named_weights
-    from tf_frcnn.model import FasterRCNN
-    from tf_frcnn.training.non_finite.diagnosis import diagnose
-    from tf_frcnn.training.trainer import FasterRCNNTrainer
-
-    set_up_tensorflow(record.config.train.seed)
-    detector = FasterRCNN(
-        record.config.model, len(record.class_names), record.config.train.precision
-    )
-    load_weights(path, named_weights(detector))
-    return diagnose(FasterRCNNTrainer(detector, record.config.train), record)

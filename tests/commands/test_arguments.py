@@ -1,13 +1,14 @@
-"""Arguments: every option, presets, and one clean message for what is wrong."""
+"""Arguments of `train` and `evaluate`: options, presets, and one message for what is wrong."""
 
 import sys
 from pathlib import Path
 
 import pytest
 
-from tf_frcnn.command_line import parse_evaluate_arguments, parse_train_arguments
+from tf_frcnn.commands.evaluate import parse_arguments as parse_evaluate_arguments
+from tf_frcnn.commands.train import parse_arguments as parse_train_arguments
 from tf_frcnn.config import Config, flatten
-from tf_frcnn.errors import ConfigError
+from tf_frcnn.errors import ConfigError, run_command
 from tf_frcnn.presets import PRESETS, quickstart
 
 OPTIONS = [  # option, what is typed, what the configuration then holds
@@ -44,10 +45,12 @@ def exit_of(parse, arguments, capsys):
     # tyro before 0.9.2 keeps what it did not recognise for the next call in the same process.
     formatter = sys.modules.get("tyro._argparse_formatter")
     getattr(formatter, "global_unrecognized_arg_and_prog", []).clear()
-    with pytest.raises(SystemExit) as caught:
-        parse(arguments)
+    try:
+        status = run_command(lambda: parse(arguments))
+    except SystemExit as stopped:
+        status = stopped.code
     captured = capsys.readouterr()
-    return caught.value.code, captured.out, captured.err
+    return status, captured.out, captured.err
 
 
 def unframed(text):

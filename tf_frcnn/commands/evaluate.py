@@ -1,44 +1,23 @@
-"""From arguments to configuration: `train.py [PRESET] [--section.field VALUE ...]`."""
+"""`tf-frcnn evaluate MODEL`: figures of a model, or with `--detections FILE` of anyone's boxes."""
 
 import dataclasses
-import sys
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal
 
 import tyro
 
 from tf_frcnn.config import NONE_SPLIT, Config
-from tf_frcnn.config_upgrade import rename_options
 from tf_frcnn.data.formats import DATASETS
-from tf_frcnn.errors import ConfigError
-from tf_frcnn.model_files import ModelFiles, find_model
-from tf_frcnn.presets import PRESETS
+from tf_frcnn.environment import set_up_logging, set_up_tensorflow
+from tf_frcnn.errors import EXIT_OK, ConfigError
+from tf_frcnn.files import prepare_output, write_json
+from tf_frcnn.model_files import METRICS_FILE, ModelFiles, find_model
 
-DEFAULT_PRESET = "quickstart"
-
-
-@dataclass(frozen=True)
-class TrainArguments(Config):
-    """Everything `train.py` takes: the configuration, and what to do with an old run."""
-
-    overwrite: bool = False
-    """Move a run that is in the output folder to NAME.bak-TIME and start anew."""
-    resume: bool = False
-    """Insist on going on: it is an error if there is no run in the output folder."""
-
-    def __post_init__(self) -> None:
-        if self.resume and self.overwrite:
-            raise ConfigError("--resume and --overwrite: expected one of them, or neither.")
-        _ = self.config  # refuses sections that do not go together
-
-    @property
-    def config(self) -> Config:
-        """The configuration alone."""
-        fields = dataclasses.fields(Config)
-        return Config(**{field.name: getattr(self, field.name) for field in fields})
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,7 +25,7 @@ class EvaluateData:
     """The data to evaluate on; with a MODEL, what is not given is that of its run."""
 
     format: str | None = None
-    """Layout of the data set; see `train.py --help`."""
+    """Layout of the data set; the help of training says which there are."""
     root: str | None = None
     """Folder of the data set."""
     test_split: str | None = None
@@ -61,7 +40,7 @@ class EvaluateData:
 
 @dataclass(frozen=True)
 class EvaluateArguments:
-    """Everything `evaluate.py` takes."""
+    """Everything `tf-frcnn evaluate` takes."""
 
     model: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")] = None
     """Run folder, checkpoint, SavedModel version folder, or its parent (newest version); not with
@@ -158,71 +137,70 @@ class EvaluateArguments:
         return dataclasses.replace(config, data=data)
 
 
-def parse_train_arguments(argv: Sequence[str] | None = None) -> TrainArguments:
-    """Parse the arguments of `train.py`; a usage error exits with status 2.
+def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
+    """Run the evaluation and return its exit status.
 
     Args:
         argv: arguments without the program's name; the process's own when None.
+        prog: what was typed to call the command.
 
-    Returns:
-        The preset's configuration with the options given applied, output folders filled in.
+    Raises:
+        UserError: something that the user can mend.
     """
-    arguments = rename_options(sys.argv[1:] if argv is None else argv)
-    name = DEFAULT_PRESET
-    if arguments and not arguments[0].startswith("-"):
-        name = arguments.pop(0)
-    if name not in PRESETS:
-        _usage_error(f"no preset is named {name!r}: expected one of {', '.join(PRESETS)}.")
-    preset = PRESETS[name]()
-    default = TrainArguments(
-        **{
-            **{field.name: getattr(preset, field.name) for field in dataclasses.fields(Config)},
-            "output": f"runs/{name}",
-            "export_dir": f"saved_models/{name}",
-        }
-    )
-    summaries = {key: (make.__doc__ or "").splitlines()[0] for key, make in PRESETS.items()}
-    description = "\n\n".join(
-        [
-            "train.py [PRESET] [options]: train, evaluate and export a detector.",
-            *(f"Preset {key}: {summary}" for key, summary in summaries.items()),
-            f"The defaults below are those of {name}.",
-        ]
-    )
-    try:
-        return tyro.cli(
-            TrainArguments,
-            prog=f"train.py {name}",
-            description=description,
-            args=arguments,
-            default=default,
-        )
-    except ConfigError as error:  # old tyros leave what the outermost class refuses to the caller
-        _usage_error(str(error))
+    arguments = parse_arguments(argv, prog)
+    set_up_logging()
+    config = arguments.load_config()
+    output = arguments.output_folder
+    prepare_output(output, arguments.overwrite)
+    if arguments.detections is None:
+        set_up_tensorflow(config.train.seed)
+    from tf_frcnn.data.loading import load_dataset
+    from tf_frcnn.evaluation.results_file import read_results
+    from tf_frcnn.reporting.evaluation import evaluate_detections, evaluate_detector
+    from tf_frcnn.reporting.summary import print_figures, training_figures
+
+    data, seed = config.data, config.train.seed
+    dataset = load_dataset(data, data.test_split, data.classes, seed, arguments.load_division())
+    title = f"{arguments.subject} on split {dataset.split} of {data.root}"
+    if arguments.detections is not None:
+        detections = read_results(arguments.detections, dataset)
+        metrics = evaluate_detections(detections, dataset, output, title)
+    else:
+        from tf_frcnn.detector import Detector
+
+        model = arguments.model_files
+        detector = Detector.load(model.path)
+        metrics = {}
+        if model.metrics_log is not None:
+            outcome = model.load_records().get(METRICS_FILE, {})
+            metrics = training_figures(config, model.metrics_log, outcome)
+        metrics |= evaluate_detector(detector.detect, dataset, output, title, model.metrics_log)
+    write_json(output / METRICS_FILE, metrics)
+    print_figures(metrics, title)
+    logger.info("written to %s", output)
+    return EXIT_OK
 
 
-def parse_evaluate_arguments(argv: Sequence[str] | None = None) -> EvaluateArguments:
-    """Parse the arguments of `evaluate.py`; a usage error exits with status 2.
+def parse_arguments(
+    argv: Sequence[str] | None = None, prog: str = "evaluate.py"
+) -> EvaluateArguments:
+    """Parse the arguments; help and what tyro refuses exit, with status 0 and 2.
 
     Args:
         argv: arguments without the program's name; the process's own when None.
+        prog: what was typed to call the command.
+
+    Raises:
+        ConfigError: options that do not go together.
     """
     arguments = tyro.cli(
         EvaluateArguments,
-        prog="evaluate.py",
+        prog=prog,
         description=(
             "Evaluate a model on the test split of its run, another split, or other data; or "
-            "judge a file of detections: evaluate.py --detections FILE --data.root DIR."
+            f"judge a file of detections: {prog} --detections FILE --data.root DIR."
         ),
         args=argv,
     )
-    try:
-        arguments.check()
-    except ConfigError as error:
-        _usage_error(str(error))
+    arguments.check()
     return arguments
-
-
-def _usage_error(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    raise SystemExit(2)

@@ -1,0 +1,127 @@
+"""`tf-frcnn tflite MODEL --output FILE`: write a trained model as a TFLite file, and look into it.
+
+The file takes one picture of a fixed size and answers what a SavedModel does; docs/tflite.md says
+what is in it.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from tf_frcnn.data.faults import counted
+from tf_frcnn.environment import set_up_logging, set_up_tensorflow
+from tf_frcnn.errors import EXIT_OK, UserError
+from tf_frcnn.files import write_together
+from tf_frcnn.model_files import find_model
+from tf_frcnn.picture_size import check_size, default_size, parse_size
+from tf_frcnn.tflite.outputs import (
+    labels_file,
+    labels_text,
+    prepare_files,
+    report_file,
+)
+from tf_frcnn.tflite.pictures import find_pictures, read_resized
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TFLiteArguments:
+    """Everything `tf-frcnn tflite` takes."""
+
+    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """Run folder, checkpoint, SavedModel version folder, or its parent (newest version); no frozen
+    export."""
+    output: Path
+    """The file, FILE.tflite; labels.txt and FILE.report.json are written beside it."""
+    quantize: Literal["none", "float16", "dynamic", "int8"] = "none"
+    """Form of the weights: float32 (`none`); float16; 8-bit integers, with inputs of convolutions
+    and FC layers rounded as they come (`dynamic`) or to ranges found in pictures (`int8`)."""
+    size: str | None = None
+    """Height and width of the pictures that the file takes, as HxW; when not given, those at which
+    a picture of 3:4 enters the network."""
+    calibration: Path | None = None
+    """Folder of pictures in which `int8` finds its ranges and the report compares, at most 100 of
+    them; training pictures of the run when not given."""
+    overwrite: bool = False
+    """Move files of these names that are there to NAME.bak-TIME first."""
+
+    def check(self) -> None:
+        """Check what types cannot say.
+
+        Raises:
+            UserError: the output cannot be a file of this kind.
+        """
+        if self.output.suffix != ".tflite":
+            raise UserError(f"--output {self.output}: expected the name of a file, FILE.tflite.")
+
+
+def main(argv: Sequence[str], prog: str) -> int:
+    """Run the command and return its exit status.
+
+    Args:
+        argv: arguments without the program's and the command's name.
+        prog: what was typed to call the command.
+
+    Raises:
+        UserError: an option cannot be used, there is no model or none that can be converted, no
+            pictures for int8, or no place for output.
+    """
+    arguments = tyro.cli(
+        TFLiteArguments,
+        prog=prog,
+        description="Write a model as a TFLite file for pictures of one size: resizing, boxes and "
+        "NMS inside, builtin operators only. docs/tflite.md says what it takes and answers.",
+        args=list(argv),
+    )
+    set_up_logging()
+    arguments.check()
+    model = find_model(arguments.model)
+    config = model.load_config()
+    size = parse_size(arguments.size) if arguments.size else default_size(config.data)
+    check_size(size, config.data, config.model.rpn_min_size)
+    try:
+        pictures = find_pictures(arguments.calibration, model)
+    except UserError:
+        if arguments.quantize == "int8" or arguments.calibration is not None:
+            raise
+        pictures = []
+    labels = labels_text(config.data.classes)
+    prepare_files(arguments.output, labels, arguments.overwrite)
+    set_up_tensorflow()
+    from tf_frcnn.inference import load_network
+    from tf_frcnn.tflite.conversion import Converter
+    from tf_frcnn.tflite.inspection import inspect_file
+    from tf_frcnn.tflite.report import print_report
+
+    detector = load_network(model)
+    converter, ranges = Converter(detector, size), None
+    if arguments.quantize == "int8":
+        logger.info("finding the ranges of int8 in %s", counted(len(pictures), "picture"))
+        ranges = converter.find_ranges(read_resized(path, size) for path in pictures)
+    content = converter.convert(arguments.quantize, ranges)
+    report = {
+        "model": str(model.path),
+        "quantize": arguments.quantize,
+        "picture_size": list(size),
+        **inspect_file(detector, content, size, pictures),
+    }
+    write_together(
+        {
+            labels_file(arguments.output): labels.encode(),
+            arguments.output: content,
+            report_file(arguments.output): (json.dumps(report, indent=2) + "\n").encode(),
+        }
+    )
+    print_report(report)
+    logger.info(
+        "written: %s (%.1f MB) for pictures of %d x %d, %s and %s",
+        *(arguments.output, len(content) / 1e6, *size),
+        *(labels_file(arguments.output), report_file(arguments.output)),
+    )
+    return EXIT_OK

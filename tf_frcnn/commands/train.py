@@ -1,0 +1,156 @@
+"""`tf-frcnn train [PRESET] [--section.field VALUE ...]`: train, evaluate and export a detector."""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from tf_frcnn.config import Config
+from tf_frcnn.config_upgrade import rename_options
+from tf_frcnn.environment import check_backend, set_up_logging, set_up_tensorflow
+from tf_frcnn.errors import EXIT_OK, ConfigError
+from tf_frcnn.files import write_json
+from tf_frcnn.model_files import DATASET_FILE, METRICS_FILE
+from tf_frcnn.presets import PRESETS
+from tf_frcnn.resuming import prepare_run
+from tf_frcnn.run_folder import RunFolder, start_run, with_classes
+from tf_frcnn.training.distribution import join_workers
+
+DEFAULT_PRESET = "quickstart"
+
+
+@dataclass(frozen=True)
+class TrainArguments(Config):
+    """Everything `tf-frcnn train` takes: the configuration, and what to do with an old run."""
+
+    overwrite: bool = False
+    """Move a run that is in the output folder to NAME.bak-TIME and start anew."""
+    resume: bool = False
+    """Insist on going on: it is an error if there is no run in the output folder."""
+
+    def __post_init__(self) -> None:
+        if self.resume and self.overwrite:
+            raise ConfigError("--resume and --overwrite: expected one of them, or neither.")
+        _ = self.config  # refuses sections that do not go together
+
+    @property
+    def config(self) -> Config:
+        """The configuration alone."""
+        fields = dataclasses.fields(Config)
+        return Config(**{field.name: getattr(self, field.name) for field in fields})
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
+    """Run the whole job and return its exit status.
+
+    Args:
+        argv: arguments without the program's name; the process's own when None.
+        prog: what was typed to call the command.
+
+    Raises:
+        UserError: something that the user can mend.
+    """
+    arguments = parse_arguments(argv, prog)
+    set_up_logging()
+    check_backend()
+    distribution = join_workers(arguments.config.distribution)
+    folder = RunFolder(arguments.output, is_writer=distribution.is_chief)
+    with distribution.chief_first():
+        config = prepare_run(folder, arguments.config, arguments.overwrite, arguments.resume)
+    # A finished run needs no TensorFlow, nor what follows.
+    from tf_frcnn.reporting.summary import print_finished_run, training_figures
+
+    if distribution.of_chief(folder.is_finished(config)):
+        print_finished_run(folder, prog)
+        return EXIT_OK
+
+    set_up_tensorflow(config.train.seed, config.train.deterministic)
+    from tf_frcnn.data.drawings import ensure_drawings
+    from tf_frcnn.data.fingerprint import fingerprint
+    from tf_frcnn.data.formats import find_format
+    from tf_frcnn.data.loading import load_datasets
+    from tf_frcnn.export.saved_model import export_saved_model
+    from tf_frcnn.inference import PictureDetector
+    from tf_frcnn.reporting.curves import plot_curves
+    from tf_frcnn.reporting.evaluation import evaluate_detector
+    from tf_frcnn.training.run import train_detector
+
+    if config.data.draw_seed is not None:
+        with distribution.chief_first():
+            ensure_drawings(Path(config.data.root), config.data.draw_seed)
+    datasets = load_datasets(config.data, config.train.seed, folder.load_division())
+    config = with_classes(config, datasets["train"].class_names)
+    dataset_record = fingerprint(config.data.root, find_format(config.data)[1], datasets)
+    distribution.check_same(dataset_record["splits"], "data set", "Copy the chief's --data.root.")
+    start_run(folder, config, datasets["train"].division, dataset_record)
+
+    detector, outcome = train_detector(config, datasets, folder, distribution)
+    picture_detector = PictureDetector(
+        detector, config.data.classes, config.data.short_side, config.data.long_side
+    )
+    found = {}
+    if "test" in datasets:
+        found = evaluate_detector(
+            picture_detector,
+            datasets["test"],
+            folder.path,
+            str(folder.path),
+            folder.metrics_log,
+            distribution,
+        )
+    if folder.is_writer:
+        plot_curves(folder.metrics_log, folder.curves)
+        metrics = training_figures(config, folder.metrics_log, outcome) | found
+        records = {DATASET_FILE: dataset_record, METRICS_FILE: metrics}
+        export_saved_model(picture_detector, config, Path(config.export_dir), records)
+        write_json(folder.metrics_file, metrics)
+    distribution.finish()
+    print_finished_run(folder, prog)
+    return EXIT_OK
+
+
+def parse_arguments(argv: Sequence[str] | None = None, prog: str = "train.py") -> TrainArguments:
+    """Parse the arguments; help and what tyro refuses exit, with status 0 and 2.
+
+    Args:
+        argv: arguments without the program's name; the process's own when None.
+        prog: what was typed to call the command.
+
+    Returns:
+        The preset's configuration with the options given applied, output folders filled in.
+
+    Raises:
+        ConfigError: there is no such preset, or options that do not go together.
+    """
+    arguments = rename_options(sys.argv[1:] if argv is None else argv)
+    name = DEFAULT_PRESET
+    if arguments and not arguments[0].startswith("-"):
+        name = arguments.pop(0)
+    if name not in PRESETS:
+        raise ConfigError(f"no preset is named {name!r}: expected one of {', '.join(PRESETS)}.")
+    preset = PRESETS[name]()
+    default = TrainArguments(
+        **{
+            **{field.name: getattr(preset, field.name) for field in dataclasses.fields(Config)},
+            "output": f"runs/{name}",
+            "export_dir": f"saved_models/{name}",
+        }
+    )
+    summaries = {key: (make.__doc__ or "").splitlines()[0] for key, make in PRESETS.items()}
+    description = "\n\n".join(
+        [
+            f"{prog} [PRESET] [options]: train, evaluate and export a detector.",
+            *(f"Preset {key}: {summary}" for key, summary in summaries.items()),
+            f"The defaults below are those of {name}.",
+        ]
+    )
+    return tyro.cli(
+        TrainArguments,
+        prog=f"{prog} {name}",
+        description=description,
+        args=arguments,
+        default=default,
+    )

@@ -1,0 +1,50 @@
+"""The report on a TFLite file: what is in it, how long it takes, how far off its answers are."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tf_frcnn.inference import PictureDetector
+from tf_frcnn.tflite.file import describe_file
+from tf_frcnn.tflite.interpreter import NUM_THREADS, FileRunner
+from tf_frcnn.tflite.pictures import read_resized
+from tf_frcnn.tflite.report import compare_detections
+from tf_frcnn.tflite.timing import milliseconds_by_stage
+
+
+def inspect_file(
+    detector: PictureDetector, content: bytes, size: tuple[int, int], pictures: Sequence[Path]
+) -> dict[str, Any]:
+    """Collect the report on a file.
+
+    Args:
+        detector: what the file was made of.
+        content: of the file.
+        size: (height, width) of its pictures, in pixels.
+        pictures: files; the first one is run on, or noise where there is none.
+
+    Returns:
+        What `describe_file` returns, milliseconds added to the stages; `interpreter`, `threads`,
+        `milliseconds` in all, and `deviation`, the `picture` and what `compare_detections` returns.
+    """
+    if pictures:
+        name, picture = str(pictures[0]), read_resized(pictures[0], size)
+    else:
+        name = "noise (no picture of the run can be read: --calibration DIR)"
+        noise = np.random.default_rng(0).integers(0, 256, (*size, 3))
+        picture = noise.astype(np.uint8)
+    runner = FileRunner(content)
+    report = describe_file(content)
+    for stage, milliseconds in milliseconds_by_stage(content, picture).items():
+        report["stages"][stage]["milliseconds"] = milliseconds
+    deviation = compare_detections(detector(picture), runner.detect(picture))
+    return {
+        **report,
+        "interpreter": runner.name,
+        "threads": NUM_THREADS,
+        "milliseconds": sum(stage["milliseconds"] for stage in report["stages"].values()),
+        "milliseconds_by_operator": None,  # neither interpreter offers them to Python
+        "deviation": {"picture": name, **deviation},
+    }
