@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tf_frcnn.doctor.duplicates import find_exact, find_near
-from tf_frcnn.doctor.pictures import GRID, difference_hash, examine_pictures
+from tf_frcnn.doctor.duplicates import (
+    GRID,
+    difference_hash,
+    examine_pictures,
+    find_exact,
+    find_near,
+)
 
 
 def scene(seed, size=(120, 160)):

@@ -14,12 +14,12 @@ from rich.table import Table
 
 from tf_frcnn.config import DataConfig, ModelConfig
 from tf_frcnn.data import find_format, log_format
-from tf_frcnn.doctor.check import check_data
-from tf_frcnn.doctor.counts import shown_counts
-from tf_frcnn.doctor.page import format_share, write_page
+from tf_frcnn.doctor.check import check_data, shown_counts
+from tf_frcnn.doctor.page import write_check_page
 from tf_frcnn.doctor.remarks import list_remarks
 from tf_frcnn.errors import EXIT_FINDINGS, EXIT_OK
 from tf_frcnn.presets import finetune
+from tf_frcnn.reporting.page import format_share
 from tf_frcnn.runs import prepare_output, write_json
 
 logger = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare_output(output, arguments.overwrite)
     check = check_data(data, model, arguments.train.seed)
     write_json(output / JSON_FILE, check.report)
-    write_page(output / PAGE_FILE, check)
+    write_check_page(output / PAGE_FILE, check)
     _print_summary(Console(), check.report)
     logger.info("written: %s and %s", output / JSON_FILE, output / PAGE_FILE)
     return EXIT_FINDINGS if check.report["would_stop_training"] else EXIT_OK

@@ -1,19 +1,19 @@
-"""What of a check deserves to be read: one sentence a finding, the gravest first."""
+"""The findings of a check that deserve attention: a sentence each, the gravest first."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_ANCHOR_GAIN = 0.02  # share of boxes that other anchors must reach in addition to be worth a word
+_ANCHOR_GAIN = 0.02  # other anchors are suggested if they reach this share of the boxes in addition
 
 
 def list_remarks(report: Mapping[str, Any]) -> list[str]:
-    """Put what deserves attention, and does not stop training, into words.
+    """Describe what deserves attention but does not stop training.
 
     Args:
         report: the content of check_data.json.
 
     Returns:
-        Sentences; empty for a data set without anything odd.
+        Sentences; none for a data set without anything odd.
     """
     remarks = [
         *report["suspicions"]["box_format"],

@@ -13,11 +13,10 @@ from tf_frcnn.errors import EXIT_FINDINGS, EXIT_OK, UserError
 from tf_frcnn.model_files import find_model
 from tf_frcnn.predict.arguments import PredictArguments
 from tf_frcnn.predict.containers import is_video
+from tf_frcnn.predict.detection import predict_pictures, predict_videos
 from tf_frcnn.predict.inputs import common_folder, find_inputs
 from tf_frcnn.predict.outputs import write_results
-from tf_frcnn.predict.pictures import predict_pictures
-from tf_frcnn.predict.pyav import load_pyav
-from tf_frcnn.predict.videos import predict_videos
+from tf_frcnn.predict.video import load_pyav
 from tf_frcnn.runs import prepare_output
 
 if TYPE_CHECKING:

@@ -1,0 +1,209 @@
+"""Detect in pictures and videos: a drawing of each, a log line each, and their results."""
+
+import itertools
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from tf_frcnn.data.faults import counted
+from tf_frcnn.data.orientation import UPRIGHT
+from tf_frcnn.errors import DataError
+from tf_frcnn.predict.arguments import PredictArguments
+from tf_frcnn.predict.inputs import read_picture, relative_name
+from tf_frcnn.predict.outputs import coco_results, describe_counts, drawing_paths, write_drawing
+from tf_frcnn.predict.video import Frame, VideoReader, VideoWriter
+from tf_frcnn.prediction import Prediction
+from tf_frcnn.progress import track
+from tf_frcnn.visualization import draw_detections
+
+if TYPE_CHECKING:
+    from tf_frcnn.detector import Detector
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class _Picture:
+    """A picture that was read: `image` [H, W, 3] uint8 RGB, and its EXIF `orientation`."""
+
+    path: Path
+    image: np.ndarray
+    orientation: int
+
+
+_Item = TypeVar("_Item", _Picture, Frame)
+
+
+def predict_pictures(
+    detector: "Detector",
+    paths: Sequence[Path],
+    folder: Path,
+    arguments: PredictArguments,
+    results: list[dict[str, Any]],
+) -> int:
+    """Detect in pictures, and write a drawing of each.
+
+    Args:
+        detector: the model.
+        paths: the pictures.
+        folder: absolute, holds all of them. A picture's path below it is its `file_name` in the
+            results and, with the extension .jpg, the place of its drawing.
+        arguments: the options; the output folder is empty.
+        results: gets the detections, as objects of the COCO results format, picture by picture, so
+            that after an interrupt it holds those of all pictures that were drawn.
+
+    Returns:
+        How many pictures could not be read.
+
+    Raises:
+        UserError: a drawing cannot be written.
+    """
+    start = time.perf_counter()
+    drawings = drawing_paths([relative_name(path, folder) for path in paths], ".jpg")
+    num_read = num_oriented = 0
+    pictures = _read_pictures(paths, arguments.exif == "apply")
+    for picture, found in _detect(detector, pictures, arguments):
+        file_name = relative_name(picture.path, folder)
+        drawing = arguments.output / drawings[file_name]
+        write_drawing(drawing, picture.image, found)
+        results += coco_results(file_name, found)
+        num_read += 1
+        is_oriented = picture.orientation != UPRIGHT
+        num_oriented += is_oriented
+        turned = is_oriented and arguments.exif == "apply"
+        note = f" (turned: EXIF orientation {picture.orientation})" if turned else ""
+        counts = describe_counts(Counter(found.class_names))
+        logger.info("%s%s: %s -> %s", picture.path, note, counts, drawing)
+    if num_oriented and arguments.exif == "apply":
+        logger.info(
+            "%d pictures were turned upright by their EXIF orientation: their boxes are in pixels "
+            "of the turned pictures.",
+            num_oriented,
+        )
+    elif num_oriented:
+        logger.warning(
+            "%d pictures have an EXIF orientation, which was ignored, as in training: boxes are in "
+            "stored pixels. --exif apply turns the pictures upright first.",
+            num_oriented,
+        )
+    if num_read:
+        seconds = time.perf_counter() - start
+        logger.info(
+            "%s in %.1f s, %.2f a second with reading and drawing",
+            counted(num_read, "picture"),
+            seconds,
+            num_read / seconds,
+        )
+    if num_read < len(paths):
+        logger.warning("%d of %d pictures could not be read.", len(paths) - num_read, len(paths))
+    return len(paths) - num_read
+
+
+def predict_videos(
+    detector: "Detector",
+    paths: Sequence[Path],
+    folder: Path,
+    arguments: PredictArguments,
+    results: list[dict[str, Any]],
+) -> int:
+    """Detect in videos, and write a drawing of each.
+
+    Args:
+        detector: the model.
+        paths: the videos.
+        folder: absolute, holds all of them. A video's path below it is its `file_name` in the
+            results and, with the extension .mp4, the place of its drawing.
+        arguments: the options; the output folder holds no videos yet.
+        results: gets the detections, as objects of the COCO results format with their `frame`,
+            video by video.
+
+    Returns:
+        How many videos could not be read to their end; those have neither a drawing nor detections.
+
+    Raises:
+        UserError: a drawing cannot be written, or PyAV is missing.
+    """
+    drawings = drawing_paths([relative_name(path, folder) for path in paths], ".mp4")
+    num_unreadable = 0
+    for path in paths:
+        file_name = relative_name(path, folder)
+        drawing = arguments.output / drawings[file_name]
+        try:
+            results += _predict_video(detector, path, file_name, drawing, arguments)
+        except DataError as error:
+            logger.warning("skipped: %s", error)
+            num_unreadable += 1
+    if num_unreadable:
+        logger.warning("%d of %d videos could not be read.", num_unreadable, len(paths))
+    return num_unreadable
+
+
+def _predict_video(
+    detector: "Detector", path: Path, file_name: str, drawing: Path, arguments: PredictArguments
+) -> list[dict[str, Any]]:
+    """Detect in one video -> its results; nothing else in memory grows with its length."""
+    start = time.perf_counter()
+    results: list[dict[str, Any]] = []
+    counts: Counter[str] = Counter()
+    num_frames = 0
+    with (
+        VideoReader(path, arguments.exif == "apply", arguments.frame_step) as video,
+        VideoWriter(drawing, video.size, video.rate) as writer,
+    ):
+        frames = track(video, path.name, video.num_expected)
+        for frame, found in _detect(detector, frames, arguments):
+            writer.write(np.asarray(draw_detections(frame.image, found)))
+            results += coco_results(file_name, found, frame.number)
+            counts.update(found.class_names)
+            num_frames += 1
+    if video.orientation != UPRIGHT and arguments.exif == "apply":
+        logger.info(
+            "%s: was turned upright (orientation %d): boxes are in pixels of the turned frames.",
+            path,
+            video.orientation,
+        )
+    elif video.orientation != UPRIGHT:
+        logger.warning(
+            "%s: its orientation, %d, was ignored, as in training: boxes are in stored pixels, and "
+            "the drawing lies as they do. --exif apply turns the frames upright first.",
+            path,
+            video.orientation,
+        )
+    logger.info(
+        "%s: %d frames%s, %.2f a second with reading and drawing: %s -> %s",
+        path,
+        num_frames,
+        f" (--frame-step {arguments.frame_step})" if arguments.frame_step > 1 else "",
+        num_frames / (time.perf_counter() - start),
+        describe_counts(counts),
+        drawing,
+    )
+    return results
+
+
+def _detect(
+    detector: "Detector", items: Iterable[_Item], arguments: PredictArguments
+) -> Iterator[tuple[_Item, Prediction]]:
+    """Detect batch by batch -> each picture or frame with the detections that were asked for."""
+    waiting = iter(items)
+    while batch := list(itertools.islice(waiting, arguments.batch_size)):
+        predictions = detector([item.image for item in batch])
+        for item, prediction in zip(batch, predictions, strict=True):
+            yield item, arguments.select(prediction)
+
+
+def _read_pictures(paths: Iterable[Path], apply_exif: bool) -> Iterator[_Picture]:
+    """Read pictures one at a time; warn of those that cannot be read, and go on."""
+    for path in paths:
+        try:
+            image, orientation = read_picture(path, apply_exif)
+        except DataError as error:
+            logger.warning("skipped: %s", error)
+            continue
+        yield _Picture(path, image, orientation)
