@@ -112,7 +112,11 @@ def evaluate(dataset: Dataset, detections: Sequence[Detections]) -> Evaluation:
             "voc_ap50_area": average_precision_area(curves[name]),
             **coco.per_class[name],
             **asdict(best_operating_point([curves[name]])),
-            **_count_boxes(dataset, class_id),
+            "num_boxes": curves[name].num_boxes,
+            "num_difficult": sum(
+                int(np.sum((example.classes == class_id) & ignored_boxes(example)))
+                for example in dataset.examples
+            ),
             "outcomes": outcomes[name],
         }
         for class_id, name in enumerate(dataset.class_names, start=1)
@@ -143,14 +147,3 @@ def _sums(rows: Iterable[Mapping[str, Any]], names: Iterable[str]) -> dict[str, 
     """Add up counts over all classes."""
     rows = list(rows)
     return {name: sum(row[name] for row in rows) for name in names}
-
-
-def _count_boxes(dataset: Dataset, class_id: int) -> dict[str, Any]:
-    """Count the boxes of one class that must be found, and those that need not."""
-    num_boxes = num_difficult = 0
-    for example in dataset.examples:
-        of_class = example.classes == class_id
-        num_ignored = int(np.sum(of_class & ignored_boxes(example)))
-        num_difficult += num_ignored
-        num_boxes += int(of_class.sum()) - num_ignored
-    return {"num_boxes": num_boxes, "num_difficult": num_difficult}

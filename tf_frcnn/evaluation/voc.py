@@ -14,7 +14,7 @@ import numpy as np
 from tf_frcnn.data.example import Dataset, Example
 from tf_frcnn.evaluation.detections import Detections, align_detections
 
-MIN_IOU = 0.5
+MIN_IOU = 0.5  # at which a detection has found a box
 
 # Steps of 0.1 as published implementations compute them: 3 * 0.1 is a hair above 0.3, so a recall
 # of exactly 3 / 10 does not reach that level. Exact steps would give other figures than theirs.
@@ -84,7 +84,7 @@ def _area(boxes: np.ndarray) -> np.ndarray:
 
 
 def precision_recall(
-    dataset: Dataset, detections: Sequence[Detections], class_id: int, min_iou: float = MIN_IOU
+    dataset: Dataset, detections: Sequence[Detections], class_id: int
 ) -> PrecisionRecall:
     """Match the detections of one class with its boxes, over all pictures.
 
@@ -92,7 +92,6 @@ def precision_recall(
         dataset: the pictures with their ground truth.
         detections: at most one record a picture, in any order.
         class_id: the class, from 1.
-        min_iou: IoU at which a detection has found a box.
 
     Returns:
         The curve; without points where nothing was detected. Equal scores keep the order of the
@@ -105,7 +104,7 @@ def precision_recall(
     scores, outcomes = [np.zeros(0)], [np.zeros(0, np.int64)]
     for example, found in zip(dataset.examples, align_detections(dataset, detections), strict=True):
         num_boxes += int(np.sum((example.classes == class_id) & ~ignored_boxes(example)))
-        match = match_picture(example, found, class_id, min_iou)
+        match = match_picture(example, found, class_id)
         scores.append(found.scores[match.order].astype(np.float64))
         outcomes.append(match.outcomes)
     return _curve(np.concatenate(scores), np.concatenate(outcomes), num_boxes)
@@ -116,9 +115,7 @@ def ignored_boxes(example: Example) -> np.ndarray:
     return example.difficult | example.crowd
 
 
-def match_picture(
-    example: Example, found: Detections, class_id: int, min_iou: float = MIN_IOU
-) -> PictureMatch:
+def match_picture(example: Example, found: Detections, class_id: int) -> PictureMatch:
     """Let the detections of one class in one picture claim its boxes, by falling score.
 
     Picture by picture the result is that of a match over all pictures, since a detection competes
@@ -128,7 +125,6 @@ def match_picture(
         example: the picture with its ground truth.
         found: what was detected in it.
         class_id: the class, from 1.
-        min_iou: IoU at which a detection has found a box.
 
     Returns:
         The outcome of each detection of this class; ignored boxes are never found.
@@ -146,7 +142,7 @@ def match_picture(
     # is a duplicate, even if another box is still free.
     for index, best in enumerate(iou.argmax(axis=1)):
         candidate = truth[best]
-        if iou[index, best] < min_iou:
+        if iou[index, best] < MIN_IOU:
             continue
         if ignored[candidate]:
             outcomes[index] = IGNORED

@@ -13,8 +13,8 @@ from tf_frcnn.errors import EXIT_FINDINGS, EXIT_OK, UserError
 from tf_frcnn.model_files import find_model
 from tf_frcnn.predict.arguments import PredictArguments
 from tf_frcnn.predict.containers import is_video
-from tf_frcnn.predict.detection import predict_pictures, predict_videos
-from tf_frcnn.predict.inputs import common_folder, find_inputs
+from tf_frcnn.predict.detection import predict_files
+from tf_frcnn.predict.inputs import find_inputs
 from tf_frcnn.predict.outputs import write_results
 from tf_frcnn.predict.video import load_pyav
 from tf_frcnn.runs import prepare_output
@@ -75,15 +75,11 @@ def _predict(
     arguments: PredictArguments,
 ) -> int:
     """Detect in all inputs, write `detections.json` -> how many could not be read."""
-    folder = common_folder(paths)
     pictures = [path for path in paths if path not in videos]
     results: list[dict[str, Any]] = []
-    num_unreadable = 0
     file = arguments.output / DETECTIONS_FILE
     try:
-        for predict, inputs in ((predict_pictures, pictures), (predict_videos, videos)):
-            if inputs:
-                num_unreadable += predict(detector, inputs, folder, arguments, results)
+        num_unreadable = predict_files(detector, pictures, videos, arguments, results)
     except KeyboardInterrupt:
         write_results(file, results)
         logger.warning("interrupted: %s holds what was found until then", file)

@@ -15,7 +15,7 @@ from tf_frcnn.data.faults import counted
 from tf_frcnn.data.orientation import UPRIGHT
 from tf_frcnn.errors import DataError
 from tf_frcnn.predict.arguments import PredictArguments
-from tf_frcnn.predict.inputs import read_picture, relative_name
+from tf_frcnn.predict.inputs import common_folder, read_picture, relative_name
 from tf_frcnn.predict.outputs import coco_results, describe_counts, drawing_paths, write_drawing
 from tf_frcnn.predict.video import Frame, VideoReader, VideoWriter
 from tf_frcnn.prediction import Prediction
@@ -40,30 +40,49 @@ class _Picture:
 _Item = TypeVar("_Item", _Picture, Frame)
 
 
-def predict_pictures(
+def predict_files(
+    detector: "Detector",
+    pictures: Sequence[Path],
+    videos: Sequence[Path],
+    arguments: PredictArguments,
+    results: list[dict[str, Any]],
+) -> int:
+    """Detect in pictures, then in videos, and write a drawing of each.
+
+    The `file_name` of an input is its path below the deepest folder that holds all inputs. Its
+    drawing is the file of that name, with the extension .jpg or .mp4, in the output folder.
+
+    Args:
+        detector: the model.
+        pictures: files; with `videos` at least one.
+        videos: files.
+        arguments: the options; the output folder is empty.
+        results: gets the detections, as objects of the COCO results format (`frame` in videos),
+            file by file, so that after an interrupt it holds those of all files that were drawn.
+
+    Returns:
+        How many files could not be read. Of a video that cannot be read to its end there are
+        neither a drawing nor detections.
+
+    Raises:
+        UserError: a drawing cannot be written, or PyAV is missing.
+    """
+    folder = common_folder([*pictures, *videos])
+    num_unreadable = 0
+    if pictures:
+        num_unreadable += _predict_pictures(detector, pictures, folder, arguments, results)
+    if videos:
+        num_unreadable += _predict_videos(detector, videos, folder, arguments, results)
+    return num_unreadable
+
+
+def _predict_pictures(
     detector: "Detector",
     paths: Sequence[Path],
     folder: Path,
     arguments: PredictArguments,
     results: list[dict[str, Any]],
 ) -> int:
-    """Detect in pictures, and write a drawing of each.
-
-    Args:
-        detector: the model.
-        paths: the pictures.
-        folder: absolute, holds all of them. A picture's path below it is its `file_name` in the
-            results and, with the extension .jpg, the place of its drawing.
-        arguments: the options; the output folder is empty.
-        results: gets the detections, as objects of the COCO results format, picture by picture, so
-            that after an interrupt it holds those of all pictures that were drawn.
-
-    Returns:
-        How many pictures could not be read.
-
-    Raises:
-        UserError: a drawing cannot be written.
-    """
     start = time.perf_counter()
     drawings = drawing_paths([relative_name(path, folder) for path in paths], ".jpg")
     num_read = num_oriented = 0
@@ -105,30 +124,13 @@ def predict_pictures(
     return len(paths) - num_read
 
 
-def predict_videos(
+def _predict_videos(
     detector: "Detector",
     paths: Sequence[Path],
     folder: Path,
     arguments: PredictArguments,
     results: list[dict[str, Any]],
 ) -> int:
-    """Detect in videos, and write a drawing of each.
-
-    Args:
-        detector: the model.
-        paths: the videos.
-        folder: absolute, holds all of them. A video's path below it is its `file_name` in the
-            results and, with the extension .mp4, the place of its drawing.
-        arguments: the options; the output folder holds no videos yet.
-        results: gets the detections, as objects of the COCO results format with their `frame`,
-            video by video.
-
-    Returns:
-        How many videos could not be read to their end; those have neither a drawing nor detections.
-
-    Raises:
-        UserError: a drawing cannot be written, or PyAV is missing.
-    """
     drawings = drawing_paths([relative_name(path, folder) for path in paths], ".mp4")
     num_unreadable = 0
     for path in paths:
