@@ -105,7 +105,7 @@ def box_format_signs(data_format: str, stated: StatedBoxes) -> list[str]:
         stated: the numbers as the files state them.
 
     Returns:
-        One sentence a sign, with its counts; empty if nothing is suspicious.
+        One sentence per sign, with its counts; empty if nothing is suspicious.
     """
     if not len(stated.numbers):
         return []

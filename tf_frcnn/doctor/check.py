@@ -21,8 +21,7 @@ from tf_frcnn.doctor.duplicates import (
     Duplicates,
     PictureFacts,
     examine_pictures,
-    find_exact,
-    find_near,
+    find_duplicates,
 )
 
 _QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
@@ -83,6 +82,7 @@ def check_data(config: DataConfig, model: ModelConfig, seed: int) -> DataCheck:
     resized = resize_boxes(by_role["train"].examples, config.short_side, config.long_side)
     anchors, ious = _judge_anchors(resized, model, by_role["train"].class_names)
     stated = read_stated_boxes(data_format, root, datasets)
+    exact, near = find_duplicates(paths, facts)
     report = {
         "data": {
             "root": str(root),
@@ -97,8 +97,8 @@ def check_data(config: DataConfig, model: ModelConfig, seed: int) -> DataCheck:
         "splits": {split: count_split(dataset) for split, dataset in datasets.items()},
         "pictures": _describe_pictures(facts),
         "duplicates": {
-            "exact": _describe_duplicates(find_exact(paths, facts)),
-            "near": _describe_duplicates(find_near(paths, facts)),
+            "exact": _describe_duplicates(exact),
+            "near": _describe_duplicates(near),
         },
         "suspicions": {
             "class_names": [list(pair) for pair in similar_names(by_role["train"].class_names)],

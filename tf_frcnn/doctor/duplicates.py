@@ -103,48 +103,33 @@ class Duplicates:
         return len({split for split, _ in self.pictures}) > 1
 
 
-def find_exact(
+def find_duplicates(
     splits: Mapping[str, Sequence[Path]], facts: Mapping[Path, PictureFacts]
-) -> list[Duplicates]:
-    """Group the files with the same content; a file that is in two splits is a group too.
-
-    Args:
-        splits: the pictures of each split.
-        facts: of all pictures.
-    """
-    groups: dict[str, list[tuple[str, str]]] = {}
-    for split, paths in splits.items():
-        for path in paths:
-            if facts[path].digest:
-                groups.setdefault(facts[path].digest, []).append((split, path.name))
-    return [Duplicates(tuple(group)) for group in groups.values() if len(group) > 1]
-
-
-def find_near(
-    splits: Mapping[str, Sequence[Path]], facts: Mapping[Path, PictureFacts]
-) -> list[Duplicates]:
-    """Find pairs of files that look the same on a coarse grid, but have different contents.
+) -> tuple[list[Duplicates], list[Duplicates]]:
+    """Find pictures that a data set has more than once.
 
     Args:
         splits: the pictures of each split.
         facts: of all pictures.
 
     Returns:
-        Pairs in the order of their pictures; of exact duplicates only the first is compared.
+        Exact duplicates: groups of files with the same content; a file in two splits is a group
+        too. And near duplicates: pairs of files that look the same on a coarse grid, but have
+        different contents; of a group of exact duplicates only the first file is compared.
     """
-    first_of: dict[str, tuple[str, str, np.ndarray]] = {}
+    groups: dict[str, list[tuple[str, str]]] = {}  # by the digest
+    steps: dict[str, np.ndarray] = {}
     for split, paths in splits.items():
         for path in paths:
-            steps = facts[path].steps
-            if steps is not None and np.count_nonzero(steps) >= _LEAST_STEPS:
-                first_of.setdefault(facts[path].digest, (split, path.name, steps))
-    seen = list(first_of.values())
-    if len(seen) < 2:
-        return []
-    return [
-        Duplicates((seen[first][:2], seen[second][:2]))
-        for first, second in _similar_pairs(np.stack([steps for _, _, steps in seen]))
-    ]
+            fact = facts[path]
+            if fact.digest:
+                groups.setdefault(fact.digest, []).append((split, path.name))
+            if fact.steps is not None and np.count_nonzero(fact.steps) >= _LEAST_STEPS:
+                steps[fact.digest] = fact.steps
+    exact = [Duplicates(tuple(group)) for group in groups.values() if len(group) > 1]
+    seen = [groups[digest][0] for digest in steps]
+    pairs = _similar_pairs(np.array(list(steps.values()))) if len(seen) > 1 else ()
+    return exact, [Duplicates((seen[first], seen[second])) for first, second in pairs]
 
 
 def _similar_pairs(steps: np.ndarray) -> Iterator[tuple[int, int]]:

@@ -45,7 +45,7 @@ def write_check_page(path: Path, check: DataCheck) -> None:
 
 
 def _classes_svg(datasets: Mapping[str, Dataset]) -> Markup:
-    """Draw the boxes of each class as bars, one colour a split; only the commonest classes."""
+    """Draw the boxes of each class as bars, one colour per split; only the commonest classes."""
     totals: dict[str, list[int]] = {}
     for index, dataset in enumerate(datasets.values()):
         counts = Counter(number for item in dataset.examples for number in item.classes.tolist())

@@ -1,4 +1,4 @@
-"""The findings of a check that deserve attention: a sentence each, the gravest first."""
+"""The findings of a check that deserve attention: one sentence each, the gravest first."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -50,7 +50,7 @@ def coco_figures(dataset: Dataset, detections: Sequence[Detections]) -> CocoFigu
 
     Args:
         dataset: the pictures with their ground truth.
-        detections: at most one record a picture, in any order.
+        detections: at most one record per picture, in any order.
 
     Returns:
         The figures. Without any detection they are 0, not None, where there are boxes.

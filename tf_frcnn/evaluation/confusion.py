@@ -31,7 +31,7 @@ def confusion_matrix(
 
     Args:
         dataset: the pictures with their ground truth.
-        detections: at most one record a picture, in any order.
+        detections: at most one record per picture, in any order.
         min_score: detections with lower scores are disregarded.
 
     Returns:

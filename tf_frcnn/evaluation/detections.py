@@ -1,4 +1,4 @@
-"""Detections as every figure of this package takes them: one record a picture."""
+"""Detections as every figure of this package takes them: one record per picture."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ def align_detections(dataset: Dataset, detections: Sequence[Detections]) -> list
 
     Args:
         dataset: the pictures that were to be judged.
-        detections: at most one record a picture, in any order.
+        detections: at most one record per picture, in any order.
 
     Returns:
         One record for each of `dataset.examples`, in their order; a picture without a record
@@ -77,7 +77,7 @@ def align_detections(dataset: Dataset, detections: Sequence[Detections]) -> list
             )
         if aligned[found.image_id] is not None:
             raise DataError(
-                f"{place} are given twice: expected one record a picture, with all of its boxes."
+                f"{place} are given twice: expected one record per picture, with all of its boxes."
             )
         unknown = (found.classes < 1) | (found.classes > num_classes)
         if unknown.any():
@@ -107,7 +107,7 @@ def merge_detections(dataset: Dataset, own: Sequence[Detections], merge: Merge) 
     for found in own:
         counts[positions[found.image_id]] = len(found.scores)
     counts = merge(counts).astype(int)
-    # A row a detection: its box, score and class, which float64 holds exactly.
+    # One row per detection: its box, score and class, which float64 holds exactly.
     rows = np.zeros((len(positions), int(counts.max(initial=0)), 6))
     for found in own:
         row = np.column_stack([found.boxes, found.scores, found.classes])

@@ -122,8 +122,8 @@ def count_outcomes(
 
     Args:
         dataset: the pictures with their ground truth.
-        detections: one record a picture, in its order.
-        judgements: one a picture, in its order.
+        detections: one record per picture, in its order.
+        judgements: one per picture, in its order.
 
     Returns:
         For each class name the counts of `CORRECT`, each of `MISTAKES` and `MISSED`. A wrong

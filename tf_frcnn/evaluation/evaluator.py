@@ -61,9 +61,9 @@ class Evaluation:
 
     Attributes:
         metrics: the figures, ready for JSON: see `compute_metrics`.
-        detections: one record a picture, in the order of the data set.
+        detections: one record per picture, in the order of the data set.
         curves: the precision-recall curve of each class name, at IoU 0.5.
-        judgements: one a picture, at `metrics["score_threshold"]`.
+        judgements: one per picture, at `metrics["score_threshold"]`.
     """
 
     metrics: dict[str, Any]
@@ -77,7 +77,7 @@ def compute_metrics(dataset: Dataset, detections: Sequence[Detections]) -> dict[
 
     Args:
         dataset: the pictures with their ground truth.
-        detections: at most one record a picture, in any order; a picture without one counts as a
+        detections: at most one record per picture, in any order; a picture without one counts as a
             picture in which nothing was found.
 
     Returns:

@@ -1,6 +1,6 @@
 """Detections as a file in the format of COCO's results, so that those of any system can be judged.
 
-https://cocodataset.org/#format-results: a JSON list with one object a detection:
+https://cocodataset.org/#format-results: a JSON list with one object per detection:
 
 - `bbox`: [x, y, width, height] in pixels of the stored picture, 0-based and half-open: a box of VOC
   is [xmin - 1, ymin - 1, xmax - xmin + 1, ymax - ymin + 1];
@@ -35,7 +35,7 @@ Key = int | str  # an id: a number in COCO's files, a name elsewhere
 
 
 def write_results(path: Path, dataset: Dataset, detections: Sequence[Detections]) -> None:
-    """Write detections, one a line, pictures in the order of the data set.
+    """Write detections, one per line, pictures in the order of the data set.
 
     `read_results` gives back exactly the same numbers. The file gets its name only when it is
     whole.
@@ -43,7 +43,7 @@ def write_results(path: Path, dataset: Dataset, detections: Sequence[Detections]
     Args:
         path: the file.
         dataset: the pictures in which they were found.
-        detections: at most one record a picture.
+        detections: at most one record per picture.
 
     Raises:
         DataError: the detections do not belong to the data set.

@@ -26,7 +26,7 @@ FALSE_POSITIVE, TRUE_POSITIVE, IGNORED = 0, 1, 2
 
 @dataclass(frozen=True, eq=False)
 class PrecisionRecall:
-    """The precision-recall curve of one class: one point a detection, by falling score.
+    """The precision-recall curve of one class: one point per detection, by falling score.
 
     Attributes:
         scores: [P] float64, falling; detections of ignored boxes are left out.
@@ -90,7 +90,7 @@ def precision_recall(
 
     Args:
         dataset: the pictures with their ground truth.
-        detections: at most one record a picture, in any order.
+        detections: at most one record per picture, in any order.
         class_id: the class, from 1.
 
     Returns:

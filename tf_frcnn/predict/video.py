@@ -76,7 +76,7 @@ class VideoReader(AbstractContextManager["VideoReader"]):
 
     Attributes:
         size: (height, width) of the frames that are yielded.
-        rate: yielded frames a second.
+        rate: yielded frames per second.
         num_expected: how many will be yielded, if the file states its length; None if not.
         orientation: that the file states, 1 to 8 as EXIF numbers them.
     """
@@ -173,7 +173,7 @@ class VideoReader(AbstractContextManager["VideoReader"]):
 
 
 def _read_rate(stream: Any) -> Fraction:
-    """Find the frames a second, on average where they are not evenly spaced."""
+    """Find the frames per second, on average where they are not evenly spaced."""
     for rate in (stream.average_rate, stream.guessed_rate):
         if rate and 0 < rate <= _MAX_RATE:
             return Fraction(rate)
@@ -200,7 +200,7 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
     written.
 
     Args of `__init__`: `path` of a file that does not exist, its folder is made; `size` (height,
-    width) of the frames; `rate`, frames a second.
+    width) of the frames; `rate`, frames per second.
     """
 
     def __init__(self, path: Path, size: tuple[int, int], rate: Fraction) -> None:

@@ -67,7 +67,7 @@ def evaluate_detections(
     """Compute all figures of detections, whatever made them; draw detections.png and report.html.
 
     Args:
-        detections: at most one record a picture.
+        detections: at most one record per picture.
         dataset: the split.
         output: the folder to write into.
         title: what is evaluated, for the report.
@@ -87,7 +87,7 @@ def draw_sheet(dataset: Dataset, detections: Sequence[Detections], path: Path) -
 
     Args:
         dataset: the split.
-        detections: one record a picture, in its order.
+        detections: one record per picture, in its order.
         path: the PNG file to write, under a temporary name first.
     """
     count = len(dataset.examples)

@@ -74,7 +74,7 @@ def precision_recall_svg(curve: PrecisionRecall, point: OperatingPoint) -> Marku
 
 
 def outcomes_svg(outcomes: Mapping[str, Mapping[str, int]]) -> Markup:
-    """Draw what became of detections and boxes as one stacked bar a class.
+    """Draw what became of detections and boxes as one stacked bar per class.
 
     Args:
         outcomes: for each class the counts of `count_outcomes`.

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tf_frcnn.data.pipeline import BatchPipeline
 from tf_frcnn.metrics_log import SKIPPED_STEPS, count_skipped, read_metrics
 from tf_frcnn.training.distribution import ALONE, Distribution
-from tf_frcnn.training.log_files import cut_events, cut_lines, log_error
+from tf_frcnn.training.log_files import cut_events, cut_lines, log_errors
 from tf_frcnn.training.loop import StopRequest
 
 logger = logging.getLogger(__name__)
@@ -201,11 +201,9 @@ class MetricsLog(keras.callbacks.Callback):
         cut_lines(self.path, self.start)
         cut_events(self.events, self.start)
         self._skipped = count_skipped(self.path, self.start)
-        try:
+        with log_errors(self.path):
             self._file = self.path.open("a", encoding="utf-8")
             self._writer = tf.summary.create_file_writer(str(self.events))
-        except (OSError, tf.errors.OpError) as error:
-            raise log_error(self.path, error) from None
         if logs and "val_loss" not in read_metrics(self.path).get(self.start, {}):
             self._write_validation(self.start, logs)
 
@@ -238,13 +236,11 @@ class MetricsLog(keras.callbacks.Callback):
         Raises:
             UserError: what is still buffered cannot be written.
         """
-        try:
+        with log_errors(self.path):
             if self._file is not None:
                 self._file.close()
             if self._writer is not None:
                 self._writer.close()
-        except (OSError, tf.errors.OpError) as error:
-            raise log_error(self.path, error) from None
 
     def _write_validation(self, step: int, logs: Logs) -> None:
         validation = {name: value for name, value in logs.items() if name.startswith("val_")}
@@ -255,18 +251,16 @@ class MetricsLog(keras.callbacks.Callback):
         assert self._file is not None  # on_train_begin opened it
         # JSON has no word for NaN and infinity.
         line = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        try:
+        with log_errors(self.path):
             self._file.write(json.dumps({"step": step, **line}, allow_nan=False) + "\n")
             self._file.flush()
             with self._writer.as_default():
                 for name, value in values.items():
                     tf.summary.scalar(name, value, step=step)
-        except (OSError, tf.errors.OpError) as error:
-            raise log_error(self.path, error) from None
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """Shows step, losses, pictures a second and the time left; logs them where no terminal is.
+    """Shows step, losses, pictures per second and the time left; logs them where no terminal is.
 
     A context manager: the bar is shown inside the block.
 

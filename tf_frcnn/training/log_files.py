@@ -4,12 +4,28 @@ Then each step is logged once, and no half line that the kill left breaks a read
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import tensorflow as tf
 
 from tf_frcnn.errors import UserError
 from tf_frcnn.whole_file import whole_file
+
+
+@contextmanager
+def log_errors(path: Path) -> Iterator[None]:
+    """Turn errors of reading or writing a log inside the block into a `UserError`."""
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, "strerror", None) or getattr(error, "message", None) or error
+        raise UserError(
+            f"{path}: the log of the training cannot be read or written ({reason}). Free some "
+            "space or mend the permissions, then run the same command again: it goes on from the "
+            "last checkpoint."
+        ) from None
 
 
 def cut_lines(path: Path, last_step: int) -> None:
@@ -22,15 +38,13 @@ def cut_lines(path: Path, last_step: int) -> None:
     Raises:
         UserError: the file cannot be read or written.
     """
-    try:
+    with log_errors(path):
         text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         lines = [line for line in text.splitlines() if _step_of(line) <= last_step]
         kept = "".join(f"{line}\n" for line in lines)
         if kept != text:
             with whole_file(path) as partial:
                 partial.write_text(kept, encoding="utf-8")
-    except OSError as error:
-        raise log_error(path, error) from None
 
 
 def cut_events(folder: Path, last_step: int) -> None:
@@ -44,7 +58,7 @@ def cut_events(folder: Path, last_step: int) -> None:
         UserError: a file cannot be read or written.
     """
     for path in sorted(folder.glob("*.tfevents.*")):
-        try:
+        with log_errors(path):
             if path.suffix == ".partial":  # left by a kill during this function
                 path.unlink()
                 continue
@@ -56,18 +70,6 @@ def cut_events(folder: Path, last_step: int) -> None:
             with whole_file(path) as partial, tf.io.TFRecordWriter(str(partial)) as writer:
                 for record in kept:
                     writer.write(record)
-        except (OSError, tf.errors.OpError) as error:
-            raise log_error(path, error) from None
-
-
-def log_error(path: Path, error: Exception) -> UserError:
-    """Make the error of a log that cannot be read or written."""
-    reason = getattr(error, "strerror", None) or getattr(error, "message", None) or error
-    return UserError(
-        f"{path}: the log of the training cannot be read or written ({reason}). Free some space or "
-        "mend the permissions, then run the same command again: it goes on from the last "
-        "checkpoint."
-    )
 
 
 def _step_of(line: str) -> float:
