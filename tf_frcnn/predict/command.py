@@ -15,9 +15,8 @@ from tf_frcnn.predict.arguments import PredictArguments
 from tf_frcnn.predict.containers import is_video
 from tf_frcnn.predict.detection import predict_files
 from tf_frcnn.predict.inputs import find_inputs
-from tf_frcnn.predict.outputs import write_results
 from tf_frcnn.predict.video import load_pyav
-from tf_frcnn.runs import prepare_output
+from tf_frcnn.runs import prepare_output, write_json
 
 if TYPE_CHECKING:
     from tf_frcnn.detector import Detector
@@ -81,10 +80,10 @@ def _predict(
     try:
         num_unreadable = predict_files(detector, pictures, videos, arguments, results)
     except KeyboardInterrupt:
-        write_results(file, results)
+        write_json(file, results)
         logger.warning("interrupted: %s holds what was found until then", file)
         raise
-    write_results(file, results)
+    write_json(file, results)
     logger.info("%s in %s", counted(len(results), "detection"), file)
     return num_unreadable
 

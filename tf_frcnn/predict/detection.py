@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from tf_frcnn.data.faults import counted
-from tf_frcnn.data.orientation import UPRIGHT
+from tf_frcnn.data.image import read_image
+from tf_frcnn.data.orientation import UPRIGHT, read_orientation, turn_upright
 from tf_frcnn.errors import DataError
 from tf_frcnn.predict.arguments import PredictArguments
-from tf_frcnn.predict.inputs import common_folder, read_picture, relative_name
+from tf_frcnn.predict.inputs import common_folder, relative_name
 from tf_frcnn.predict.outputs import coco_results, describe_counts, drawing_paths, write_drawing
 from tf_frcnn.predict.video import Frame, VideoReader, VideoWriter
 from tf_frcnn.prediction import Prediction
@@ -204,8 +205,8 @@ def _read_pictures(paths: Iterable[Path], apply_exif: bool) -> Iterator[_Picture
     """Read pictures one at a time; warn of those that cannot be read, and go on."""
     for path in paths:
         try:
-            image, orientation = read_picture(path, apply_exif)
+            image, orientation = read_image(path), read_orientation(path)
         except DataError as error:
             logger.warning("skipped: %s", error)
             continue
-        yield _Picture(path, image, orientation)
+        yield _Picture(path, turn_upright(image, orientation) if apply_exif else image, orientation)

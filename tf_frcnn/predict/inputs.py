@@ -1,14 +1,11 @@
-"""The inputs of `tf-frcnn predict`: which files they stand for, and the pixels of pictures."""
+"""The files that the inputs of `tf-frcnn predict` stand for."""
 
 import glob
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from tf_frcnn.data.image import PICTURE_EXTENSIONS, read_image
-from tf_frcnn.data.orientation import read_orientation, turn_upright
+from tf_frcnn.data.image import PICTURE_EXTENSIONS
 from tf_frcnn.predict.containers import VIDEO_EXTENSIONS
 
 _EXTENSIONS = PICTURE_EXTENSIONS | VIDEO_EXTENSIONS
@@ -74,21 +71,3 @@ def common_folder(files: Sequence[Path]) -> Path:
 def relative_name(path: Path, folder: Path) -> str:
     """Name a file by its path below an absolute folder that holds it, with slashes."""
     return Path(os.path.abspath(path)).relative_to(folder).as_posix()
-
-
-def read_picture(path: Path, apply_exif: bool) -> tuple[np.ndarray, int]:
-    """Read a picture and its EXIF orientation.
-
-    Args:
-        path: the file.
-        apply_exif: turn the pixels upright; otherwise they are returned as stored.
-
-    Returns:
-        [H, W, 3] uint8 RGB, and the orientation that the file states, 1 to 8.
-
-    Raises:
-        DataError: the picture cannot be read.
-    """
-    image = read_image(path)
-    orientation = read_orientation(path)
-    return turn_upright(image, orientation) if apply_exif else image, orientation

@@ -9,7 +9,6 @@ import numpy as np
 
 from tf_frcnn.errors import UserError
 from tf_frcnn.prediction import Prediction
-from tf_frcnn.runs import write_json
 from tf_frcnn.visualization import draw_detections
 
 _MIN_LONG_SIDE = 480  # smaller pictures are enlarged, or their labels would not be readable
@@ -88,18 +87,6 @@ def write_drawing(path: Path, image: np.ndarray, found: Prediction) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         drawing.save(path, quality=_JPEG_QUALITY)
-    except OSError as error:
-        raise not_written(path, error) from None
-
-
-def write_results(path: Path, results: list[dict[str, Any]]) -> None:
-    """Write `detections.json`.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    try:
-        write_json(path, results)
     except OSError as error:
         raise not_written(path, error) from None
 
