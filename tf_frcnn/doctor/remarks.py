@@ -18,7 +18,7 @@ def list_remarks(report: Mapping[str, Any]) -> list[str]:
     remarks = [
         *report["suspicions"]["box_format"],
         *(
-            f"Class names that look like one: {first!r} and {second!r}."
+            f"Class names that look like the same: {first!r} and {second!r}."
             for first, second in report["suspicions"]["class_names"]
         ),
         *_duplicate_remarks(report["duplicates"]),
@@ -79,6 +79,6 @@ def _anchor_remarks(anchors: Mapping[str, Any]) -> list[str]:
     )
     return [
         f"Other anchors reach {suggested['share_at_50']:.1%} of the boxes at IoU 0.5 and "
-        f"{suggested['share_at_70']:.1%} at 0.7, those chosen {chosen['share_at_50']:.1%} and "
+        f"{suggested['share_at_70']:.1%} at 0.7, the chosen ones {chosen['share_at_50']:.1%} and "
         f"{chosen['share_at_70']:.1%}: {options}"
     ]

@@ -174,7 +174,7 @@ def _predict_video(
     elif video.orientation != UPRIGHT:
         logger.warning(
             "%s: its orientation, %d, was ignored, as in training: boxes are in stored pixels, and "
-            "the drawing lies as they do. --exif apply turns the frames upright first.",
+            "the drawing is not turned either. --exif apply turns the frames upright first.",
             path,
             video.orientation,
         )

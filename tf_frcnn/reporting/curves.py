@@ -23,7 +23,6 @@ LOSS_TERMS = {
     "roi_class": "detector classes",
     "roi_box": "detector boxes",
 }
-VALIDATION_PREFIX = "val_"
 
 _TERM_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")  # Okabe and Ito: safe for colour-blind
 _LOSS_COLOR, _RATE_COLOR = "#3B6FB6", "#808080"
@@ -89,17 +88,16 @@ def _draw_loss(axes: Axes, records: Steps) -> None:
 def _draw_terms(axes: Axes, records: Steps) -> None:
     """Draw the four terms of the loss, smoothed, and those of the validation as points."""
     _style(axes, "Terms of the loss", "loss")
-    drawn = [np.zeros(0)]
+    drawn, validated = [np.zeros(0)], [np.zeros(0)]
     for (name, title), color in zip(LOSS_TERMS.items(), _TERM_COLORS, strict=True):
         steps, values = _series(records, name)
         smoothed = smooth(values)
         axes.plot(steps, smoothed, color=color, linewidth=1.8, label=title, marker=_marker(steps))
-        drawn += [smoothed, _draw_validation(axes, records, name, color, None)]
-    if any(
-        VALIDATION_PREFIX + name in values for values in records.values() for name in LOSS_TERMS
-    ):
+        drawn.append(smoothed)
+        validated.append(_draw_validation(axes, records, name, color, None))
+    if any(map(len, validated)):
         axes.plot([], [], "o", color="#777777", markersize=4.5, label="validation")
-    everything = np.concatenate(drawn)
+    everything = np.concatenate(drawn + validated)
     _limit(axes, everything)
     _finish(axes, len(everything))
 
@@ -118,7 +116,7 @@ def _draw_validation(
     axes: Axes, records: Steps, name: str, color: str, label: str | None
 ) -> np.ndarray:
     """Draw the validation's values of one figure as joined points -> the values."""
-    steps, values = _series(records, VALIDATION_PREFIX + name)
+    steps, values = _series(records, f"val_{name}")
     if len(steps):
         axes.plot(
             steps,
@@ -163,7 +161,7 @@ def smooth(values: np.ndarray) -> np.ndarray:
 
 
 def _marker(steps: np.ndarray) -> str:
-    """Mark the point of a series that is too short to be a line."""
+    """Choose the marker: a series of a single point has no line to be seen."""
     return "o" if len(steps) == 1 else "None"
 
 
