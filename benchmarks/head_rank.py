@@ -63,7 +63,7 @@ def measure(arguments: Arguments) -> int:
     for rank in (0, *arguments.ranks):
         detector = reduce_head(whole, rank) if rank else whole
         name = str(rank) if rank else "whole"
-        metrics = compute_metrics(dataset, detect_dataset(dataset, detector, read_image))
+        metrics = compute_metrics(dataset, detect_dataset(dataset, detector))
         ranks[name] = {figure: metrics[figure] for figure in FIGURES}
         exports[name] = make_signatures(detector, frozen=True)["serving_default"]
     seconds: dict[str, list[float]] = {name: [] for name in exports}

@@ -18,7 +18,6 @@ import tyro
 from PIL import Image
 from provenance import ROOT, commit, processor
 
-from tf_frcnn.data.image import read_image
 from tf_frcnn.data.loading import load_dataset
 from tf_frcnn.environment import load_tensorflow, set_up_logging
 from tf_frcnn.errors import EXIT_OK, run_command
@@ -102,7 +101,7 @@ def measure(arguments: Arguments) -> int:
 
     def judge(name: str, detect: Detect, num_bytes: int | None) -> None:
         timed = TimedDetector(detect, size)
-        metrics = compute_metrics(dataset, detect_dataset(dataset, timed, read_image))
+        metrics = compute_metrics(dataset, detect_dataset(dataset, timed))
         results["forms"][name] = {
             "bytes": num_bytes,
             "seconds": statistics.median(timed.seconds),

@@ -14,14 +14,13 @@ import tyro
 from tf_frcnn.data.faults import counted, enumerate_names
 from tf_frcnn.data.image import read_image
 from tf_frcnn.errors import EXIT_FINDINGS, EXIT_OK, DataError, UserError
-from tf_frcnn.files import make_writable_folder
+from tf_frcnn.files import make_writable_folder, write_json
 from tf_frcnn.predict.inputs import common_folder, find_inputs, relative_name
 from tf_frcnn.predict.outputs import (
     coco_results,
     describe_counts,
     drawing_paths,
     write_drawing,
-    write_results,
 )
 from tf_frcnn.prediction import Prediction
 
@@ -44,7 +43,7 @@ class Server(Protocol):
         """Write the request for JPEG or PNG pictures; it may be sent more than once."""
 
     def detect(self, request: Any, num_pictures: int) -> list[Prediction]:
-        """Send a request for so many pictures and read the answer, or raise a `UserError`."""
+        """Send a request for a number of pictures; read the answer, or raise a `UserError`."""
 
 
 @dataclass(frozen=True)
@@ -127,10 +126,10 @@ def run_client(arguments: ClientArguments, server: Server) -> int:
                 num_done += 1
     except (UserError, KeyboardInterrupt):
         if num_done:
-            write_results(output / DETECTIONS_FILE, results)
+            write_json(output / DETECTIONS_FILE, results)
             logger.warning("%s holds what was found until then", output / DETECTIONS_FILE)
         raise
-    write_results(output / DETECTIONS_FILE, results)
+    write_json(output / DETECTIONS_FILE, results)
     logger.info("%s in %s", counted(len(results), "detection"), output / DETECTIONS_FILE)
     if num_done < len(paths):
         logger.warning("%d of %d pictures were not sent.", len(paths) - num_done, len(paths))
@@ -144,10 +143,10 @@ def find_pictures(inputs: Sequence[str]) -> tuple[list[Path], list[str]]:
         inputs: files, folders and globs.
 
     Returns:
-        The files, and a message for each input that stands for nothing, which is logged.
+        The files, and a message for each input that matches nothing, which is logged.
 
     Raises:
-        UserError: none of them stands for a file.
+        UserError: none of the inputs matches a file.
     """
     paths, problems = find_inputs(inputs)
     if not paths:
@@ -158,7 +157,7 @@ def find_pictures(inputs: Sequence[str]) -> tuple[list[Path], list[str]]:
 
 
 def check_timeout(seconds: float) -> None:
-    """Raise a `UserError` unless one can wait for so long."""
+    """Raise a `UserError` unless a timeout is finite and above 0."""
     if not 0.0 < seconds < float("inf"):
         raise UserError(f"--timeout {seconds}: expected a number of seconds above 0.")
 
@@ -185,11 +184,11 @@ def read_encoded(path: Path) -> bytes:
 
 
 def _read_pictures(paths: Iterable[Path]) -> Iterator[_Picture]:
-    """Read pictures as they are wanted; name those that cannot be read, and go on."""
+    """Read pictures one at a time; warn of those that cannot be read, and go on."""
     for path in paths:
         try:
             content = read_encoded(path)
-            # It is drawn on anyway, and a broken picture would spoil the request of all others.
+            # Needed for the drawing; and one broken picture would fail the request for all others.
             image = read_image(path)
         except DataError as error:
             logger.warning("skipped: %s", error)

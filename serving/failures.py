@@ -1,4 +1,4 @@
-"""What can go wrong between a client and the server, said in the same words for REST and gRPC."""
+"""Errors between a client and the server, in the same words for REST and gRPC."""
 
 from tf_frcnn.errors import UserError
 
@@ -16,32 +16,26 @@ def no_server(address: str, reason: object) -> UserError:
 def no_answer_in_time(address: str, seconds: float) -> UserError:
     """Make the error of a server that takes too long."""
     return UserError(
-        f"{address}: no answer within {seconds:g} s. Give it more: --timeout. A large model on a "
-        "busy machine takes seconds a picture, and more for the first one without a warm-up."
+        f"{address}: no answer within {seconds:g} s. Wait longer: --timeout. A large model on a "
+        "busy machine takes seconds per picture, and longer for the first one without a warm-up."
     )
 
 
 def not_loaded(address: str, message: str) -> UserError:
     """Make the error of a server that does not have the model."""
     return UserError(
-        f"{address}: the server has no such model loaded ({shorten(message)}). It may be loading "
-        "it still, or have failed to, which its log says; otherwise give the name that it serves: "
-        "--model."
+        f"{address}: the server has no such model loaded ({shorten(message)}). It may still "
+        "be loading it, or have failed to load it: see its log. Otherwise give the name by which "
+        "it serves the model: --model."
     )
 
 
 def refused(address: str, status: str, message: str) -> UserError:
-    """Make the error of a request that the server answered with an error of its own.
-
-    Args:
-        address: of the model.
-        status: as the protocol has it.
-        message: the server's.
-    """
+    """Make the error of a request that the server answered with a status and an error message."""
     return UserError(f"{address}: the server answered {status}: {shorten(message)}")
 
 
 def shorten(message: str) -> str:
-    """Cut a message from outside down to a length that a terminal shows."""
+    """Shorten a message from outside to a length that is readable on a terminal."""
     message = message.strip()
     return message if len(message) <= _MAX_QUOTED else message[:_MAX_QUOTED] + " ..."

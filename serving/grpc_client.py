@@ -37,7 +37,7 @@ class GrpcServer:
     """A served model over gRPC; needs the package tensorflow-serving-api, which needs TensorFlow.
 
     Args of `__init__`: `target` of the server; `model` and `version` as it serves them; `timeout`
-    in seconds. It raises `UserError` where the address cannot be one or a package is missing.
+    in seconds. It raises `UserError` if the address is invalid or a package is missing.
 
     Attributes:
         address: of the server and the model.
@@ -112,13 +112,13 @@ class GrpcServer:
 
 
 def to_rows(outputs: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Take tensors apart by their batch dimension, into rows such as REST answers.
+    """Take tensors apart by their batch dimension, into rows like those of REST.
 
     Args:
         outputs: name -> `TensorProto`.
 
     Returns:
-        As many rows as the shortest tensor has; one without dimensions has none.
+        As many rows as the shortest tensor has; a tensor without dimensions has none.
     """
     import tensorflow as tf
 

@@ -1,9 +1,9 @@
-"""Load a served model: pictures a second and latency, at a given number of requests at a time.
+"""Load a served model: pictures per second and latency, at a given number of requests at a time.
 
-A closed loop: each of so many senders sends its next request when its last one is answered. What
-ends in the warm-up is left out, and so is what ends after the measured time. Latency is what a
-client sees, from sending to the answer read and checked; requests are written beforehand. Exit
-status 1 when a measured request failed.
+A closed loop: each sender sends its next request when its last one is answered. Requests that end
+in the warm-up or after the measured time do not count. Latency is what a client sees, from sending
+the request to the answer read and checked; requests are written beforehand. Exit status 1 when a
+measured request failed.
 """
 
 import itertools
@@ -26,9 +26,8 @@ from client import Server, check_timeout, find_pictures, read_encoded
 from tf_frcnn.environment import set_up_logging
 from tf_frcnn.errors import EXIT_FINDINGS, EXIT_OK, UserError, run_command
 from tf_frcnn.files import write_json
-from tf_frcnn.predict.outputs import not_written
 
-_PAUSE_AFTER_ERROR = 0.1  # seconds; a server that is gone would refuse thousands of requests in it
+_PAUSE_AFTER_ERROR = 0.1  # seconds, in which a dead server could refuse thousands of requests
 _PERCENTILES = (50, 95, 99)
 
 _PROTOCOLS: dict[str, tuple[Callable[..., Server], str]] = {
@@ -95,12 +94,12 @@ class Sample:
 
 
 def drive(send: Callable[[int], object], concurrency: int, seconds: float) -> list[Sample]:
-    """Keep so many requests on their way.
+    """Keep a number of requests on their way.
 
     Args:
         send: is given the number of the request, from 0; raises `UserError` if it fails.
         concurrency: how many at a time.
-        seconds: after which no more are sent; those on their way are waited for.
+        seconds: for so long new requests are sent; then those on their way are waited for.
 
     Returns:
         All requests, in no order.
@@ -227,10 +226,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     figures = measure(arguments, server, contents)
     sys.stdout.write(json.dumps(figures, indent=2) + "\n")
     if arguments.output is not None:
-        try:
-            write_json(arguments.output, figures)
-        except OSError as error:
-            raise not_written(arguments.output, error) from None
+        write_json(arguments.output, figures)
     return EXIT_FINDINGS if figures["errors"] else EXIT_OK
 
 

@@ -1,8 +1,8 @@
-"""What goes to TensorFlow Serving and what comes back, as pure functions: the clients share them.
+"""Requests to TensorFlow Serving and its answers, as pure functions that the clients share.
 
 The REST API is described at https://www.tensorflow.org/tfx/serving/api_rest. Requests are in its
-row format, an instance a picture; its answer is then a row a picture. gRPC answers tensors with a
-batch dimension; the rows of these are the same.
+row format, one instance per picture; the answer then has one row per picture. gRPC answers with
+tensors that have a batch dimension; their rows are the same.
 """
 
 import base64
@@ -35,7 +35,7 @@ def to_request(pictures: Sequence[bytes]) -> dict[str, Any]:
         pictures: the contents of JPEG or PNG files, of any sizes.
 
     Returns:
-        What is to be sent as JSON.
+        The body, to be sent as JSON.
     """
     instances = [{INPUT: {"b64": base64.b64encode(content).decode()}} for content in pictures]
     return {"signature_name": SIGNATURE, "instances": instances}
@@ -45,21 +45,21 @@ def from_response(rows: Any, num_pictures: int, server: str) -> list[Prediction]
     """Read what the server answered.
 
     Args:
-        rows: of REST what stands under `predictions`; of gRPC the rows of its tensors. Any value is
-            looked at.
+        rows: the value of `predictions` in an answer of REST, or the rows of gRPC's tensors; it may
+            be anything, and is checked.
         num_pictures: how many were sent.
         server: its address, for messages.
 
     Returns:
-        An answer a picture, without the padding.
+        One prediction per picture, without the padding.
 
     Raises:
-        UserError: these are not `OUTPUTS` for so many pictures.
+        UserError: the rows are not `OUTPUTS` for as many pictures as were sent.
     """
     if not isinstance(rows, list) or len(rows) != num_pictures:
         there = f"{len(rows)} rows" if isinstance(rows, list) else f"{type(rows).__name__}, no rows"
         raise UserError(
-            f"{server}: the answer has {there}. Expected one a picture, {num_pictures}. {_REMEDY}"
+            f"{server}: the answer has {there}. Expected one per picture, {num_pictures}. {_REMEDY}"
         )
     return [
         _read_row(row, f"{server}: row {number} of the answer")

@@ -34,11 +34,11 @@ class RestArguments(ClientArguments):
 class RestServer:
     """A served model over REST, with the standard library alone.
 
-    Each request has a connection of its own: beside the time of a detection that is nothing, and
-    none of them is ever found closed. Proxies that the environment names are not asked.
+    Each request opens its own connection, which takes no time beside a detection and is never found
+    closed. Proxies that the environment names are not used.
 
     Args of `__init__`: `url` of the server; `model` and `version` as it serves them; `timeout` in
-    seconds. It raises `UserError` where the address cannot be one.
+    seconds. It raises `UserError` if the address is invalid.
 
     Attributes:
         address: of the model.
@@ -79,7 +79,7 @@ class RestServer:
         status, text = self._exchange(request)
         try:
             answer = json.loads(text)
-        except ValueError:  # what is no UTF-8 is one, too
+        except ValueError:  # also raised for text that is not UTF-8
             answer = None
         if status != 200:
             message = _error_message(answer, text)
@@ -107,8 +107,9 @@ class RestServer:
             raise no_server(self.address, error) from None
         except HTTPException as error:
             raise UserError(
-                f"{self.address}: the answer is no whole HTTP ({error!r}). The server was stopped "
-                "in between, or this is not its port for REST, 8501 by default; gRPC's is 8500."
+                f"{self.address}: the answer is no complete HTTP ({error!r}). The server was "
+                "stopped meanwhile, or this is not its port for REST, 8501 by default; that of "
+                "gRPC is 8500."
             ) from None
         finally:
             connection.close()
@@ -119,7 +120,7 @@ def _no_address(url: str, reason: str) -> UserError:
 
 
 def _error_message(answer: Any, text: bytes) -> str:
-    """Find the server's message; releases that escape it wrongly send what is no JSON."""
+    """Find the server's message; some releases escape it wrongly and answer with invalid JSON."""
     error = answer.get("error") if isinstance(answer, dict) else None
     return error if isinstance(error, str) else _to_text(text)
 

@@ -10,14 +10,14 @@ from tf_frcnn.errors import DataError
 logger = logging.getLogger(__name__)
 
 SKIPPED_STEPS = "skipped_steps"
-"""How many steps of the run were left out so far, in the line of each that was."""
+"""Key of the number of steps left out so far, in the line of each step that was left out."""
 
 
 def read_metrics(metrics_jsonl: Path) -> dict[int, dict[str, float]]:
     """Read the log of a run as one record a step.
 
-    A run that was killed may leave half a line, and a run that was resumed writes some steps
-    again: what is no whole line is left out, and the later value of a step wins.
+    A run that was killed may leave half a line, and a run that was resumed logs some steps again:
+    broken lines are left out, and the later value of a step wins.
 
     Args:
         metrics_jsonl: one JSON object a line, with `step` and any other numbers.
@@ -54,22 +54,20 @@ def count_skipped(metrics_jsonl: Path, last_step: int) -> int:
 
     Args:
         metrics_jsonl: the log; need not exist.
-        last_step: steps after it do not count; a run that was killed may have logged some that it
+        last_step: later steps do not count; a run that was killed may have logged some that it
             will do again.
     """
-    if not metrics_jsonl.is_file():
-        return 0
-    records = read_metrics(metrics_jsonl).items()
+    records = read_metrics(metrics_jsonl) if metrics_jsonl.is_file() else {}
     counts = [
         values[SKIPPED_STEPS]
-        for step, values in records
+        for step, values in records.items()
         if SKIPPED_STEPS in values and step <= last_step
     ]
     return int(counts[-1]) if counts else 0
 
 
 def _parse_line(line: str) -> dict[str, float] | None:
-    """Read the finite numbers of one line; None where it is no object with a step."""
+    """Read the finite numbers of one line; None if it is broken or has no step."""
     try:
         values = json.loads(line)
     except json.JSONDecodeError:

@@ -1,4 +1,4 @@
-"""What was found in one picture, whoever found it. No TensorFlow here: clients need none."""
+"""What a detector found in one picture. No TensorFlow here, so that clients need none."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,11 +30,7 @@ class Prediction:
         return len(self.scores)
 
     def select(self, indices: Sequence[int] | np.ndarray) -> "Prediction":
-        """Keep some of the detections.
-
-        Args:
-            indices: of those that are kept, in the order that they are to have.
-        """
+        """Return some of the detections, in the order of their indices."""
         kept = np.asarray(indices, np.int64)
         return Prediction(
             self.boxes[kept],

@@ -1,26 +1,23 @@
-"""A bar on the terminal, if there is one, for what takes a while."""
+"""A progress bar on the terminal; nothing where the output goes elsewhere."""
 
 from collections.abc import Iterable
 from typing import TypeVar
 
+from rich import progress
 from rich.console import Console
-from rich.progress import track
 
 Item = TypeVar("Item")
 
 
-def show_progress(
-    items: Iterable[Item], description: str, total: float | None = None
-) -> Iterable[Item]:
-    """Show how far it is while items are gone through; on stderr, and to nobody but a person.
+def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterable[Item]:
+    """Yield items, and show how many of them are done.
 
     Args:
-        items: what is gone through.
+        items: what to go through.
         description: stands before the bar.
-        total: how many they are, where they cannot tell themselves.
-
-    Returns:
-        The same items.
+        total: how many items there are; found out from their length where it is None.
     """
     console = Console(stderr=True)
-    return track(items, description, total, console=console, disable=not console.is_terminal)
+    return progress.track(
+        items, description, total, console=console, disable=not console.is_terminal
+    )

@@ -189,7 +189,7 @@ def test_an_interrupted_check_has_kept_what_it_did(datasets, decoded, monkeypatc
             yield chunk
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(verification, "show_progress", interrupt_in_the_third)
+        patched.setattr(verification, "track", interrupt_in_the_third)
         verify_pictures(datasets)
     assert sizes == [4, 4, 2] and len(decoded) == 8  # 10 pictures in chunks of 4
     decoded.clear()

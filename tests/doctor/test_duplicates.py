@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tf_frcnn.doctor.duplicates import find_exact, find_near
-from tf_frcnn.doctor.pictures import GRID, difference_hash, examine_pictures
+from tf_frcnn.doctor.duplicates import (
+    GRID,
+    difference_hash,
+    examine_pictures,
+    find_duplicates,
+)
 
 
 def scene(seed, size=(120, 160)):
@@ -42,25 +46,26 @@ def pictures(tmp_path):
     return tmp_path
 
 
-def found(finder, folder, **splits):
+def found(folder, **splits):
+    """Find duplicates in a folder -> (exact, near)."""
     paths = {split: [folder / name for name in names] for split, names in splits.items()}
     facts = examine_pictures(path for split in paths.values() for path in split)
-    return finder(paths, facts)
+    return find_duplicates(paths, facts)
 
 
 def test_exact_duplicates(pictures):
-    groups = found(find_exact, pictures, train=["a.png", "other.png"], val=["copy.png"])
+    groups, _ = found(pictures, train=["a.png", "other.png"], val=["copy.png"])
     assert [group.pictures for group in groups] == [(("train", "a.png"), ("val", "copy.png"))]
     assert groups[0].between_splits
-    (within,) = found(find_exact, pictures, train=["a.png", "copy.png"], val=["small.jpg"])
+    (within,), _ = found(pictures, train=["a.png", "copy.png"], val=["small.jpg"])
     assert not within.between_splits
-    (same_file,) = found(find_exact, pictures, train=["a.png"], val=["a.png"])
+    (same_file,), _ = found(pictures, train=["a.png"], val=["a.png"])
     assert same_file.between_splits
 
 
 def test_near_duplicates(pictures):
     names = ["a.png", "copy.png", "other.png", "mirrored.png", "plain40.png", "plain41.png"]
-    (pair,) = found(find_near, pictures, train=names, val=["small.jpg"])
+    _, (pair,) = found(pictures, train=names, val=["small.jpg"])
     assert pair.pictures == (("train", "a.png"), ("val", "small.jpg"))
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from tests.evaluation.pictures import found, make_dataset, perfect, picture
 from tf_frcnn.errors import DataError
+from tf_frcnn.evaluation import evaluator
 from tf_frcnn.evaluation.detections import Detections, align_detections
 from tf_frcnn.evaluation.evaluator import compute_metrics, detect_dataset
 
@@ -131,8 +132,8 @@ def test_voc_and_coco_figures_of_one_mistake():
         assert metrics[name] == pytest.approx(0.5), name
 
 
-def test_detect_dataset_reads_each_picture_and_keeps_the_order(dataset):
-    read, shown = [], []
+def test_detect_dataset_reads_each_picture_and_keeps_the_order(dataset, monkeypatch):
+    read = []
 
     def read_image(path):
         read.append(path)
@@ -144,14 +145,10 @@ def test_detect_dataset_reads_each_picture_and_keeps_the_order(dataset):
         boxes = [[number, 2.0, 3.0, 4.0]] * (number - 1)
         return np.array(boxes), np.full(number - 1, 0.5), np.full(number - 1, 2, np.int64)
 
-    def progress(items):
-        for item in items:
-            shown.append(item.image_id)
-            yield item
-
-    records = detect_dataset(dataset, detect, read_image, progress)
+    monkeypatch.setattr(evaluator, "read_image", read_image)
+    records = detect_dataset(dataset, detect)
     assert read == [Path("a.png"), Path("b.png"), Path("c.png")]
-    assert shown == [record.image_id for record in records] == ["a", "b", "c"]
+    assert [record.image_id for record in records] == ["a", "b", "c"]
     assert [len(record.scores) for record in records] == [0, 1, 2]
     assert records[0].boxes.shape == (0, 4)
     np.testing.assert_array_equal(records[2].boxes, [[3, 2, 3, 4], [3, 2, 3, 4]])
@@ -160,7 +157,7 @@ def test_detect_dataset_reads_each_picture_and_keeps_the_order(dataset):
     assert last.classes.dtype == np.int32
 
 
-def test_memory_does_not_grow_with_the_number_of_pictures():
+def test_memory_does_not_grow_with_the_number_of_pictures(monkeypatch):
     picture_bytes = 500 * 400 * 3
     dataset = make_dataset(*(picture(f"p{number}", [A]) for number in range(40)))
 
@@ -170,9 +167,10 @@ def test_memory_does_not_grow_with_the_number_of_pictures():
     def detect(image):
         return image[:1, :4, 0], np.ones(1), np.ones(1)  # a view would keep its picture alive
 
+    monkeypatch.setattr(evaluator, "read_image", read_image)
     tracemalloc.start()
     try:
-        records = detect_dataset(dataset, detect, read_image)
+        records = detect_dataset(dataset, detect)
         compute_metrics(dataset, records)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -181,7 +179,7 @@ def test_memory_does_not_grow_with_the_number_of_pictures():
     assert len(records) == 40 and peak < 3 * picture_bytes
 
 
-def test_detect_dataset_then_metrics_with_the_default_progress(dataset):
+def test_detect_dataset_then_metrics(dataset, monkeypatch):
     truth = {f"{example.image_id}.png": example for example in dataset.examples}
     names = list(truth)
 
@@ -192,7 +190,8 @@ def test_detect_dataset_then_metrics_with_the_default_progress(dataset):
     def read_image(path):
         return np.full((1, 1, 3), names.index(path.name), np.uint8)
 
-    metrics = compute_metrics(dataset, detect_dataset(dataset, detect, read_image))
+    monkeypatch.setattr(evaluator, "read_image", read_image)
+    metrics = compute_metrics(dataset, detect_dataset(dataset, detect))
     assert [metrics[name] for name in FIGURES] == pytest.approx([1.0] * 4)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation.pictures import found, make_dataset, picture
-from tf_frcnn.evaluation.merging import merge_detections
+from tf_frcnn.evaluation.detections import merge_detections
 
 
 def merge_in_threads(dataset, shares):

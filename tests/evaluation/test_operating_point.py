@@ -6,8 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.evaluation.pictures import found, make_dataset, picture
-from tf_frcnn.evaluation.operating_point import OperatingPoint, best_operating_point
-from tf_frcnn.evaluation.voc import PrecisionRecall, precision_recall
+from tf_frcnn.evaluation.voc import (
+    OperatingPoint,
+    PrecisionRecall,
+    best_operating_point,
+    precision_recall,
+)
 
 A, B, C = [0, 0, 10, 20], [30, 40, 50, 90], [100, 120, 160, 150]
 

@@ -1,14 +1,9 @@
-"""Which files the inputs of `tf-frcnn predict` stand for, and how pictures are read."""
+"""Which files the inputs of `tf-frcnn predict` stand for."""
 
 import os
 from pathlib import Path
 
-import numpy as np
-import pytest
-
-from tests.predict.predicting import write_picture
-from tf_frcnn.data.orientation import turn_upright
-from tf_frcnn.predict.inputs import find_inputs, read_picture
+from tf_frcnn.predict.inputs import find_inputs
 
 
 def test_inputs_stand_for_pictures_once_and_in_order(tmp_path, monkeypatch):
@@ -36,12 +31,3 @@ def test_brackets_of_a_name_that_is_not_there_are_explained(tmp_path, monkeypatc
 def test_a_link_to_nowhere_is_a_picture_that_cannot_be_read(tmp_path):
     os.symlink(tmp_path / "gone.jpg", tmp_path / "a*.jpg")
     assert find_inputs([str(tmp_path / "a*.jpg")]) == ([tmp_path / "a*.jpg"], [])
-
-
-@pytest.mark.parametrize("apply_exif", [False, True])
-def test_a_picture_is_turned_when_that_was_asked_for(apply_exif, tmp_path):
-    path = write_picture(tmp_path / "a.png", size=(3, 5), orientation=6)
-    image, orientation = read_picture(path, apply_exif)
-    stored = np.full((3, 5, 3), (204, 20, 90), np.uint8)
-    assert orientation == 6
-    np.testing.assert_array_equal(image, turn_upright(stored, 6) if apply_exif else stored)

@@ -9,8 +9,8 @@ import pytest
 from tests.predict.predicting import moving_picture, write_png_video, write_video
 from tf_frcnn.data import image as image_module
 from tf_frcnn.errors import DataError
-from tf_frcnn.predict import video_reader
-from tf_frcnn.predict.video_reader import VideoReader
+from tf_frcnn.predict import video
+from tf_frcnn.predict.video import VideoReader
 
 av = pytest.importorskip("av", reason="PyAV is not installed")
 
@@ -107,7 +107,7 @@ class _Stream:
     ],
 )
 def test_the_rate_is_what_the_file_says_or_25(average, guessed, expected):
-    assert video_reader._read_rate(_Stream(average, guessed)) == expected
+    assert video._read_rate(_Stream(average, guessed)) == expected
 
 
 # === What cannot be read ===
@@ -211,10 +211,10 @@ def test_a_video_without_frames(name, message, tmp_path):
 
 def test_frames_that_are_too_large_are_refused(tmp_path, monkeypatch):
     path = write_video(tmp_path / "a.mp4", size=(48, 64))
-    assert video_reader.MAX_PIXELS == image_module.MAX_PIXELS
-    monkeypatch.setattr(video_reader, "MAX_PIXELS", 48 * 64)
+    assert video.MAX_PIXELS == image_module.MAX_PIXELS
+    monkeypatch.setattr(video, "MAX_PIXELS", 48 * 64)
     assert len(read_all(path)) == 6
-    monkeypatch.setattr(video_reader, "MAX_PIXELS", 48 * 64 - 1)
+    monkeypatch.setattr(video, "MAX_PIXELS", 48 * 64 - 1)
     with pytest.raises(DataError, match=r"too large \(64 x 48 pixels\).*at most 3,071 pixels"):
         read_all(path)
 

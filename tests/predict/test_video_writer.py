@@ -8,8 +8,8 @@ import pytest
 
 from tests.predict.predicting import moving_picture, read_video
 from tf_frcnn.errors import UserError
-from tf_frcnn.predict import video_writer
-from tf_frcnn.predict.video_writer import ENCODERS, VideoWriter
+from tf_frcnn.predict import video
+from tf_frcnn.predict.video import ENCODERS, VideoWriter
 
 av = pytest.importorskip("av", reason="PyAV is not installed")
 
@@ -33,7 +33,7 @@ def write(path, pictures, rate=Fraction(25)):
 )
 @pytest.mark.parametrize("rate", [Fraction(25), Fraction(30000, 1001), Fraction(120_000, 1001)])
 def test_frames_come_back(encoders, codec, rate, tmp_path, monkeypatch):
-    monkeypatch.setattr(video_writer, "ENCODERS", encoders)
+    monkeypatch.setattr(video, "ENCODERS", encoders)
     pictures = [moving_picture(number) for number in range(8)]
     write(tmp_path / "new" / "a.mp4", pictures, rate)
     frames, properties = read_video(tmp_path / "new" / "a.mp4")

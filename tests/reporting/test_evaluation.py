@@ -7,9 +7,9 @@ from PIL import Image
 from tf_frcnn.config import DataConfig
 from tf_frcnn.data.loading import read_dataset
 from tf_frcnn.errors import DataError
-from tf_frcnn.evaluation.evaluator import compute_metrics
+from tf_frcnn.evaluation.evaluator import compute_metrics, detect_dataset
 from tf_frcnn.evaluation.results_file import read_results
-from tf_frcnn.reporting import evaluation
+from tf_frcnn.reporting import evaluation, report
 from tf_frcnn.reporting.evaluation import evaluate_detector
 
 NAMES = ("cat", "dog", "duck")
@@ -59,27 +59,27 @@ def test_a_detector_that_finds_nothing_has_figures_and_a_sheet(dataset, tmp_path
 def test_the_sheet_shows_what_a_user_would_act_on(dataset, tmp_path, monkeypatch, score, count):
     # 6 pictures with 1, 2, 1, 2, 1, 2 boxes: 9 in all.
     shown = []
-    draw = evaluation.draw_detections
+    draw = report.draw_detections
 
-    def recording(image, boxes, *arguments, **options):
-        shown.extend(boxes)
-        return draw(image, boxes, *arguments, **options)
+    def recording(image, found, *arguments, **options):
+        shown.extend(found.boxes)
+        return draw(image, found, *arguments, **options)
 
-    monkeypatch.setattr(evaluation, "draw_detections", recording)
-    evaluate_detector(perfect(dataset, score), dataset, tmp_path, "A title")
+    monkeypatch.setattr(report, "draw_detections", recording)
+    detections = detect_dataset(dataset, perfect(dataset, score))
+    evaluation.draw_sheet(dataset, detections, tmp_path / "sheet.png")
     assert len(shown) == count
 
 
 def test_pictures_of_the_sheet_come_from_all_over_the_split(dataset, tmp_path, monkeypatch):
     drawn = []
-    read = evaluation.read_image
+    read = report.read_image
     monkeypatch.setattr(evaluation, "SHEET_PICTURES", 3)
-    monkeypatch.setattr(
-        evaluation, "read_image", lambda path: drawn.append(path.stem) or read(path)
-    )
-    evaluate_detector(perfect(dataset), dataset, tmp_path, "A title")
+    monkeypatch.setattr(report, "read_image", lambda path: drawn.append(path.stem) or read(path))
+    detections = detect_dataset(dataset, perfect(dataset))
+    evaluation.draw_sheet(dataset, detections, tmp_path / "sheet.png")
     # 6 pictures, 3 shown: numbers 0 * 6 // 3, 1 * 6 // 3, 2 * 6 // 3 = 0, 2, 4.
-    assert drawn[len(dataset.examples) :][:3] == ["train_0", "train_2", "train_4"]
+    assert drawn == ["train_0", "train_2", "train_4"]
 
 
 def test_a_picture_that_vanished_is_named(dataset, tmp_path):

@@ -12,8 +12,13 @@ from tests.evaluation.pictures import found
 from tf_frcnn.config import DataConfig
 from tf_frcnn.data.loading import read_dataset
 from tf_frcnn.evaluation.evaluator import evaluate
-from tf_frcnn.reporting.galleries import ranked_galleries, wrong_gallery
-from tf_frcnn.reporting.report import confusion_rows, format_figure, write_report
+from tf_frcnn.reporting.page import format_figure
+from tf_frcnn.reporting.report import (
+    confusion_rows,
+    ranked_galleries,
+    write_report,
+    wrong_gallery,
+)
 
 NAMES = ("cat", "dog", "duck")
 TITLE = "<b>a run & more</b>"

@@ -125,7 +125,7 @@ def test_an_answer_above_the_limit_of_grpc(picture, tmp_path):
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        (grpc.StatusCode.NOT_FOUND, "no such model loaded (what it says). It may be loading"),
+        (grpc.StatusCode.NOT_FOUND, "no such model loaded (what it says). It may still be loading"),
         (grpc.StatusCode.INVALID_ARGUMENT, "the server answered INVALID_ARGUMENT: what it says"),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, "answered RESOURCE_EXHAUSTED: what it says"),
         (grpc.StatusCode.UNAVAILABLE, "no server takes requests there (what it says)"),
@@ -165,7 +165,7 @@ def test_a_server_that_takes_too_long(picture, tmp_path, capsys):
     with grpc_stand_in(wait) as target:
         assert detect(target, picture, "--output", tmp_path / "out", "--timeout", "0.2") == 2
         released.set()
-    assert "no answer within 0.2 s. Give it more: --timeout" in capsys.readouterr().err
+    assert "no answer within 0.2 s. Wait longer: --timeout" in capsys.readouterr().err
 
 
 def test_an_answer_of_another_model(picture, tmp_path, capsys):

@@ -80,9 +80,9 @@ def test_answers_keep_the_order_of_the_pictures():
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (None, "the answer has NoneType, no rows. Expected one a picture, 2."),
+        (None, "the answer has NoneType, no rows. Expected one per picture, 2."),
         ({"predictions": []}, "the answer has dict, no rows"),
-        ([ROW], "the answer has 1 rows. Expected one a picture, 2."),
+        ([ROW], "the answer has 1 rows. Expected one per picture, 2."),
         ([ROW, 7], "row 2 of the answer: lacks detection_boxes, detection_scores,"),
         (
             [ROW, {**ROW, "num_detections": None}],

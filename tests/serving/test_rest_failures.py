@@ -89,7 +89,7 @@ def test_a_server_that_takes_too_long(picture, tmp_path, capsys):
         assert detect(server.url, picture, "--output", output, "--timeout", "0.2") == 2
         assert time.perf_counter() - start < 10
         released.set()
-    assert "no answer within 0.2 s. Give it more: --timeout" in capsys.readouterr().err
+    assert "no answer within 0.2 s. Wait longer: --timeout" in capsys.readouterr().err
 
 
 @contextmanager
@@ -118,10 +118,10 @@ def raw_server(answer):
         # An HTTP/2 SETTINGS frame, with which a gRPC server begins.
         (
             b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x05\x00\x00\x40\x00",
-            "is no whole HTTP (BadStatusLine",
+            "is no complete HTTP (BadStatusLine",
         ),
         (b"", "no server takes requests there"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n{", "is no whole HTTP (IncompleteRead"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n{", "is no complete HTTP (IncompleteRead"),
     ],
 )
 def test_what_is_no_whole_http(answer, message, picture, tmp_path, capsys):

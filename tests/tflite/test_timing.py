@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tf_frcnn.stages import STAGES
+from tf_frcnn.model import STAGES
 
 from tf_frcnn.data.transforms import resize_images
 from tf_frcnn.tflite.interpreter import FileRunner

@@ -50,14 +50,14 @@ def test_a_stop_breaks_a_validation_off_and_it_is_made_up_for(tmp_path):
     stopped = ValidationLoss(StoppingPipeline(1.0, 3.0), every=2, steps=9, stop_request=request)
     run(stopped, [make_logs(), logs])
     assert "val_loss" not in logs
-    assert stopped.get_memory() == {"owed": True}
+    assert stopped.get_state() == {"owed": True}
 
     resumed = ValidationLoss(NumberPipeline(1.0, 3.0), every=2, steps=9, start=2)
-    resumed.set_memory(stopped.get_memory())
+    resumed.set_state(stopped.get_state())
     made_up = {}
     run(resumed, [make_logs()], start=2, beginning=made_up)
     assert made_up["val_loss"] == pytest.approx(2.0)
-    assert resumed.get_memory() == {"owed": False}
+    assert resumed.get_state() == {"owed": False}
     # The log has it as a figure of the step that it is of.
     path = tmp_path / "metrics.jsonl"
     for _ in range(2):  # also when a kill came between the line and the checkpoint
@@ -67,7 +67,7 @@ def test_a_stop_breaks_a_validation_off_and_it_is_made_up_for(tmp_path):
 
 def test_nothing_is_made_up_for_when_nothing_was_broken_off():
     callback = ValidationLoss(NumberPipeline(1.0), every=2, steps=9, start=2)
-    callback.set_memory({})  # of a checkpoint from before callbacks were remembered
+    callback.set_state({})  # of a checkpoint from before states were saved
     made_up = {}
     run(callback, [], beginning=made_up)
     assert made_up == {}
@@ -131,7 +131,7 @@ def test_a_mean_goes_on_where_the_run_was_stopped(tmp_path):
     stopped = MetricsLog(path, tmp_path / "events", every=4, steps=9)
     run(stopped, [make_logs(loss) for loss in (1.0, 2.0, 3.0)])
     log = MetricsLog(path, tmp_path / "events", every=4, steps=9, start=3)
-    log.set_memory(stopped.get_memory())
+    log.set_state(stopped.get_state())
     run(log, [make_logs(6.0)], start=3)
     (line,) = read_lines(path)
     assert (line["step"], line["loss"]) == (4, 3.0)

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from tests.training.stand_ins import SmallTrainer, make_logs
-from tf_frcnn.training.early_stopping import EarlyStopping
+from tf_frcnn.training.callbacks import EarlyStopping
 
 # Lowest at the third; then two, a lower one, and three without a lower one.
 LOSSES = [5.0, 4.0, 3.0, 3.5, 3.0, 2.0, 2.5, 2.0, 9.0, 1.0]
@@ -42,7 +42,7 @@ def test_the_count_survives_a_stop_of_the_process(kill):
     first = EarlyStopping(3, start=0)
     assert validate(first, LOSSES[:kill]) is None
     second = EarlyStopping(3, start=kill)
-    second.set_memory(first.get_memory())
+    second.set_state(first.get_state())
     assert validate(second, LOSSES[kill:], start=kill) == 9
 
 
@@ -50,7 +50,7 @@ def test_a_run_that_was_stopped_stays_so(caplog):
     first = EarlyStopping(2, start=0)
     assert validate(first, LOSSES[:5]) == 5
     second = EarlyStopping(2, start=5)
-    second.set_memory(first.get_memory())
+    second.set_state(first.get_state())
     with caplog.at_level(logging.INFO, "tf_frcnn"):
         assert validate(second, [1.0], start=5) == 5
     assert "early stopping ended the training at step 5" in caplog.text
@@ -58,7 +58,7 @@ def test_a_run_that_was_stopped_stays_so(caplog):
 
 def test_a_validation_that_is_made_up_for_counts():
     callback = EarlyStopping(1, start=2)
-    callback.set_memory({"best": 1.0, "best_epoch": 1, "wait": 0, "stopped_epoch": 0})
+    callback.set_state({"best": 1.0, "best_epoch": 1, "wait": 0, "stopped_epoch": 0})
     model = SmallTrainer()
     callback.set_model(model)
     callback.on_train_begin({"val_loss": 2.0})

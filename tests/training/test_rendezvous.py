@@ -8,8 +8,7 @@ import pytest
 
 from tests.workers import find_free_ports
 from tf_frcnn.errors import UserError
-from tf_frcnn.training.cluster import Cluster
-from tf_frcnn.training.rendezvous import listen, wait_for_workers
+from tf_frcnn.training.cluster import Cluster, listen, wait_for_workers
 
 
 def make_clusters(addresses):
@@ -82,7 +81,7 @@ def test_who_is_missing_is_said(caplog):
         def emit(self, record):
             raise Enough(record.getMessage())
 
-    logger, listener = logging.getLogger("tf_frcnn.training.rendezvous"), Listener()
+    logger, listener = logging.getLogger("tf_frcnn.training.cluster"), Listener()
     logger.addHandler(listener)
     try:
         with caplog.at_level(logging.INFO, "tf_frcnn"), pytest.raises(Enough) as said:

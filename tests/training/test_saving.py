@@ -1,4 +1,4 @@
-"""What is kept: the latest checkpoints with what callbacks remember, and the best by validation."""
+"""What is kept: the latest checkpoints with the states of callbacks, and the best by validation."""
 
 import logging
 import math
@@ -10,20 +10,20 @@ from tests.training.stand_ins import SmallTrainer, make_logs, run
 from tf_frcnn.checkpoint_folder import list_checkpoints
 from tf_frcnn.checkpoints import BEST_FILE, load_progress
 from tf_frcnn.training import saving
-from tf_frcnn.training.saving import BestCheckpoint, Checkpoints, recall
+from tf_frcnn.training.saving import BestCheckpoint, Checkpoints, restore_states
 
 
 class Counter:
-    """Remembers how often it was asked."""
+    """Its state is how often it was asked for it."""
 
     def __init__(self):
         self.count = 0
 
-    def get_memory(self):
+    def get_state(self):
         self.count += 1
         return {"count": self.count}
 
-    def set_memory(self, memory):
+    def set_state(self, memory):
         self.count = memory.get("count", 0)
 
 
@@ -58,22 +58,22 @@ def test_a_resumed_run_without_steps_saves_nothing(tmp_path):
     assert not (tmp_path / "checkpoints").exists()
 
 
-def test_what_callbacks_remember_is_saved_and_given_back(tmp_path):
-    run(Checkpoints(tmp_path, 2, keep=2, start=0, remembering=[Counter()]), [make_logs()] * 4)
+def test_the_states_of_callbacks_are_saved_and_given_back(tmp_path):
+    run(Checkpoints(tmp_path, 2, keep=2, start=0, stateful=[Counter()]), [make_logs()] * 4)
     memory = load_progress(list_checkpoints(tmp_path)[-1]).memory
     assert memory == {"Counter": {"count": 2}}  # asked at steps 2 and 4
     counter = Counter()
-    recall([counter], memory)
+    restore_states([counter], memory)
     assert counter.count == 2
-    recall([counter], {})  # a file from before callbacks were remembered
+    restore_states([counter], {})  # a file from before states were saved
     assert counter.count == 0
 
 
 def test_what_was_made_up_for_is_saved_anew(tmp_path):
-    run(Checkpoints(tmp_path, 2, keep=2, start=2, remembering=[Counter()]), [], beginning={})
+    run(Checkpoints(tmp_path, 2, keep=2, start=2, stateful=[Counter()]), [], beginning={})
     assert steps_saved(tmp_path) == []
     made_up = {"val_loss": 1.0}
-    run(Checkpoints(tmp_path, 2, keep=2, start=2, remembering=[Counter()]), [], beginning=made_up)
+    run(Checkpoints(tmp_path, 2, keep=2, start=2, stateful=[Counter()]), [], beginning=made_up)
     assert steps_saved(tmp_path) == [2]
 
 

@@ -74,7 +74,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     )
     set_up_logging()
     from tf_frcnn.doctor.check import check_data
-    from tf_frcnn.doctor.page import write_page
+    from tf_frcnn.doctor.page import write_check_page
     from tf_frcnn.doctor.summary import print_summary
 
     model = ModelConfig(**vars(arguments.model))
@@ -85,7 +85,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     prepare_output(output, arguments.overwrite)
     check = check_data(data, model, arguments.train.seed)
     write_json(output / JSON_FILE, check.report)
-    write_page(output / PAGE_FILE, check)
+    write_check_page(output / PAGE_FILE, check)
     print_summary(check.report)
     logger.info("written: %s and %s", output / JSON_FILE, output / PAGE_FILE)
     return EXIT_FINDINGS if check.report["would_stop_training"] else EXIT_OK

@@ -15,7 +15,7 @@ from tf_frcnn.files import prepare_output
 from tf_frcnn.model_files import find_model
 from tf_frcnn.predict.containers import is_video
 from tf_frcnn.predict.inputs import Reading, check_apart, find_inputs
-from tf_frcnn.predict.pyav import load_pyav
+from tf_frcnn.predict.video import load_pyav
 from tf_frcnn.prediction import Prediction
 
 logger = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     prepare_output(arguments.output, arguments.overwrite)
     set_up_tensorflow()
     from tf_frcnn.detector import Detector
-    from tf_frcnn.predict.files import predict_files
+    from tf_frcnn.predict.detection import predict_files
 
     detector = Detector.load(model.path)
 

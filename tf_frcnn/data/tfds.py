@@ -21,7 +21,7 @@ from tf_frcnn.data.splits import Divider
 from tf_frcnn.data.tfds_record import Record, read_objects
 from tf_frcnn.data.tfds_set import TfdsSet, open_set
 from tf_frcnn.errors import DataError
-from tf_frcnn.progress import show_progress
+from tf_frcnn.progress import track
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ class _Reader:
         folder = _folder_of(self._set) / re.split(r"[^\w-]", split)[0]  # train of train[:80%]
         found: dict[str, LabelledPicture] = {}
         records, total = self._set.records(split), self._set.count_pictures(split)
-        for record in show_progress(records, f"reading {split}", total):
+        for record in track(records, f"reading {split}", total):
             if record.key not in self._pictures:
                 self._pictures[record.key] = self._read_picture(record, split, folder)
             if picture := self._pictures[record.key]:

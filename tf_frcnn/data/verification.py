@@ -17,7 +17,7 @@ from tf_frcnn.data.faults import FaultHandler, raise_faults
 from tf_frcnn.data.image import read_image
 from tf_frcnn.data.picture_cache import PictureCache, PictureState, open_picture_cache
 from tf_frcnn.errors import DataError
-from tf_frcnn.progress import show_progress
+from tf_frcnn.progress import track
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def verify_pictures(
     num_known = 0
     start_time = time.perf_counter()
     with open_picture_cache() as cache, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for chunk in show_progress(chunks, "checking pictures"):
+        for chunk in track(chunks, "checking pictures"):
             unknown = [picture for picture in chunk if not _is_known(*picture, cache)]
             num_known += len(chunk) - len(unknown)
             outcomes = list(pool.map(lambda picture: _decode(*picture), unknown))

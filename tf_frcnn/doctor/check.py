@@ -1,6 +1,5 @@
-"""A data set looked at from all sides: everything that check-data tells, as numbers."""
+"""Everything that check-data finds out about a data set, as numbers."""
 
-import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,15 +14,30 @@ from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import MAX_LISTED, counted
 from tf_frcnn.data.formats import find_format
 from tf_frcnn.data.loading import read_datasets
+from tf_frcnn.data.orientation import UPRIGHT
 from tf_frcnn.data.verification import without_pictures
 from tf_frcnn.doctor.anchors import ResizedBoxes, best_ious, resize_boxes, suggest_anchors
-from tf_frcnn.doctor.counts import count_split
-from tf_frcnn.doctor.duplicates import Duplicates, find_exact, find_near
-from tf_frcnn.doctor.pictures import UPRIGHT, PictureFacts, examine_pictures
-from tf_frcnn.doctor.stated_boxes import read_stated_boxes
-from tf_frcnn.doctor.suspicions import box_format_signs
+from tf_frcnn.doctor.box_format import box_format_signs, read_stated_boxes
+from tf_frcnn.doctor.duplicates import (
+    Duplicates,
+    PictureFacts,
+    examine_pictures,
+    find_duplicates,
+)
 
-logger = logging.getLogger(__name__)
+_QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
+_LABELS = {
+    "pictures": "num_pictures",
+    "empty": "num_empty_pictures",
+    "left out": "num_pictures_left_out",
+    "boxes": "num_boxes",
+    "boxes left out": "num_boxes_left_out",
+    "difficult": "num_difficult",
+    "crowd": "num_crowd",
+    "clipped": "num_clipped",
+    "1 px": "num_one_pixel",
+}
+_ALWAYS_SHOWN = ("num_pictures", "num_empty_pictures", "num_boxes")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +48,7 @@ class DataCheck:
         report: the content of check_data.json.
         datasets: by the names of their splits, without what has faults.
         best_ious: for the anchors "chosen" and "suggested" the best IoU with each box that is
-            trained on, [N] each; without "suggested" where there is no box.
+            trained on, [N] each; no "suggested" if there are no boxes.
     """
 
     report: dict[str, Any]
@@ -43,12 +57,12 @@ class DataCheck:
 
 
 def check_data(config: DataConfig, model: ModelConfig, seed: int) -> DataCheck:
-    """Read a data set as training would, go on past all faults, and look for what seems wrong.
+    """Read a data set as training would, but go on past all faults, and look for what seems wrong.
 
     Args:
         config: folder, format, splits, classes, sizes, and what is to be done about faults.
         model: its anchors are judged.
-        seed: divides the pictures where the data set has no splits of its own.
+        seed: divides the pictures if the data set has no splits of its own.
 
     Raises:
         ConfigError: no root was given.
@@ -69,6 +83,7 @@ def check_data(config: DataConfig, model: ModelConfig, seed: int) -> DataCheck:
     resized = resize_boxes(by_role["train"].examples, config.short_side, config.long_side)
     anchors, ious = _judge_anchors(resized, model, by_role["train"].class_names)
     stated = read_stated_boxes(data_format, root, datasets)
+    exact, near = find_duplicates(paths, facts)
     report = {
         "data": {
             "root": str(root),
@@ -83,8 +98,8 @@ def check_data(config: DataConfig, model: ModelConfig, seed: int) -> DataCheck:
         "splits": {split: count_split(dataset) for split, dataset in datasets.items()},
         "pictures": _describe_pictures(facts),
         "duplicates": {
-            "exact": _describe_duplicates(find_exact(paths, facts)),
-            "near": _describe_duplicates(find_near(paths, facts)),
+            "exact": _describe_duplicates(exact),
+            "near": _describe_duplicates(near),
         },
         "suspicions": {
             "class_names": [list(pair) for pair in similar_names(by_role["train"].class_names)],
@@ -98,7 +113,7 @@ def check_data(config: DataConfig, model: ModelConfig, seed: int) -> DataCheck:
 def _judge(
     config: DataConfig, faults: Sequence[str], datasets: Iterable[Dataset]
 ) -> dict[str, Any]:
-    """Tell whether training would refuse the data, as `load_datasets` does, and say why."""
+    """Tell whether training would refuse the data, and why, by the rules of `load_datasets`."""
     empty = [dataset.split for dataset in datasets if not dataset.examples]
     count = counted(len(faults), "fault")
     if faults and config.on_error == "stop":
@@ -158,11 +173,94 @@ def _judge_anchors(
 
 
 def _shares(ious: np.ndarray) -> dict[str, float | None]:
-    """Compute the shares of boxes that are reached; None where there is no box."""
-    if not len(ious):
-        return {"share_at_50": None, "share_at_70": None, "mean_best_iou": None}
-    return {
-        "share_at_50": round(float((ious >= 0.5).mean()), 4),
-        "share_at_70": round(float((ious >= 0.7).mean()), 4),
-        "mean_best_iou": round(float(ious.mean()), 4),
+    """Compute the shares of boxes that are reached; None if there are no boxes."""
+    figures = {
+        "share_at_50": ious >= 0.5,
+        "share_at_70": ious >= 0.7,
+        "mean_best_iou": ious,
     }
+    return {
+        name: round(float(values.mean()), 4) if len(values) else None
+        for name, values in figures.items()
+    }
+
+
+# === Counts of a split ===
+
+
+def count_split(dataset: Dataset) -> dict[str, Any]:
+    """Count the pictures and boxes of a split, by class, by picture and by size.
+
+    Args:
+        dataset: may be without pictures.
+
+    Returns:
+        Numbers ready for JSON. Pictures with faults, and boxes with faults in pictures without, are
+        counted as left out and nowhere else. `num_one_pixel` counts boxes with a side of one pixel
+        or less: valid, but seldom meant. Sizes and ratios have their smallest value, 5 % quantile,
+        median, 95 % quantile and largest value; None if there are no boxes.
+    """
+    examples = dataset.examples
+    boxes_a_picture = [len(example.boxes) for example in examples]
+    sides = box_sides(dataset)
+    height, width = sides.T
+    return {
+        "num_pictures": len(examples),
+        "num_boxes": sum(boxes_a_picture),
+        "num_pictures_left_out": dataset.num_pictures_left_out,
+        "num_boxes_left_out": dataset.num_boxes_left_out,
+        "num_difficult": sum(int(example.difficult.sum()) for example in examples),
+        "num_crowd": sum(int(example.crowd.sum()) for example in examples),
+        "num_empty_pictures": boxes_a_picture.count(0),
+        "num_clipped": dataset.num_clipped,
+        "num_one_pixel": int((sides.min(axis=1) <= 1).sum()) if len(sides) else 0,
+        "boxes_a_picture": {
+            str(number): count for number, count in sorted(Counter(boxes_a_picture).items())
+        },
+        "box_height": _quantiles(height),
+        "box_width": _quantiles(width),
+        "box_aspect_ratio": _quantiles(height / width),
+        "per_class": _count_classes(dataset),
+    }
+
+
+def shown_counts(splits: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Choose the columns of a table of splits, which would be too wide with all counts.
+
+    Args:
+        splits: name -> what `count_split` returns.
+
+    Returns:
+        Heading -> key; without counts that are 0 in every split, and mostly are.
+    """
+    return {
+        label: key
+        for label, key in _LABELS.items()
+        if key in _ALWAYS_SHOWN or any(counts[key] for counts in splits.values())
+    }
+
+
+def box_sides(dataset: Dataset) -> np.ndarray:
+    """Compute (height, width) of all boxes of a split, [N, 2] float32, in stored pixels."""
+    boxes = [np.zeros((0, 4), np.float32), *(example.boxes for example in dataset.examples)]
+    stacked = np.concatenate(boxes)
+    return stacked[:, 2:] - stacked[:, :2]
+
+
+def _count_classes(dataset: Dataset) -> dict[str, dict[str, int]]:
+    """Count the boxes of each class, and the pictures with at least one."""
+    num_boxes: Counter[int] = Counter()
+    num_pictures: Counter[int] = Counter()
+    for example in dataset.examples:
+        num_boxes.update(example.classes.tolist())
+        num_pictures.update(set(example.classes.tolist()))
+    return {
+        name: {"num_boxes": num_boxes[number], "num_pictures": num_pictures[number]}
+        for number, name in enumerate(dataset.class_names, start=1)
+    }
+
+
+def _quantiles(values: np.ndarray) -> list[float] | None:
+    if not len(values):
+        return None
+    return [round(float(value), 4) for value in np.quantile(values, _QUANTILES)]

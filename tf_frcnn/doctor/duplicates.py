@@ -1,29 +1,99 @@
-"""Pictures that a data set has more than once, within a split or in two of them.
+"""Pictures that a data set has more than once, within a split or in two splits.
 
-A picture that is trained on and evaluated on makes the figures better than the detector is.
+A picture in both the training and the test split makes the figures better than the detector is.
+Every file is read once, which also shows whether it can be decoded.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from tf_frcnn.doctor.pictures import PictureFacts
+from tf_frcnn.data.image import read_image
+from tf_frcnn.data.orientation import UPRIGHT, read_orientation
+from tf_frcnn.errors import DataError
+from tf_frcnn.progress import track
 
+GRID = 16  # cells of the difference hash in each direction
 LEAST_SIMILARITY = 0.9  # share of the clear steps that two near duplicates have in common
+_LEAST_STEP = 4.0  # grey levels between neighbouring cells; less is noise of the compression
 _LEAST_STEPS = 12  # a picture with fewer clear steps is too plain to be recognised
-_BLOCK = 1024  # pictures compared with all others at a time
+_BLOCK = 1024  # pictures that are compared with all others at a time
+
+
+@dataclass(frozen=True, eq=False)
+class PictureFacts:
+    """What is known of one file.
+
+    Attributes:
+        fault: why it can't be decoded; "" where it can.
+        digest: SHA-256 of the file, "" where it can't be read.
+        steps: [2 * GRID * GRID] int8 difference hash, see `difference_hash`; None with a fault.
+        orientation: of EXIF, 1 to 8; 1 is upright.
+    """
+
+    fault: str = ""
+    digest: str = ""
+    steps: np.ndarray | None = None
+    orientation: int = UPRIGHT
+
+
+def examine_pictures(paths: Iterable[Path]) -> dict[Path, PictureFacts]:
+    """Decode pictures on all cores, with a progress bar.
+
+    Args:
+        paths: of pictures; each file is read once.
+
+    Returns:
+        What is known of each file, in the order of the paths.
+    """
+    files = list(dict.fromkeys(paths))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        examined = track(pool.map(_examine, files), "looking at pictures", len(files))
+        return dict(zip(files, examined, strict=True))
+
+
+def difference_hash(image: np.ndarray) -> np.ndarray:
+    """Describe a picture by where it gets lighter and darker, on a coarse grid of grey cells.
+
+    Unlike the usual difference hash it has a third value, "about the same". In plain areas the sign
+    is noise, which should make two pictures neither similar nor different.
+
+    Args:
+        image: [H, W, 3] uint8 RGB, of any size.
+
+    Returns:
+        [2 * GRID * GRID] int8: 1 where the right (first half) or lower (second half) neighbour is
+        clearly lighter, -1 where it is clearly darker, 0 elsewhere.
+    """
+    small = Image.fromarray(image).convert("L").resize((GRID + 1, GRID + 1), Image.Resampling.BOX)
+    grey = np.asarray(small, np.float32)  # [GRID + 1, GRID + 1]
+    to_the_right, down = np.diff(grey[:GRID], axis=1), np.diff(grey[:, :GRID], axis=0)
+    steps = np.concatenate([to_the_right.ravel(), down.ravel()])
+    return (np.sign(steps) * (np.abs(steps) >= _LEAST_STEP)).astype(np.int8)
+
+
+def _examine(path: Path) -> PictureFacts:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return PictureFacts(f"{path}: cannot be read ({error.strerror}). Expected a picture.")
+    digest = hashlib.sha256(content).hexdigest()
+    try:
+        image = read_image(path)
+    except DataError as error:
+        return PictureFacts(str(error), digest)
+    return PictureFacts("", digest, difference_hash(image), read_orientation(path))
 
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Pictures that are the same.
-
-    Attributes:
-        pictures: (split, name of the file) of each of them, at least two.
-        between_splits: they are in more than one split.
-    """
+    """Pictures that are the same, at least two: (split, name of the file) of each."""
 
     pictures: tuple[tuple[str, str], ...]
 
@@ -33,55 +103,40 @@ class Duplicates:
         return len({split for split, _ in self.pictures}) > 1
 
 
-def find_exact(
+def find_duplicates(
     splits: Mapping[str, Sequence[Path]], facts: Mapping[Path, PictureFacts]
-) -> list[Duplicates]:
-    """Group the files with the same content; one file in two splits is such a group too.
+) -> tuple[list[Duplicates], list[Duplicates]]:
+    """Find pictures that a data set has more than once.
 
     Args:
         splits: the pictures of each split.
-        facts: of all of them.
-    """
-    groups: dict[str, list[tuple[str, str]]] = {}
-    for split, paths in splits.items():
-        for path in paths:
-            if facts[path].digest:
-                groups.setdefault(facts[path].digest, []).append((split, path.name))
-    return [Duplicates(tuple(group)) for group in groups.values() if len(group) > 1]
-
-
-def find_near(
-    splits: Mapping[str, Sequence[Path]], facts: Mapping[Path, PictureFacts]
-) -> list[Duplicates]:
-    """Find pairs of files that look the same on a coarse grid, but are not the same file.
-
-    Args:
-        splits: the pictures of each split.
-        facts: of all of them.
+        facts: of all pictures.
 
     Returns:
-        Pairs, those of one picture in order; exact duplicates are compared once.
+        Exact duplicates: groups of files with the same content; a file in two splits is a group
+        too. And near duplicates: pairs of files that look the same on a coarse grid, but have
+        different contents; of a group of exact duplicates only the first file is compared.
     """
-    first_of: dict[str, tuple[str, str, np.ndarray]] = {}
+    groups: dict[str, list[tuple[str, str]]] = {}  # by the digest
+    steps: dict[str, np.ndarray] = {}
     for split, paths in splits.items():
         for path in paths:
-            steps = facts[path].steps
-            if steps is not None and np.count_nonzero(steps) >= _LEAST_STEPS:
-                first_of.setdefault(facts[path].digest, (split, path.name, steps))
-    seen = list(first_of.values())
-    if len(seen) < 2:
-        return []
-    return [
-        Duplicates((seen[first][:2], seen[second][:2]))
-        for first, second in _similar_pairs(np.stack([steps for _, _, steps in seen]))
-    ]
+            fact = facts[path]
+            if fact.digest:
+                groups.setdefault(fact.digest, []).append((split, path.name))
+            if fact.steps is not None and np.count_nonzero(fact.steps) >= _LEAST_STEPS:
+                steps[fact.digest] = fact.steps
+    exact = [Duplicates(tuple(group)) for group in groups.values() if len(group) > 1]
+    seen = [groups[digest][0] for digest in steps]
+    pairs = _similar_pairs(np.array(list(steps.values()))) if len(seen) > 1 else ()
+    return exact, [Duplicates((seen[first], seen[second])) for first, second in pairs]
 
 
 def _similar_pairs(steps: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Yield the index pairs of rows with at least `LEAST_SIMILARITY`.
+    """Yield the index pairs of rows whose similarity is at least `LEAST_SIMILARITY`.
 
     Similarity is the number of places where both have the same step, over the number of places
-    where either has one. Both come from matrix products, a block of rows at a time.
+    where either has one. Both are computed by matrix products, a block of rows at a time.
 
     Args:
         steps: [P, S] int8 of -1, 0 and 1.

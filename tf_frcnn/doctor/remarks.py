@@ -1,24 +1,24 @@
-"""What of a check deserves to be read: one sentence a finding, the gravest first."""
+"""The findings of a check that deserve attention: one sentence each, the gravest first."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_ANCHOR_GAIN = 0.02  # share of boxes that other anchors must reach in addition to be worth a word
+_ANCHOR_GAIN = 0.02  # other anchors are suggested if they reach this share of the boxes in addition
 
 
 def list_remarks(report: Mapping[str, Any]) -> list[str]:
-    """Put what deserves attention, and does not stop training, into words.
+    """Describe what deserves attention but does not stop training.
 
     Args:
         report: the content of check_data.json.
 
     Returns:
-        Sentences; empty for a data set without anything odd.
+        Sentences; none for a data set without anything odd.
     """
     remarks = [
         *report["suspicions"]["box_format"],
         *(
-            f"Class names that look like one: {first!r} and {second!r}."
+            f"Class names that look like the same: {first!r} and {second!r}."
             for first, second in report["suspicions"]["class_names"]
         ),
         *_duplicate_remarks(report["duplicates"]),
@@ -79,6 +79,6 @@ def _anchor_remarks(anchors: Mapping[str, Any]) -> list[str]:
     )
     return [
         f"Other anchors reach {suggested['share_at_50']:.1%} of the boxes at IoU 0.5 and "
-        f"{suggested['share_at_70']:.1%} at 0.7, those chosen {chosen['share_at_50']:.1%} and "
+        f"{suggested['share_at_70']:.1%} at 0.7, the chosen ones {chosen['share_at_50']:.1%} and "
         f"{chosen['share_at_70']:.1%}: {options}"
     ]

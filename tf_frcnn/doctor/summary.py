@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tf_frcnn.doctor.counts import shown_counts
-from tf_frcnn.doctor.page import format_share
+from tf_frcnn.doctor.check import shown_counts
 from tf_frcnn.doctor.remarks import list_remarks
+from tf_frcnn.reporting.page import format_share
 
 _MAX_CLASSES = 20  # rows that the terminal shows; the page has all
 

@@ -1,7 +1,6 @@
-"""COCO's figures, computed by pycocotools: the code that everybody's numbers come from.
+"""COCO's figures, computed by pycocotools, from which the published figures come.
 
-pycocotools rather than one of its faster rewrites, because the published figures are its own and
-at the sizes of a folder of one's own the time goes into the detector.
+There are faster rewrites; but nearly all the time of an evaluation goes into the detector.
 """
 
 import contextlib
@@ -15,7 +14,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from tf_frcnn.data.example import Dataset
-from tf_frcnn.evaluation.detections import Detections, align_detections
+from tf_frcnn.evaluation.detections import Detections, align_detections, coco_box
 
 # Where `COCOeval.summarize` leaves each of our figures in its `stats`.
 _STATS = {
@@ -46,12 +45,12 @@ class CocoFigures:
 def coco_figures(dataset: Dataset, detections: Sequence[Detections]) -> CocoFigures:
     """Judge detections as the COCO challenge does.
 
-    Difficult boxes count as ordinary ones (COCO knows no such mark), crowd regions as COCO's own.
-    Small, medium and large are told by the area of the box, height * width.
+    Difficult boxes count as ordinary ones, since COCO has no such mark; crowd regions count as
+    COCO's own. Small, medium and large go by the area of the box, height * width.
 
     Args:
         dataset: the pictures with their ground truth.
-        detections: at most one record a picture; the order of the records plays no part.
+        detections: at most one record per picture, in any order.
 
     Returns:
         The figures. Without any detection they are 0, not None, where there are boxes.
@@ -72,8 +71,8 @@ def coco_figures(dataset: Dataset, detections: Sequence[Detections]) -> CocoFigu
         overall={name: _known(evaluation.stats[index]) for name, index in _STATS.items()},
         per_class={
             name: {
-                "coco_ap": _mean_precision(precision[:, :, index]),
-                "coco_ap50": _mean_precision(precision[0, :, index]),
+                "coco_ap": _known(precision[:, :, index].mean()),
+                "coco_ap50": _known(precision[0, :, index].mean()),
             }
             for index, name in enumerate(dataset.class_names)
         },
@@ -99,14 +98,12 @@ def _results(detections: Sequence[Detections]) -> list[dict[str, Any]]:
 
 
 def _object(image_number: int, class_id: int, box: np.ndarray) -> dict[str, Any]:
-    """Write one yxyx box as COCO does: [x, y, width, height] in pixels."""
-    ymin, xmin, ymax, xmax = (float(corner) for corner in box)
-    height, width = max(ymax - ymin, 0.0), max(xmax - xmin, 0.0)
+    bbox = coco_box(box)
     return {
         "image_id": image_number,
         "category_id": int(class_id),
-        "bbox": [xmin, ymin, width, height],
-        "area": height * width,
+        "bbox": bbox,
+        "area": bbox[2] * bbox[3],
     }
 
 
@@ -127,11 +124,6 @@ def _index(dataset: Dataset, objects: list[dict[str, Any]]) -> COCO:
     }
     coco.createIndex()
     return coco
-
-
-def _mean_precision(precision: np.ndarray) -> float | None:
-    """Average the precisions of one class; None where the class has no boxes."""
-    return _known(precision.mean())
 
 
 def _known(figure: float) -> float | None:

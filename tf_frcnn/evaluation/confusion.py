@@ -1,16 +1,16 @@
 """The confusion matrix: which class is taken for which, and for background.
 
-Matching differs from that of AP, where a detection never meets a box of another class. In each
-picture the detections from the score threshold on claim boxes by falling score, each box once:
+Unlike for AP, a detection may match a box of another class. In each picture the detections at or
+above the score threshold claim boxes by falling score, each box once:
 
 1. each takes the free box of its own class with the largest IoU, if that is 0.5 or more;
-2. each that has none yet takes the free box of any other class with the largest IoU, likewise: a
-   confusion;
-3. what has none now is a detection of background, unless it lies on an ignored box (difficult or
-   crowd, IoU 0.5 or more, of its own class): then it is left out;
-4. boxes that nobody took are missed: taken for background. Ignored boxes are never missed.
+2. each that has no box yet takes the free box of any other class with the largest IoU, if that is
+   0.5 or more: a confusion;
+3. each that still has no box is a detection of background, unless it lies on an ignored box
+   (difficult or crowd, IoU 0.5 or more, of its own class): then it is left out;
+4. boxes that were not taken are missed: taken for background. Ignored boxes are never missed.
 
-So a detection of the right class is never shadowed by a more confident one of a wrong class.
+So a more confident detection of a wrong class never takes a box from one of the right class.
 """
 
 from collections.abc import Sequence
@@ -32,8 +32,8 @@ def confusion_matrix(
 
     Args:
         dataset: the pictures with their ground truth.
-        detections: at most one record a picture, in any order.
-        min_score: detections with lower scores are not looked at.
+        detections: at most one record per picture, in any order.
+        min_score: detections with lower scores are disregarded.
 
     Returns:
         [N + 1, N + 1] int64; row = true class, column = detected class, both in the order of the
@@ -64,22 +64,22 @@ def _pair_picture(
     partner = np.full(len(kept), -1)
     for allowed in (same_class, ~same_class):
         _claim(np.where(allowed, iou, 0.0), free, partner)
-    lonely = partner < 0
-    excused = (same_class & ignored & (iou >= MIN_IOU)).any(axis=1)
-    background = np.flatnonzero(lonely & ~excused)
-    matched = np.flatnonzero(~lonely)
+    unmatched = partner < 0
+    on_ignored = (same_class & ignored & (iou >= MIN_IOU)).any(axis=1)
+    background = np.flatnonzero(unmatched & ~on_ignored)
+    matched = np.flatnonzero(~unmatched)
     rows = [truth[partner[matched]], np.full(len(background), _BACKGROUND), truth[free]]
     columns = [detected[matched], detected[background], np.full(int(free.sum()), _BACKGROUND)]
     return np.concatenate(rows), np.concatenate(columns)
 
 
 def _claim(iou: np.ndarray, free: np.ndarray, partner: np.ndarray) -> None:
-    """Give each detection without partner the free box with the largest IoU; both are updated.
+    """Give each detection without a partner the free box with the largest IoU.
 
     Args:
         iou: [K, G] with detections by falling score; 0 where a pair is not allowed.
-        free: [G] bool, boxes that nobody has.
-        partner: [K] index of a detection's box, -1 for none.
+        free: [G] bool, boxes that are not taken; updated.
+        partner: [K] index of a detection's box, -1 for none; updated.
     """
     if not iou.shape[1]:
         return

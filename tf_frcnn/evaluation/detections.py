@@ -1,12 +1,15 @@
-"""Detections as every figure of this package takes them: one record a picture."""
+"""Detections as every figure of this package takes them: one record per picture."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.errors import DataError
+
+Merge = Callable[[np.ndarray], np.ndarray]
+"""Adds up an array of float64 over all workers, each of which calls it and gets the sum."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +51,11 @@ class Detections:
 
 
 def align_detections(dataset: Dataset, detections: Sequence[Detections]) -> list[Detections]:
-    """Order detections as the pictures of a data set, so that the order given plays no part.
+    """Bring detections into the order of a data set's pictures.
 
     Args:
         dataset: the pictures that were to be judged.
-        detections: at most one record a picture, in any order.
+        detections: at most one record per picture, in any order.
 
     Returns:
         One record for each of `dataset.examples`, in their order; a picture without a record
@@ -62,44 +65,69 @@ def align_detections(dataset: Dataset, detections: Sequence[Detections]) -> list
         DataError: a record names a picture or a class that the data set does not have, or two
             records name the same picture.
     """
-    known = {example.image_id for example in dataset.examples}
-    by_picture: dict[str, Detections] = {}
+    nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32)
+    aligned: dict[str, Detections | None] = {example.image_id: None for example in dataset.examples}
+    num_classes = len(dataset.class_names)
     for found in detections:
-        _check_record(dataset, found, found.image_id in known, found.image_id in by_picture)
-        by_picture[found.image_id] = found
+        place = f"detections of picture {found.image_id!r}"
+        if found.image_id not in aligned:
+            raise DataError(
+                f"{place}: the split {dataset.split!r} has no such picture. Judge detections on "
+                "the split that they were made from."
+            )
+        if aligned[found.image_id] is not None:
+            raise DataError(
+                f"{place} are given twice: expected one record per picture, with all of its boxes."
+            )
+        unknown = (found.classes < 1) | (found.classes > num_classes)
+        if unknown.any():
+            raise DataError(
+                f"{place}: class {found.classes[unknown][0]}: expected 1 to {num_classes} "
+                f"({', '.join(dataset.class_names)}). Judge a model on the classes that it was "
+                "trained for."
+            )
+        aligned[found.image_id] = found
+    return [found or Detections(name, *nothing) for name, found in aligned.items()]
+
+
+def merge_detections(dataset: Dataset, own: Sequence[Detections], merge: Merge) -> list[Detections]:
+    """Exchange detections with all other workers.
+
+    Args:
+        dataset: all pictures.
+        own: one record for each picture of this worker's share; no two workers share a picture.
+        merge: called twice by every worker.
+
+    Returns:
+        One record for each of `dataset.examples`, in their order, equal to the last bit to those of
+        the worker that made them.
+    """
+    positions = {example.image_id: index for index, example in enumerate(dataset.examples)}
+    counts = np.zeros(len(positions))
+    for found in own:
+        counts[positions[found.image_id]] = len(found.scores)
+    counts = merge(counts).astype(int)
+    # One row per detection: its box, score and class, which float64 holds exactly.
+    rows = np.zeros((len(positions), int(counts.max(initial=0)), 6))
+    for found in own:
+        row = np.column_stack([found.boxes, found.scores, found.classes])
+        rows[positions[found.image_id], : len(row)] = row
+    rows = merge(rows)
     return [
-        by_picture.get(example.image_id) or _nothing_found(example.image_id)
-        for example in dataset.examples
+        Detections(
+            image_id=example.image_id,
+            boxes=found[:count, :4].astype(np.float32),
+            scores=found[:count, 4].astype(np.float32),
+            classes=found[:count, 5].astype(np.int32),
+        )
+        for example, found, count in zip(dataset.examples, rows, counts, strict=True)
     ]
 
 
-def _check_record(dataset: Dataset, found: Detections, known: bool, repeated: bool) -> None:
-    """Raise a `DataError` for a record that does not belong to the data set."""
-    if not known:
-        raise DataError(
-            f"detections of picture {found.image_id!r}: the split {dataset.split!r} has no such "
-            "picture. Judge detections on the split that they were made from."
-        )
-    if repeated:
-        raise DataError(
-            f"detections of picture {found.image_id!r} are given twice: expected one record a "
-            "picture, with all of its boxes."
-        )
-    num_classes = len(dataset.class_names)
-    unknown = (found.classes < 1) | (found.classes > num_classes)
-    if unknown.any():
-        raise DataError(
-            f"detections of picture {found.image_id!r}: class {found.classes[unknown][0]}: "
-            f"expected 1 to {num_classes} ({', '.join(dataset.class_names)}). Judge a model on "
-            "the classes that it was trained for."
-        )
+def coco_box(box: np.ndarray) -> list[float]:
+    """Write one yxyx box as COCO does: [x, y, width, height] in pixels.
 
-
-def _nothing_found(image_id: str) -> Detections:
-    """Make the record of a picture without detections."""
-    return Detections(
-        image_id=image_id,
-        boxes=np.zeros((0, 4), np.float32),
-        scores=np.zeros(0, np.float32),
-        classes=np.zeros(0, np.int32),
-    )
+    In float64 the difference of two float32 is exact: x + width gives xmax back.
+    """
+    ymin, xmin, ymax, xmax = (float(corner) for corner in box)
+    return [xmin, ymin, max(xmax - xmin, 0.0), max(ymax - ymin, 0.0)]

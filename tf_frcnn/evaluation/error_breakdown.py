@@ -2,20 +2,20 @@
 
 Bolya et al., "TIDE: A General Toolbox for Identifying Object Detection Errors", ECCV 2020, section
 2.2, with its thresholds: IoU 0.5 for "found" and 0.1 for "touched". TIDE weighs an error by the AP
-that it costs; here errors are counted among the detections from one score threshold on, which says
-what a user of the detector will see.
+that it costs; here errors are counted among the detections at or above one score threshold, which
+is what a user of the detector sees.
 
-A detection is judged by the rules of VOC: correct, ignored (it lies on a difficult box or a crowd
-region of its class) or wrong. A wrong one is the first of these that holds:
+The rules of VOC judge a detection as correct, ignored (it lies on a difficult box or a crowd region
+of its class) or wrong. A wrong detection is the first of these that applies:
 
-- duplicate: IoU >= 0.5 with a box of its class, which a more confident detection has already;
+- duplicate: IoU >= 0.5 with a box of its class, which a more confident detection has claimed;
 - classification: IoU >= 0.5 with a box of another class;
 - localisation: IoU >= 0.1 with a box of its class;
 - both: IoU >= 0.1 with a box of another class;
 - background: it touches nothing.
 
-A box is missed when it was not found and no classification or localisation error stands for it:
-none of those has its largest IoU with it. Difficult boxes and crowd regions are never missed.
+A box is missed if it was not found and no classification or localisation error has its largest IoU
+with it. Difficult boxes and crowd regions are never missed.
 """
 
 from collections.abc import Sequence
@@ -44,12 +44,12 @@ _IGNORED_KIND = "ignored"
 
 @dataclass(frozen=True, eq=False)
 class PictureJudgement:
-    """What became of the detections and the boxes of one picture at a score threshold.
+    """The outcomes of the detections and boxes of one picture at a score threshold.
 
     Attributes:
         kinds: for each detection `CORRECT`, one of `MISTAKES` or "ignored"; None below the
             threshold.
-        missed: [G] bool, boxes that were neither found nor stood for by another error.
+        missed: [G] bool, boxes that are missed, see above.
     """
 
     kinds: tuple[str | None, ...]
@@ -66,7 +66,7 @@ def judge_picture(example: Example, detections: Detections, min_score: float) ->
     Args:
         example: the picture with its ground truth.
         detections: what was detected in it.
-        min_score: detections with lower scores are not looked at.
+        min_score: detections with lower scores are disregarded.
     """
     kept = np.flatnonzero(detections.scores >= min_score)
     kinds: list[str | None] = [None] * len(detections.scores)
@@ -90,12 +90,12 @@ def judge_picture(example: Example, detections: Detections, min_score: float) ->
 
 
 def _explain_mistake(iou: np.ndarray, of_class: np.ndarray, covered: np.ndarray) -> str:
-    """Name the kind of a wrong detection, and mark in `covered` [G] the box that it stands for.
+    """Name the kind of a wrong detection.
 
     Args:
         iou: [G] of the detection with the picture's boxes.
         of_class: [G] bool, boxes of the detection's class.
-        covered: [G] bool, changed in place.
+        covered: [G] bool; set for the box that the mistake accounts for, so that it is not missed.
     """
     own = np.max(iou, initial=0.0, where=of_class)
     other = np.max(iou, initial=0.0, where=~of_class)
@@ -122,8 +122,8 @@ def count_outcomes(
 
     Args:
         dataset: the pictures with their ground truth.
-        detections: one record a picture, in its order.
-        judgements: one a picture, in its order.
+        detections: one record per picture, in its order.
+        judgements: one per picture, in its order.
 
     Returns:
         For each class name the counts of `CORRECT`, each of `MISTAKES` and `MISSED`. A wrong

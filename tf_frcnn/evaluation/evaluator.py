@@ -2,48 +2,38 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tf_frcnn.data.example import Dataset
+from tf_frcnn.data.image import read_image
 from tf_frcnn.evaluation.coco import coco_figures
 from tf_frcnn.evaluation.confusion import confusion_matrix
 from tf_frcnn.evaluation.detections import Detections, align_detections
 from tf_frcnn.evaluation.error_breakdown import PictureJudgement, count_outcomes, judge_picture
-from tf_frcnn.evaluation.operating_point import best_operating_point
 from tf_frcnn.evaluation.voc import (
     PrecisionRecall,
     average_precision_11_point,
     average_precision_area,
+    best_operating_point,
+    ignored_boxes,
     mean_average_precision,
     precision_recall,
 )
+from tf_frcnn.progress import track
 
 Detect = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 """Takes a picture, uint8 [H, W, 3] RGB; gives yxyx boxes [D, 4] in its pixels, scores [D] and
 class ids [D] from 1."""
 
 
-def _as_given(items: Iterable[Any]) -> Iterable[Any]:
-    """Show no progress."""
-    return items
-
-
-def detect_dataset(
-    dataset: Dataset,
-    detect: Detect,
-    read_image: Callable[[Path], np.ndarray],
-    progress: Callable[[Iterable[Any]], Iterable[Any]] = _as_given,
-) -> list[Detections]:
-    """Run a detector over a data set, one picture in memory at a time.
+def detect_dataset(dataset: Dataset, detect: Detect) -> list[Detections]:
+    """Run a detector over a data set, one picture in memory at a time, with a progress bar.
 
     Args:
         dataset: the pictures.
         detect: finds objects in one picture.
-        read_image: reads a picture's stored pixels as uint8 [H, W, 3] RGB.
-        progress: is given the pictures to go through and may show how far it is.
 
     Returns:
         One record a picture, in the order of the data set.
@@ -52,7 +42,7 @@ def detect_dataset(
         DataError: a picture cannot be read, or the detector gives numbers that are not finite.
     """
     detections = []
-    for example in progress(dataset.examples):
+    for example in track(dataset.examples, "evaluating"):
         boxes, scores, classes = detect(read_image(example.image_path))
         detections.append(
             Detections(
@@ -67,13 +57,13 @@ def detect_dataset(
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """The figures of one set of detections, and what they were made from.
+    """The figures of one set of detections, and what they were computed from.
 
     Attributes:
         metrics: the figures, ready for JSON: see `compute_metrics`.
-        detections: one record a picture, in the order of the data set.
+        detections: one record per picture, in the order of the data set.
         curves: the precision-recall curve of each class name, at IoU 0.5.
-        judgements: one a picture, at `metrics["score_threshold"]`.
+        judgements: one per picture, at `metrics["score_threshold"]`.
     """
 
     metrics: dict[str, Any]
@@ -87,7 +77,7 @@ def compute_metrics(dataset: Dataset, detections: Sequence[Detections]) -> dict[
 
     Args:
         dataset: the pictures with their ground truth.
-        detections: at most one record a picture, in any order; a picture without one counts as a
+        detections: at most one record per picture, in any order; a picture without one counts as a
             picture in which nothing was found.
 
     Returns:
@@ -101,17 +91,14 @@ def compute_metrics(dataset: Dataset, detections: Sequence[Detections]) -> dict[
 
 
 def evaluate(dataset: Dataset, detections: Sequence[Detections]) -> Evaluation:
-    """Compute all figures, and keep what a report shows beside them.
-
-    Args and errors are those of `compute_metrics`.
-    """
+    """Compute all figures as `compute_metrics` does, and keep what a report shows beside them."""
     aligned = align_detections(dataset, detections)
     curves = {
         name: precision_recall(dataset, aligned, class_id)
         for class_id, name in enumerate(dataset.class_names, start=1)
     }
     overall = best_operating_point(list(curves.values()))
-    # Without a threshold there is nothing to find, or nothing was detected: keep what there is.
+    # There is no threshold where there are no boxes or no detections: keep all detections then.
     min_score = -np.inf if overall.score_threshold is None else overall.score_threshold
     judgements = [
         judge_picture(example, found, min_score)
@@ -125,7 +112,11 @@ def evaluate(dataset: Dataset, detections: Sequence[Detections]) -> Evaluation:
             "voc_ap50_area": average_precision_area(curves[name]),
             **coco.per_class[name],
             **asdict(best_operating_point([curves[name]])),
-            **_count_boxes(dataset, class_id),
+            "num_boxes": curves[name].num_boxes,
+            "num_difficult": sum(
+                int(np.sum((example.classes == class_id) & ignored_boxes(example)))
+                for example in dataset.examples
+            ),
             "outcomes": outcomes[name],
         }
         for class_id, name in enumerate(dataset.class_names, start=1)
@@ -156,14 +147,3 @@ def _sums(rows: Iterable[Mapping[str, Any]], names: Iterable[str]) -> dict[str, 
     """Add up counts over all classes."""
     rows = list(rows)
     return {name: sum(row[name] for row in rows) for name in names}
-
-
-def _count_boxes(dataset: Dataset, class_id: int) -> dict[str, Any]:
-    """Count the boxes of one class that must be found, and those that need not."""
-    num_boxes = num_difficult = 0
-    for example in dataset.examples:
-        of_class = example.classes == class_id
-        excused = int(np.sum(of_class & (example.difficult | example.crowd)))
-        num_difficult += excused
-        num_boxes += int(of_class.sum()) - excused
-    return {"num_boxes": num_boxes, "num_difficult": num_difficult}

@@ -1,23 +1,22 @@
-"""Detections as a file, in the format of COCO's results, so that any system's can be judged.
+"""Detections as a file in the format of COCO's results, so that those of any system can be judged.
 
-https://cocodataset.org/#format-results: a JSON list with one object a detection:
+https://cocodataset.org/#format-results: a JSON list with one object per detection:
 
-- `bbox`: [x, y, width, height] in pixels of the stored picture, 0-based and half-open, so that a
-  box of VOC is [xmin - 1, ymin - 1, xmax - xmin + 1, ymax - ymin + 1];
-- `score`: a finite number, the higher the surer;
+- `bbox`: [x, y, width, height] in pixels of the stored picture, 0-based and half-open: a box of VOC
+  is [xmin - 1, ymin - 1, xmax - xmin + 1, ymax - ymin + 1];
+- `score`: a finite number, higher for surer detections;
 - the picture by `image_id` or `file_name`;
 - the class by `category_id` or `category_name`.
 
-For data in COCO form the ids are those of its annotation file. For data without ids `image_id` is
-the picture's name as in the list of its split (mostly the file's name without extension) and
-`category_id` counts the classes from 1 in their order. A `file_name` may have folders before it,
-which must then be those of the picture. Where an entry has both forms, they must agree. All
-other keys are left alone.
+For COCO data sets the ids are those of the annotation file. For others, which have no ids,
+`image_id` is the picture's name as in the list of its split (mostly the file's name without
+extension) and `category_id` counts the classes from 1 in their order. Folders before a `file_name`
+must be those of the picture. Where an entry has both forms, they must agree. All other keys are
+disregarded.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from reprlib import repr as shorten  # a wrong value may be of any length
 from typing import Any
@@ -28,72 +27,47 @@ from tf_frcnn.data.coco_json import list_images, parse_coco
 from tf_frcnn.data.example import Dataset, Example
 from tf_frcnn.data.folders import normalise_name
 from tf_frcnn.errors import DataError
-from tf_frcnn.evaluation.detections import Detections, align_detections
+from tf_frcnn.evaluation.detections import Detections, align_detections, coco_box
 from tf_frcnn.files import whole_file
 
 _LARGEST = float(np.finfo(np.float32).max)
-Key = int | str  # ids are whole numbers; those of data without ids are names
-
-
-@dataclass(frozen=True, eq=False)
-class _Keys:
-    """The names that a results file may use.
-
-    Attributes:
-        image_ids: for each picture's `Example.image_id` the id to write.
-        pictures: pictures by the last part of their files' names.
-        category_ids: the id of each class name.
-    """
-
-    image_ids: dict[str, Key]
-    pictures: dict[str, list[Example]]
-    category_ids: dict[str, int]
+Key = int | str  # an id: a number in COCO's files, a name elsewhere
 
 
 def write_results(path: Path, dataset: Dataset, detections: Sequence[Detections]) -> None:
-    """Write detections, one a line, pictures in the order of the data set.
+    """Write detections, one per line, pictures in the order of the data set.
 
-    Read back they are the same to the last digit. The file has its name only when it is whole.
+    `read_results` gives back exactly the same numbers. The file gets its name only when it is
+    whole.
 
     Args:
         path: the file.
         dataset: the pictures in which they were found.
-        detections: at most one record a picture.
+        detections: at most one record per picture.
 
     Raises:
         DataError: the detections do not belong to the data set.
     """
-    keys = _collect_keys(dataset)
-    with whole_file(path) as partial, partial.open("w", encoding="utf-8") as file:
-        separator = "[\n"
-        for found in align_detections(dataset, detections):
-            for entry in _entries(found, dataset, keys):
-                file.write(separator + json.dumps(entry))
-                separator = ",\n"
-        file.write("[]\n" if separator == "[\n" else "\n]\n")
-
-
-def _entries(found: Detections, dataset: Dataset, keys: _Keys) -> list[dict[str, Any]]:
-    """List the detections of one picture as objects of the file."""
-    entries = []
-    for box, score, class_id in zip(found.boxes, found.scores, found.classes, strict=True):
-        # As Python's floats, whose difference of two float32 is exact: x + width gives xmax back.
-        ymin, xmin, ymax, xmax = (float(corner) for corner in box)
-        name = dataset.class_names[class_id - 1]
-        entries.append(
-            {
-                "image_id": keys.image_ids[found.image_id],
-                "category_id": keys.category_ids[name],
+    image_keys, category_keys = _read_keys(dataset)
+    lines = []
+    for found in align_detections(dataset, detections):
+        for box, score, class_id in zip(found.boxes, found.scores, found.classes, strict=True):
+            name = dataset.class_names[class_id - 1]
+            entry = {
+                "image_id": image_keys[found.image_id],
+                "category_id": category_keys[name],
                 "category_name": name,
-                "bbox": [xmin, ymin, max(xmax - xmin, 0.0), max(ymax - ymin, 0.0)],
+                "bbox": coco_box(box),
                 "score": float(score),
             }
-        )
-    return entries
+            lines.append(json.dumps(entry))
+    text = "[\n" + ",\n".join(lines) + "\n]\n" if lines else "[]\n"
+    with whole_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def read_results(path: Path, dataset: Dataset) -> list[Detections]:
-    """Read detections, whoever made them.
+    """Read the detections of any system.
 
     Args:
         path: the file; entries in any order.
@@ -104,8 +78,8 @@ def read_results(path: Path, dataset: Dataset) -> list[Detections]:
         detections of a picture in the order of the file.
 
     Raises:
-        DataError: the file cannot be read or is no list; or the first entry that lacks a key, or
-            names no picture or class of the data set, or has a wrong box or score.
+        DataError: the file cannot be read or is no list; or an entry lacks a key, names no picture
+            or class of the data set, or has a wrong box or score: the first such entry is named.
     """
     reader = _EntryReader(dataset)
     by_picture: dict[str, list[tuple[list[float], float, int]]] = {}
@@ -148,25 +122,20 @@ def _parse(path: Path) -> list[Any]:
 
 
 class _EntryReader:
-    """Reads entries of a results file and says what is wrong with one.
+    """Reads the entries of a results file, and explains what is wrong with them.
 
     Args of `__init__`: `dataset` whose pictures and classes the entries may name.
     """
 
     def __init__(self, dataset: Dataset) -> None:
-        keys = _collect_keys(dataset)
+        image_keys, category_keys = _read_keys(dataset)
         self._split = dataset.split
-        self._pictures = keys.pictures
-        self._image_ids = {str(key): image_id for image_id, key in keys.image_ids.items()}
+        self._image_ids = {str(key): image_id for image_id, key in image_keys.items()}
+        self._by_file_name: dict[str, list[Example]] = {}
+        for example in dataset.examples:
+            self._by_file_name.setdefault(_path_of(example).name, []).append(example)
         self._class_ids = {name: number for number, name in enumerate(dataset.class_names, start=1)}
-        self._categories = {
-            key: self._class_ids[name]
-            for name, key in keys.category_ids.items()
-            if name in self._class_ids
-        }
-        self._class_list = ", ".join(
-            f"{keys.category_ids[name]} {name}" for name in dataset.class_names
-        )
+        self._categories = {category_keys[name]: name for name in dataset.class_names}
 
     def read(self, entry: Any, place: str) -> tuple[str, tuple[list[float], float, int]]:
         """Read one entry -> (image_id of its `Example`, (yxyx box, score, class id))."""
@@ -181,17 +150,13 @@ class _EntryReader:
     def _find_id(self, value: Any, place: str) -> str:
         if isinstance(value, Key) and not isinstance(value, bool) and str(value) in self._image_ids:
             return self._image_ids[str(value)]
-        example = next(iter(self._image_ids), "none")
-        raise DataError(
-            f"{place}: the split {self._split!r} has no such picture. Expected an id such as "
-            f"{example!r}. Judge detections on the split that they were made from."
-        )
+        raise self._no_picture(place, "an id", self._image_ids)
 
     def _find_file(self, value: Any, place: str) -> str:
         name = PurePosixPath(normalise_name(value)) if isinstance(value, str) else PurePosixPath()
         found = [
             example
-            for example in self._pictures.get(name.name, [])
+            for example in self._by_file_name.get(name.name, [])
             if _path_of(example).parts[-len(name.parts) :] == name.parts
         ]
         if len(found) == 1:
@@ -202,16 +167,20 @@ class _EntryReader:
                 f"{place}: several pictures have this name ({paths}). Expected the folders before "
                 "it too, or image_id."
             )
-        example = next(iter(self._pictures), "none")
-        raise DataError(
-            f"{place}: the split {self._split!r} has no such picture. Expected a file such as "
-            f"{example!r}. Judge detections on the split that they were made from."
+        raise self._no_picture(place, "a file", self._by_file_name)
+
+    def _no_picture(self, place: str, expected: str, known: Iterable[str]) -> DataError:
+        return DataError(
+            f"{place}: the split {self._split!r} has no such picture. Expected {expected} such as "
+            f"{next(iter(known), 'none')!r}. Judge detections on the split that they were made "
+            "from."
         )
 
     def _find_category(self, value: Any, place: str) -> int:
         if isinstance(value, int) and not isinstance(value, bool) and value in self._categories:
-            return self._categories[value]
-        raise DataError(f"{place}: no such class. Expected one of {self._class_list}.")
+            return self._class_ids[self._categories[value]]
+        known = ", ".join(f"{key} {name}" for key, name in self._categories.items())
+        raise DataError(f"{place}: no such class. Expected one of {known}.")
 
     def _find_class(self, value: Any, place: str) -> int:
         if isinstance(value, str) and value in self._class_ids:
@@ -223,7 +192,7 @@ class _EntryReader:
 
 
 def _resolve(entry: Mapping[str, Any], place: str, finders: dict[str, Callable[..., Any]]) -> Any:
-    """Find what an entry names in one or two ways."""
+    """Find the picture or class that an entry names in one of two ways, or in both."""
     found = {
         field: find(entry[field], f"{place}, {field} = {shorten(entry[field])}")
         for field, find in finders.items()
@@ -266,25 +235,23 @@ def _is_finite(value: Any) -> bool:
     return abs(value) <= _LARGEST  # false for NaN
 
 
-def _collect_keys(dataset: Dataset) -> _Keys:
-    """Collect the ids of pictures and classes: the annotation file's own where it is COCO's."""
-    image_ids: dict[str, Key] = {example.image_id: example.image_id for example in dataset.examples}
-    category_ids = {name: number for number, name in enumerate(dataset.class_names, start=1)}
-    for source in {_coco_source(example) for example in dataset.examples} - {None}:
-        content = parse_coco(Path(str(source)))
-        category_ids |= {name: key for key, name in content.class_names.items()}
+def _read_keys(dataset: Dataset) -> tuple[dict[str, Key], dict[str, int]]:
+    """Find the ids of pictures and classes: those of the annotation file where it is COCO's.
+
+    Returns:
+        The id of each `Example.image_id`, and that of each class name.
+    """
+    image_keys: dict[str, Key] = {
+        example.image_id: example.image_id for example in dataset.examples
+    }
+    category_keys = {name: number for number, name in enumerate(dataset.class_names, start=1)}
+    sources = {example.source.rpartition(": images[")[0] for example in dataset.examples}
+    for source in sources - {""}:  # only the sources of COCO's pictures have this form
+        content = parse_coco(Path(source))
+        category_keys |= {name: key for key, name in content.class_names.items()}
         keys = [image.key for image in list_images(content)[0]]
-        image_ids |= {str(key): key for key in keys if str(key) in image_ids}
-    pictures: dict[str, list[Example]] = {}
-    for example in dataset.examples:
-        pictures.setdefault(_path_of(example).name, []).append(example)
-    return _Keys(image_ids, pictures, category_ids)
-
-
-def _coco_source(example: Example) -> str | None:
-    """Name the COCO annotation file that an example came from; None where it is of another form."""
-    path, images, _ = example.source.rpartition(": images[")
-    return path if images else None
+        image_keys |= {str(key): key for key in keys if str(key) in image_keys}
+    return image_keys, category_keys
 
 
 def _path_of(example: Example) -> PurePosixPath:

@@ -1,9 +1,9 @@
-"""Average precision by the rules of the Pascal VOC devkit (`VOCevaldet.m`, `VOCap.m`).
+"""Precision, recall and AP by the rules of the Pascal VOC devkit (`VOCevaldet.m`, `VOCap.m`).
 
 Everingham et al., "The Pascal Visual Object Classes (VOC) Challenge", IJCV 2010, section 4.2.
 Detections of one class claim ground-truth boxes greedily, by falling score; a second detection of
 the same object is a false positive. Boxes marked difficult (and COCO's crowd regions) are ignored,
-not removed: whoever finds one is neither rewarded nor punished.
+not removed: a detection of one counts neither as right nor as wrong.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,19 +15,19 @@ from tf_frcnn.data.example import Dataset, Example
 from tf_frcnn.evaluation.detections import Detections, align_detections
 from tf_frcnn.iou import pairwise_iou
 
-MIN_IOU = 0.5
+MIN_IOU = 0.5  # at which a detection has found a box
 
 # Steps of 0.1 as published implementations compute them: 3 * 0.1 is a hair above 0.3, so a recall
-# of exactly 3 / 10 does not reach that level. Rounded properly, our figures would not equal theirs.
+# of exactly 3 / 10 does not reach that level. Exact steps would give other figures than theirs.
 _RECALL_LEVELS = np.arange(11) * 0.1
 
-# What becomes of a detection.
+# The outcomes of a detection.
 FALSE_POSITIVE, TRUE_POSITIVE, IGNORED = 0, 1, 2
 
 
 @dataclass(frozen=True, eq=False)
 class PrecisionRecall:
-    """The precision-recall curve of one class: one point a detection, by falling score.
+    """The precision-recall curve of one class: one point per detection, by falling score.
 
     Attributes:
         scores: [P] float64, falling; detections of ignored boxes are left out.
@@ -44,7 +44,7 @@ class PrecisionRecall:
 
 @dataclass(frozen=True, eq=False)
 class PictureMatch:
-    """How the detections of one class in one picture met its boxes.
+    """How the detections of one class in one picture match its boxes.
 
     Attributes:
         order: [D'] indices of the detections of the class in the picture, by falling score.
@@ -58,15 +58,14 @@ class PictureMatch:
 
 
 def precision_recall(
-    dataset: Dataset, detections: Sequence[Detections], class_id: int, min_iou: float = MIN_IOU
+    dataset: Dataset, detections: Sequence[Detections], class_id: int
 ) -> PrecisionRecall:
     """Match the detections of one class with its boxes, over all pictures.
 
     Args:
         dataset: the pictures with their ground truth.
-        detections: at most one record a picture; the order of the records plays no part.
+        detections: at most one record per picture, in any order.
         class_id: the class, from 1.
-        min_iou: IoU at which a detection has found a box.
 
     Returns:
         The curve; without points where nothing was detected. Equal scores keep the order of the
@@ -79,33 +78,30 @@ def precision_recall(
     scores, outcomes = [np.zeros(0)], [np.zeros(0, np.int64)]
     for example, found in zip(dataset.examples, align_detections(dataset, detections), strict=True):
         num_boxes += int(np.sum((example.classes == class_id) & ~ignored_boxes(example)))
-        match = match_picture(example, found, class_id, min_iou)
+        match = match_picture(example, found, class_id)
         scores.append(found.scores[match.order].astype(np.float64))
         outcomes.append(match.outcomes)
     return _curve(np.concatenate(scores), np.concatenate(outcomes), num_boxes)
 
 
 def ignored_boxes(example: Example) -> np.ndarray:
-    """Tell which boxes [G] of a picture count neither for nor against a detector."""
+    """Tell which boxes of a picture, [G] bool, count neither for nor against a detector."""
     return example.difficult | example.crowd
 
 
-def match_picture(
-    example: Example, found: Detections, class_id: int, min_iou: float = MIN_IOU
-) -> PictureMatch:
+def match_picture(example: Example, found: Detections, class_id: int) -> PictureMatch:
     """Let the detections of one class in one picture claim its boxes, by falling score.
 
-    Matching picture by picture is matching over all pictures: a detection competes only with
-    those of its own picture, whose order is the same in both.
+    Picture by picture the result is that of a match over all pictures, since a detection competes
+    only with those of its own picture, in the same order.
 
     Args:
         example: the picture with its ground truth.
         found: what was detected in it.
         class_id: the class, from 1.
-        min_iou: IoU at which a detection has found a box.
 
     Returns:
-        What became of each detection of this class; ignored boxes are never found.
+        The outcome of each detection of this class; ignored boxes are never found.
     """
     of_class = np.flatnonzero(found.classes == class_id)
     order = of_class[np.argsort(-found.scores[of_class], kind="stable")]
@@ -116,11 +112,11 @@ def match_picture(
         return PictureMatch(order, outcomes, claimed)
     ignored = ignored_boxes(example)
     iou = pairwise_iou(found.boxes[order], example.boxes[truth])  # [D', G']
-    # The devkit knows one candidate, the box with the largest IoU. If that is taken, the detection
-    # is a duplicate, even where another box would still be free.
+    # The devkit's only candidate is the box with the largest IoU. If that is taken, the detection
+    # is a duplicate, even if another box is still free.
     for index, best in enumerate(iou.argmax(axis=1)):
         candidate = truth[best]
-        if iou[index, best] < min_iou:
+        if iou[index, best] < MIN_IOU:
             continue
         if ignored[candidate]:
             outcomes[index] = IGNORED
@@ -144,9 +140,7 @@ def _curve(scores: np.ndarray, outcomes: np.ndarray, num_boxes: int) -> Precisio
 
 
 def average_precision_11_point(curve: PrecisionRecall) -> float | None:
-    """Compute AP as VOC2007 did: the mean of 11 precisions.
-
-    They are the best ones reached at a recall of at least 0, 0.1, ..., 1.
+    """Compute AP as VOC2007 did: the mean of the best precisions at recalls >= 0, 0.1, ..., 1.
 
     Args:
         curve: the curve of one class.
@@ -181,3 +175,58 @@ def mean_average_precision(values: Iterable[float | None]) -> float | None:
     """Average AP over the classes that have boxes; None where none has."""
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """Precision, recall and F1 of the detections at or above a score threshold.
+
+    Attributes:
+        score_threshold: detections with this score or a higher one are kept; None where there is
+            no detection, or no box to find.
+        precision: share of the kept detections that are right; None where the threshold is.
+        recall: share of the boxes that they find; None where there is no box.
+        f1: harmonic mean of the two; None where there is no box.
+    """
+
+    score_threshold: float | None
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+def best_operating_point(curves: Sequence[PrecisionRecall]) -> OperatingPoint:
+    """Find the threshold with the largest F1 for one class, or one threshold for several.
+
+    Several classes are pooled: all detections count, and all boxes, so that a class with many
+    boxes weighs more than one with few.
+
+    Args:
+        curves: the curve of one class, or those of several.
+
+    Returns:
+        The point; among equal F1 that with the highest threshold. Equal scores are kept or dropped
+        together, since no threshold can separate them.
+    """
+    num_boxes = sum(curve.num_boxes for curve in curves)
+    if num_boxes == 0:
+        return OperatingPoint(None, None, None, None)
+    scores = np.concatenate([curve.scores for curve in curves])
+    if not len(scores):
+        return OperatingPoint(None, None, recall=0.0, f1=0.0)
+    order = np.argsort(-scores, kind="stable")
+    scores = scores[order]
+    # A detection is a hit where it raises the recall.
+    hits = np.concatenate([np.diff(curve.recall, prepend=0.0) > 0.0 for curve in curves])
+    num_hits = np.cumsum(hits[order])
+    num_kept = np.arange(1, len(scores) + 1)
+    # 2 P R / (P + R) with P = hits / kept and R = hits / boxes; never divides by zero.
+    f1 = 2.0 * num_hits / (num_kept + num_boxes)
+    is_last_of_equal = np.append(scores[1:] != scores[:-1], True)
+    best = int(np.argmax(np.where(is_last_of_equal, f1, -1.0)))
+    return OperatingPoint(
+        score_threshold=float(scores[best]),
+        precision=float(num_hits[best] / num_kept[best]),
+        recall=float(num_hits[best] / num_boxes),
+        f1=float(f1[best]),
+    )

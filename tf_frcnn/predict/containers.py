@@ -1,7 +1,7 @@
-"""Video files by their bytes: which files are videos, and whether all of one is there.
+"""Video files by their bytes: which files are videos, and whether a video is complete.
 
-FFmpeg plays what is left of a file that was cut short, and says nothing. The containers state
-their own length, so that such a file is found before the first frame.
+FFmpeg plays what is left of a file that was cut short, without an error. But containers state
+their own length, from which a truncated file is told before its first frame is decoded.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ _EBML, _SEGMENT = b"\x1aE\xdf\xa3", b"\x18S\x80g"  # elements of Matroska and We
 
 
 def is_video(path: Path) -> bool:
-    """Tell whether a file is a video: by its content, and by its extension where that is unknown.
+    """Tell whether a file is a video, by its content, or by its extension where that is unknown.
 
     Args:
         path: a file; where it cannot be read, its extension decides.
@@ -34,17 +34,23 @@ def is_video(path: Path) -> bool:
                 return True
     except OSError:
         pass
-    return path.suffix.lower() in VIDEO_EXTENSIONS and not _is_picture(path)
+    if path.suffix.lower() not in VIDEO_EXTENSIONS:
+        return False
+    try:
+        read_image_size(path)
+    except DataError:
+        return True
+    return False  # a picture with the extension of a video
 
 
 def check_whole(path: Path) -> None:
-    """Check that a video has all bytes that it says it has.
+    """Check that a video is as long as it states.
 
     Args:
         path: the file.
 
     Raises:
-        DataError: it cannot be opened, is empty, is no container that is known, or was cut short.
+        DataError: it cannot be opened, is empty, is of no known format, or was cut short.
     """
     try:
         with path.open("rb") as file:
@@ -65,20 +71,12 @@ def check_whole(path: Path) -> None:
         )
 
 
-def _is_picture(path: Path) -> bool:
-    try:
-        read_image_size(path)
-    except DataError:
-        return False
-    return True
-
-
 def _find_end(head: bytes) -> Callable[[BinaryIO, int], int] | None:
     """Recognise a container by its first 12 bytes.
 
     Returns:
-        (file, its size) -> the end that the file states of itself, 0 where it states none; None
-        where the file is no video.
+        A function (file, its size) -> the end of the video as the file states it, 0 where it
+        states none; None where the file is no video.
     """
     if head[4:8] in _FIRST_BOXES:
         is_picture = head[4:8] == b"ftyp" and head[8:12].startswith(_PICTURE_BRANDS)
@@ -89,7 +87,7 @@ def _find_end(head: bytes) -> Callable[[BinaryIO, int], int] | None:
 
 
 def _end_of_boxes(file: BinaryIO, size: int) -> int:
-    """Go over the boxes of an MP4 or MOV: each is its length, 4 letters, and the rest."""
+    """Walk over the boxes of an MP4 or MOV: each is its length, 4 letters, and its content."""
     position = 0
     while position < size:
         file.seek(position)
@@ -97,7 +95,7 @@ def _end_of_boxes(file: BinaryIO, size: int) -> int:
         length = int.from_bytes(header[:4], "big")
         if length == 1:  # too long for 4 bytes
             length = int.from_bytes(header[8:16], "big")
-        if length < 8:  # 0 is "to the end of the file"; less than its own header makes no sense
+        if length < 8:  # 0 is "to the end of the file"; 1 to 7 are shorter than the header itself
             break
         if position + length > size and header[4:8] not in _CONTENT_BOXES:
             break
@@ -106,7 +104,7 @@ def _end_of_boxes(file: BinaryIO, size: int) -> int:
 
 
 def _end_of_riff(file: BinaryIO, size: int) -> int:
-    """Go over the chunks of an AVI: one RIFF, and more of them beyond 1 GiB."""
+    """Walk over the RIFF chunks of an AVI: one, or several in a file beyond 1 GiB."""
     position = end = 0
     while position < size:
         file.seek(position)
@@ -120,7 +118,7 @@ def _end_of_riff(file: BinaryIO, size: int) -> int:
 
 
 def _end_of_segment(file: BinaryIO, size: int) -> int:
-    """Find the end of the segment that holds all of an MKV or WebM, behind a short header."""
+    """Find the end of the segment, which holds all of an MKV or WebM but a short header."""
     file.seek(len(_EBML))
     header_length = _read_length(file)
     if header_length is None or file.seek(header_length, 1) > size:
@@ -132,7 +130,7 @@ def _end_of_segment(file: BinaryIO, size: int) -> int:
 
 
 def _read_length(file: BinaryIO) -> int | None:
-    """Read the length of an EBML element; None where it is not known, as in a recording."""
+    """Read the length of an EBML element; None where it is unknown, as in a live recording."""
     first = file.read(1)
     if not first or first == b"\x00":
         return None

@@ -1,4 +1,4 @@
-"""The files that `tf-frcnn predict` is asked for: which they are, and the pixels of pictures."""
+"""The files that the inputs of `tf-frcnn predict` stand for."""
 
 import glob
 import os
@@ -6,10 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from tf_frcnn.data.image import PICTURE_EXTENSIONS, read_image
-from tf_frcnn.data.orientation import read_orientation, turn_upright
+from tf_frcnn.data.image import PICTURE_EXTENSIONS
 from tf_frcnn.errors import UserError
 from tf_frcnn.predict.containers import VIDEO_EXTENSIONS
 
@@ -37,12 +34,12 @@ def find_inputs(inputs: Sequence[str]) -> tuple[list[Path], list[str]]:
     Args:
         inputs: files, whatever their extension; folders, which stand for the files directly in
             them that have a picture's or a video's extension and are not hidden; globs (`**` for
-            folders at any depth), which stand for what a shell would make of them. What exists
-            under the very name is no glob.
+            folders at any depth), which stand for what a shell would expand them to. The name of
+            an existing file or folder is never taken as a glob.
 
     Returns:
-        The files, each once, in the order of the arguments and by name within one; and a message
-        for each argument that stands for nothing.
+        The files, each once, in the order of the arguments and by name within each; and a message
+        for each argument that matches nothing.
     """
     files: dict[str, Path] = {}  # absolute path -> as it was given
     problems = []
@@ -63,7 +60,7 @@ def _expand(argument: str) -> Iterator[Path]:
             yield path
             continue
         for entry in sorted(path.iterdir()):
-            hidden = entry.name.startswith(".")  # "._NAME.jpg" of a Mac is no picture
+            hidden = entry.name.startswith(".")  # as are the files ._NAME.jpg of macOS
             if entry.suffix.lower() in _EXTENSIONS and not hidden and entry.is_file():
                 yield entry
 
@@ -77,7 +74,7 @@ def _nothing_there(path: Path) -> str:
             f"'{path / '**' / '*.jpg'}'."
         )
     hint = ""
-    if "[" in str(path):  # which a glob reads as a choice of letters
+    if "[" in str(path):  # a glob takes [...] as a choice of letters
         escaped = str(path).replace("[", "[[]")
         hint = f" Brackets that belong to a name are written so: '{escaped}'."
     return f"{path}: there is no such file or folder, and no glob that matches one.{hint}"
@@ -98,40 +95,10 @@ def check_apart(output: Path, needed: Iterable[Path]) -> None:
 
 
 def common_folder(files: Sequence[Path]) -> Path:
-    """Find the deepest folder that all files lie in.
-
-    Args:
-        files: at least one.
-
-    Returns:
-        The folder, absolute.
-    """
+    """Find the deepest folder that holds all of at least one files, as an absolute path."""
     return Path(os.path.commonpath([os.path.abspath(path.parent) for path in files]))
 
 
 def relative_name(path: Path, folder: Path) -> str:
-    """Name a file by its path below a folder, with slashes.
-
-    Args:
-        path: of the file.
-        folder: absolute, one that the file lies in.
-    """
+    """Name a file by its path below an absolute folder that holds it, with slashes."""
     return Path(os.path.abspath(path)).relative_to(folder).as_posix()
-
-
-def read_picture(path: Path, apply_exif: bool) -> tuple[np.ndarray, int]:
-    """Read a picture, and how it is to be turned.
-
-    Args:
-        path: the file.
-        apply_exif: turn the pixels upright; otherwise they are returned as stored.
-
-    Returns:
-        [H, W, 3] uint8 RGB, and the EXIF orientation that the file states.
-
-    Raises:
-        DataError: the picture cannot be read.
-    """
-    image = read_image(path)
-    orientation = read_orientation(path)
-    return turn_upright(image, orientation) if apply_exif else image, orientation

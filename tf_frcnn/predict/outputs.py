@@ -1,4 +1,4 @@
-"""What `tf-frcnn predict` leaves behind: a drawing of each picture, and COCO results."""
+"""What `tf-frcnn predict` writes: a drawing of each picture, and COCO results."""
 
 import itertools
 from collections.abc import Iterable, Mapping
@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from tf_frcnn.drawing import draw_detections
 from tf_frcnn.errors import UserError
-from tf_frcnn.files import write_json
 from tf_frcnn.prediction import Prediction
+from tf_frcnn.visualization import draw_detections
 
-_MIN_LONG_SIDE = 480  # smaller pictures are enlarged before drawing: else no label is readable
+_MIN_LONG_SIDE = 480  # smaller pictures are enlarged, or their labels would not be readable
 _MAX_LONG_SIDE = 65_500  # the JPEG library writes no larger ones
 _JPEG_QUALITY = 95
 
@@ -46,19 +45,20 @@ def coco_results(
 
 
 def describe_counts(counts: Mapping[str, int]) -> str:
-    """Say how many of which class were found, in the order of the mapping."""
+    """List how many of each class were found, in the order of the mapping."""
     return ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing"
 
 
 def drawing_paths(file_names: Iterable[str], extension: str) -> dict[str, str]:
-    """Choose a path for each drawing; as .jpg of a.jpg and a.png they are a.jpg and a-2.jpg.
+    """Choose a path for each drawing: for a.jpg and a.png they are a.jpg and a-2.jpg.
 
     Args:
         file_names: of the pictures or videos, below a folder, with slashes.
         extension: of the drawings, with its dot.
 
     Returns:
-        File name -> the drawing's, below the output folder; all differ, whatever the file system.
+        File name -> the drawing's, below the output folder. No two of them are the same file, even
+        where A.jpg and a.jpg are.
     """
     drawings: dict[str, str] = {}
     taken: set[str] = set()
@@ -66,14 +66,13 @@ def drawing_paths(file_names: Iterable[str], extension: str) -> dict[str, str]:
         stem = Path(file_name).with_suffix("").as_posix()
         numbered = (f"{stem}-{number}{extension}" for number in itertools.count(2))
         names = itertools.chain([f"{stem}{extension}"], numbered)
-        # Some file systems do not tell A.jpg from a.jpg.
         drawings[file_name] = next(name for name in names if name.casefold() not in taken)
         taken.add(drawings[file_name].casefold())
     return drawings
 
 
 def write_drawing(path: Path, image: np.ndarray, found: Prediction) -> None:
-    """Draw detections on a picture and write that as JPEG.
+    """Draw detections on a picture and write the drawing as JPEG.
 
     Args:
         path: a file that does not exist; its folder is made.
@@ -84,24 +83,10 @@ def write_drawing(path: Path, image: np.ndarray, found: Prediction) -> None:
         UserError: it cannot be written.
     """
     side = min(max(*image.shape[:2], _MIN_LONG_SIDE), _MAX_LONG_SIDE)
-    drawing = draw_detections(
-        image, found.boxes, found.class_names, found.scores, found.class_ids, fit_size=(side, side)
-    )
+    drawing = draw_detections(image, found, fit_size=(side, side))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         drawing.save(path, quality=_JPEG_QUALITY)
-    except OSError as error:
-        raise not_written(path, error) from None
-
-
-def write_results(path: Path, results: list[dict[str, Any]]) -> None:
-    """Write `detections.json`.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    try:
-        write_json(path, results)
     except OSError as error:
         raise not_written(path, error) from None
 

@@ -1,10 +1,9 @@
 """The curves of a training run, from its metrics.jsonl to one picture.
 
-Colours are of middling lightness: the report shows the same curves on light and dark ground.
+Colours are of medium lightness: the report shows the same curves on light and dark pages.
 """
 
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +13,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from tf_frcnn.files import whole_file
 from tf_frcnn.metrics_log import read_metrics
+from tf_frcnn.reporting.plots import style_axes
 
 LOSS_TERMS = {
     "rpn_objectness": "RPN objectness",
@@ -22,7 +23,6 @@ LOSS_TERMS = {
     "roi_class": "detector classes",
     "roi_box": "detector boxes",
 }
-VALIDATION_PREFIX = "val_"
 
 _TERM_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")  # Okabe and Ito: safe for colour-blind
 _LOSS_COLOR, _RATE_COLOR = "#3B6FB6", "#808080"
@@ -33,25 +33,18 @@ Steps = Mapping[int, Mapping[str, float]]
 
 
 def plot_curves(metrics_jsonl: Path, output: Path) -> None:
-    """Draw loss, its four terms and the learning rate over the steps of a run.
-
-    The picture is written under another name and then renamed, so that whoever looks at it during
-    training never sees half of it.
+    """Write the curves of `draw_curves` as a picture, under a temporary name first.
 
     Args:
-        metrics_jsonl: the log of the run; lines with `val_` names are its validation.
+        metrics_jsonl: the log of the run.
         output: the picture to write, in the format of its extension.
 
     Raises:
         DataError: the log cannot be read.
     """
     figure = draw_curves(metrics_jsonl)
-    partial = output.with_name(f".{output.stem}.partial{output.suffix}")
-    try:
-        figure.savefig(partial)
-        os.replace(partial, output)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(output) as partial:
+        figure.savefig(partial, format=output.suffix[1:])
 
 
 def draw_curves(metrics_jsonl: Path) -> Figure:
@@ -79,18 +72,13 @@ def draw_curves(metrics_jsonl: Path) -> Figure:
 
 
 def _draw_loss(axes: Axes, records: Steps) -> None:
-    """Draw the whole loss: raw, smoothed, and where there is one, of the validation."""
+    """Draw the whole loss: raw, smoothed, and that of the validation if there is one."""
     _style(axes, "Loss", "loss")
     steps, values = _series(records, "loss")
     axes.plot(steps, values, color=_LOSS_COLOR, alpha=0.3, linewidth=0.8)
     smoothed = smooth(values)
     axes.plot(
-        steps,
-        smoothed,
-        color=_LOSS_COLOR,
-        linewidth=2.0,
-        label="training",
-        marker=_marker(steps),
+        steps, smoothed, color=_LOSS_COLOR, linewidth=2.0, label="training", marker=_marker(steps)
     )
     validation = _draw_validation(axes, records, "loss", _VALIDATION_COLOR, "validation")
     _limit(axes, values, smoothed, validation)
@@ -98,19 +86,18 @@ def _draw_loss(axes: Axes, records: Steps) -> None:
 
 
 def _draw_terms(axes: Axes, records: Steps) -> None:
-    """Draw the four terms of the loss, smoothed; those of the validation as points."""
+    """Draw the four terms of the loss, smoothed, and those of the validation as points."""
     _style(axes, "Terms of the loss", "loss")
-    drawn = [np.zeros(0)]
+    drawn, validated = [np.zeros(0)], [np.zeros(0)]
     for (name, title), color in zip(LOSS_TERMS.items(), _TERM_COLORS, strict=True):
         steps, values = _series(records, name)
         smoothed = smooth(values)
         axes.plot(steps, smoothed, color=color, linewidth=1.8, label=title, marker=_marker(steps))
-        drawn += [smoothed, _draw_validation(axes, records, name, color, None)]
-    if any(
-        VALIDATION_PREFIX + name in values for values in records.values() for name in LOSS_TERMS
-    ):
+        drawn.append(smoothed)
+        validated.append(_draw_validation(axes, records, name, color, None))
+    if any(map(len, validated)):
         axes.plot([], [], "o", color="#777777", markersize=4.5, label="validation")
-    everything = np.concatenate(drawn)
+    everything = np.concatenate(drawn + validated)
     _limit(axes, everything)
     _finish(axes, len(everything))
 
@@ -128,8 +115,8 @@ def _draw_learning_rate(axes: Axes, records: Steps) -> None:
 def _draw_validation(
     axes: Axes, records: Steps, name: str, color: str, label: str | None
 ) -> np.ndarray:
-    """Draw the validation's values of one figure as joined points and give them back."""
-    steps, values = _series(records, VALIDATION_PREFIX + name)
+    """Draw the validation's values of one figure as joined points -> the values."""
+    steps, values = _series(records, f"val_{name}")
     if len(steps):
         axes.plot(
             steps,
@@ -146,7 +133,7 @@ def _draw_validation(
 
 
 def _series(records: Steps, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Take one figure out of the records: steps [P] and values [P] where it is there."""
+    """Take one figure out of the records -> the steps [P] that have it, and its values [P]."""
     points = [(step, values[name]) for step, values in records.items() if name in values]
     steps, values = np.array(points, np.float64).reshape(-1, 2).T
     return steps, values
@@ -155,14 +142,14 @@ def _series(records: Steps, name: str) -> tuple[np.ndarray, np.ndarray]:
 def smooth(values: np.ndarray) -> np.ndarray:
     """Smooth a curve by a Gaussian kernel over its neighbours.
 
-    Centred, so that unlike a running average the curve does not lag behind; at both ends the
-    kernel is cut off and the rest of it weighted up.
+    The kernel is centred, so that the curve does not lag behind as a running average would. At
+    both ends the kernel is cut off and the rest of it weighted up.
 
     Args:
         values: [P] in the order of their steps.
 
     Returns:
-        [P] float64; `values` as they are where there are too few of them to smooth.
+        [P] float64; `values` themselves if there are too few to smooth.
     """
     deviation = len(values) * _SMOOTHING_SHARE
     radius = math.ceil(3.0 * deviation)
@@ -174,18 +161,14 @@ def smooth(values: np.ndarray) -> np.ndarray:
 
 
 def _marker(steps: np.ndarray) -> str:
-    """Mark the point of a series that is too short to be a line."""
+    """Choose the marker: a series of a single point has no line to be seen."""
     return "o" if len(steps) == 1 else "None"
 
 
 def _style(axes: Axes, title: str, label: str) -> None:
-    """Give axes their title and a quiet frame."""
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
     axes.set_ylabel(label)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_facecolor("none")
-    axes.grid(color="#80808040", linewidth=0.7)
-    axes.set_axisbelow(True)
+    style_axes(axes)
 
 
 def _limit(axes: Axes, values: np.ndarray, *others: np.ndarray) -> None:

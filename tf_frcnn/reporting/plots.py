@@ -1,24 +1,22 @@
-"""Plots of a report as SVG that stands inside of an HTML page and takes on its colours.
+"""Plots as SVG inside of an HTML page, in the page's own colours.
 
-Letters and axes have the page's own text colour (`currentColor`), so that a plot is as readable on
-a dark page as on a light one; lines have colours of middling lightness.
+Letters and axes have the page's text colour (`currentColor`), so that a plot is as readable on a
+dark page as on a light one; lines have colours of medium lightness.
 """
 
 import io
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import matplotlib
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tf_frcnn.evaluation.error_breakdown import CORRECT, MISSED, MISTAKES
-from tf_frcnn.evaluation.operating_point import OperatingPoint
-from tf_frcnn.evaluation.voc import PrecisionRecall
-from tf_frcnn.reporting.curves import draw_curves
+from tf_frcnn.evaluation.voc import OperatingPoint, PrecisionRecall
 
 OUTCOME_COLORS = {
     CORRECT: "#2A9D5C",
@@ -30,21 +28,43 @@ OUTCOME_COLORS = {
     MISSED: "#8A8F98",
 }
 _CURVE_COLOR, _POINT_COLOR = "#2E86D1", "#D55E00"
-_GRID_COLOR = "#80808040"  # mostly transparent, for light and dark alike
+_GRID_COLOR = "#80808040"  # mostly transparent, for light and dark pages alike
 _MAX_POINTS = 300  # of a curve; more cannot be told apart at its size
 
 
-def precision_recall_svg(curve: PrecisionRecall, point: OperatingPoint) -> str:
+def make_plot(size: tuple[float, float], x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    """Make a figure of (width, height) in inches with one pair of axes in a plain frame."""
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    axes.set(xlabel=x_label, ylabel=y_label)
+    style_axes(axes)
+    return figure, axes
+
+
+def style_axes(axes: Axes) -> None:
+    """Give axes a plain frame: a light grid behind the data, no lines above and to the right."""
+    axes.set_facecolor("none")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color=_GRID_COLOR, linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def style_bars(axes: Axes) -> None:
+    """Give horizontal bars of counts their axes: the first bar on top, whole numbers below."""
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def precision_recall_svg(curve: PrecisionRecall, point: OperatingPoint) -> Markup:
     """Draw precision over recall, with the point of the best F1.
 
     Args:
         curve: of one class; may be without points.
         point: of the same class.
     """
-    figure = Figure(figsize=(3.2, 2.5), layout="constrained")
-    axes = figure.subplots()
-    axes.set(xlim=(0.0, 1.02), ylim=(0.0, 1.05), xlabel="recall", ylabel="precision")
-    _style(axes)
+    figure, axes = make_plot((3.2, 2.5), "recall", "precision")
+    axes.set(xlim=(0.0, 1.02), ylim=(0.0, 1.05))
     last = len(curve.recall) - 1
     shown = np.unique(np.linspace(0, last, min(last + 1, _MAX_POINTS)).astype(int))
     axes.plot(curve.recall[shown], curve.precision[shown], color=_CURVE_COLOR, linewidth=1.8)
@@ -53,43 +73,42 @@ def precision_recall_svg(curve: PrecisionRecall, point: OperatingPoint) -> str:
     return figure_svg(figure)
 
 
-def outcomes_svg(outcomes: Mapping[str, Mapping[str, int]]) -> str:
-    """Draw what became of detections and boxes as one stacked bar a class.
+def outcomes_svg(outcomes: Mapping[str, Mapping[str, int]]) -> Markup:
+    """Draw what became of detections and boxes as one stacked bar per class.
 
     Args:
         outcomes: for each class the counts of `count_outcomes`.
     """
-    figure = Figure(figsize=(7.0, 1.1 + 0.36 * len(outcomes)), layout="constrained")
-    axes = figure.subplots()
-    _style(axes)
+    size = (7.0, 1.1 + 0.36 * len(outcomes))
+    figure, axes = make_plot(size, "detections and missed boxes", "")
     names = list(outcomes)
     left = np.zeros(len(names))
     for kind in (CORRECT, *MISTAKES, MISSED):
         counts = np.array([outcomes[name][kind] for name in names], float)
         axes.barh(names, counts, left=left, color=OUTCOME_COLORS[kind], height=0.66, label=kind)
         left += counts
-    axes.invert_yaxis()  # the first class on top, as in the table
-    axes.grid(visible=False, axis="y")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("detections and missed boxes")
-    figure.legend(loc="outside upper center", frameon=False, ncols=4, fontsize=9, handlelength=1.0)
-    return figure_svg(figure)
+    style_bars(axes)
+    return figure_svg(figure, with_legend=True)
 
 
-def training_svg(metrics_jsonl: Path) -> str:
-    """Draw the losses of a training run.
+def figure_svg(figure: Figure, with_legend: bool = False) -> Markup:
+    """Turn a figure into an `<svg>` element as wide as the page allows.
 
-    Raises:
-        DataError: the log cannot be read.
+    Text stays text, in the page's font, so that it can be searched and read aloud.
+
+    Args:
+        figure: what to show.
+        with_legend: name above the plot whatever its axes give a label.
     """
-    return figure_svg(draw_curves(metrics_jsonl))
-
-
-def figure_svg(figure: Figure) -> str:
-    """Turn a figure into an `<svg>` element as wide as the page lets it be.
-
-    Text stays text, in the page's font, to be searched and read aloud.
-    """
+    if with_legend and figure.axes[0].get_legend_handles_labels()[0]:
+        figure.legend(
+            loc="outside upper center",
+            frameon=False,
+            ncols=4,
+            fontsize=9,
+            handlelength=1,
+            markerscale=2.5,
+        )
     file = io.StringIO()
     # Neither a date nor random ids: the same figures give the same page.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "tf_frcnn"}):
@@ -98,12 +117,4 @@ def figure_svg(figure: Figure) -> str:
     svg = svg[svg.index("<svg") :]  # without the XML declaration, which HTML does not have
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r"(stroke|fill): #000000", r"\1: currentColor", svg)
-    return re.sub(r"font: ([^;\"]*?)'[^\"]*?(?=[;\"])", r"font: \1inherit", svg)
-
-
-def _style(axes: Axes) -> None:
-    """Give axes a quiet frame."""
-    axes.set_facecolor("none")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color=_GRID_COLOR, linewidth=0.8)
-    axes.set_axisbelow(True)
+    return Markup(re.sub(r"font: ([^;\"]*?)'[^\"]*?(?=[;\"])", r"font: \1inherit", svg))

@@ -1,19 +1,27 @@
-"""One self-contained HTML page with all figures of an evaluation: report.html."""
+"""report.html: all figures of an evaluation on one page, with plots and pictures."""
 
+import base64
+import io
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
+import numpy as np
 from markupsafe import Markup
+from PIL import Image
 
-from tf_frcnn.data.example import Dataset
-from tf_frcnn.evaluation.error_breakdown import CORRECT, MISSED, MISTAKES
+from tf_frcnn.data.example import Dataset, Example
+from tf_frcnn.data.image import read_image
+from tf_frcnn.evaluation.detections import Detections
+from tf_frcnn.evaluation.error_breakdown import CORRECT, MISSED, MISTAKES, PictureJudgement
 from tf_frcnn.evaluation.evaluator import Evaluation
-from tf_frcnn.evaluation.operating_point import OperatingPoint
-from tf_frcnn.files import whole_file
-from tf_frcnn.reporting.galleries import ranked_galleries, wrong_gallery
-from tf_frcnn.reporting.plots import outcomes_svg, precision_recall_svg, training_svg
+from tf_frcnn.evaluation.voc import OperatingPoint, ignored_boxes
+from tf_frcnn.prediction import Prediction
+from tf_frcnn.reporting.curves import draw_curves
+from tf_frcnn.reporting.page import write_page
+from tf_frcnn.reporting.plots import figure_svg, outcomes_svg, precision_recall_svg
+from tf_frcnn.visualization import draw_detections
 
 # Column -> key of a class's figures in metrics.json.
 _CLASS_COLUMNS = {
@@ -41,6 +49,9 @@ _OVERALL_FIGURES = {
     "COCO AR (100 detections)": "coco_ar_100",
     "best F1": "f1",
 }
+_GALLERY_PICTURES = 6
+_CELL_SIZE = 400
+_JPEG_QUALITY = 80
 
 
 def write_report(
@@ -52,8 +63,6 @@ def write_report(
 ) -> None:
     """Write the page, under a temporary name first.
 
-    It loads nothing from anywhere: styles, plots and pictures are inside of it.
-
     Args:
         path: the HTML file.
         dataset: the split that was evaluated; some of its pictures are read again.
@@ -64,38 +73,25 @@ def write_report(
     Raises:
         DataError: a picture or the log cannot be read.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("tf_frcnn.reporting"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["figure"] = format_figure
+    metrics = evaluation.metrics
     best, worst = ranked_galleries(dataset, evaluation)
-    page = environment.get_template("report.html").render(
+    outcomes = {name: figures["outcomes"] for name, figures in metrics["per_class"].items()}
+    write_page(
+        path,
+        "report.html",
         title=title,
-        metrics=evaluation.metrics,
+        metrics=metrics,
         overall=_OVERALL_FIGURES,
         columns=_CLASS_COLUMNS,
         kinds=(CORRECT, *MISTAKES, MISSED),
         curves=_curve_plots(evaluation),
-        outcomes_plot=Markup(outcomes_svg(_outcomes(evaluation.metrics))),
-        confusion=confusion_rows(evaluation.metrics["confusion"]),
+        outcomes_plot=outcomes_svg(outcomes),
+        confusion=confusion_rows(metrics["confusion"]),
         best=best,
         worst=worst,
         wrong=wrong_gallery(dataset, evaluation),
-        training_plot=Markup(training_svg(metrics_log)) if metrics_log else None,
+        training_plot=figure_svg(draw_curves(metrics_log)) if metrics_log else None,
     )
-    with whole_file(path) as partial:
-        partial.write_text(page, encoding="utf-8")
-
-
-def format_figure(value: float | int | None) -> str:
-    """Write a fraction with three decimals, a count as it is, and a dash for None."""
-    if value is None:
-        return "–"
-    return str(value) if isinstance(value, int) else f"{value:.3f}"
 
 
 def confusion_rows(confusion: Mapping[str, Any]) -> list[tuple[str, list[tuple[int, float]]]]:
@@ -123,10 +119,133 @@ def _curve_plots(evaluation: Evaluation) -> list[tuple[str, float | None, Markup
             point = OperatingPoint(
                 *(figures[key] for key in ("score_threshold", "precision", "recall", "f1"))
             )
-            svg = Markup(precision_recall_svg(curve, point))
-            plots.append((name, figures["voc_ap50_area"], svg))
+            plots.append((name, figures["voc_ap50_area"], precision_recall_svg(curve, point)))
     return plots
 
 
-def _outcomes(metrics: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    return {name: figures["outcomes"] for name, figures in metrics["per_class"].items()}
+# === Galleries: pictures are read again one by one, the evaluation keeps none ===
+
+
+@dataclass(frozen=True)
+class GalleryPicture:
+    """One drawing of a gallery.
+
+    Attributes:
+        title: the picture's image_id.
+        caption: what the drawing shows.
+        source: the drawing as a data URI.
+    """
+
+    title: str
+    caption: str
+    source: str
+
+
+def ranked_galleries(
+    dataset: Dataset, evaluation: Evaluation
+) -> tuple[list[GalleryPicture], list[GalleryPicture]]:
+    """Draw the pictures with the best and those with the worst results.
+
+    Pictures are ranked by their own F1 at the evaluation's score threshold. Among equals, those
+    with more boxes and detections come first: more could go wrong, or did. Pictures without any
+    are in neither gallery.
+
+    Args:
+        dataset: the split.
+        evaluation: of detections in it.
+
+    Returns:
+        The best, and the worst; no picture is in both, and none without mistakes among the worst.
+    """
+    ranked = []
+    for index, judgement in enumerate(evaluation.judgements):
+        num_boxes = int((~ignored_boxes(dataset.examples[index])).sum())
+        num_wrong = judgement.count(*MISTAKES)
+        hits = judgement.count(CORRECT)
+        if weight := num_boxes + hits + num_wrong:
+            ranked.append((2.0 * hits / weight, weight, index))
+    best = sorted(ranked, key=lambda item: (-item[0], -item[1], item[2]))
+    worst = sorted(ranked, key=lambda item: (item[0], -item[1], item[2]))
+    shown_best = [index for f1, _, index in best if f1 > 0.0][:_GALLERY_PICTURES]
+    shown_worst = [index for f1, _, index in worst if f1 < 1.0 and index not in shown_best]
+    return (
+        [_draw_picture(dataset, evaluation, index) for index in shown_best],
+        [_draw_picture(dataset, evaluation, index) for index in shown_worst[:_GALLERY_PICTURES]],
+    )
+
+
+def wrong_gallery(dataset: Dataset, evaluation: Evaluation) -> list[GalleryPicture]:
+    """Draw the wrong detections with the highest scores, each alone on its picture.
+
+    Args:
+        dataset: the split.
+        evaluation: of detections in it.
+    """
+    wrong = [
+        (-float(evaluation.detections[picture].scores[index]), picture, index)
+        for picture, judgement in enumerate(evaluation.judgements)
+        for index, kind in enumerate(judgement.kinds)
+        if kind in MISTAKES
+    ]
+    gallery = []
+    for _, picture, index in sorted(wrong)[:_GALLERY_PICTURES]:
+        found, kind = evaluation.detections[picture], evaluation.judgements[picture].kinds[index]
+        name = dataset.class_names[found.classes[index] - 1]
+        caption = f"{name} {found.scores[index]:.2f}: {kind}"
+        gallery.append(_draw(dataset, evaluation, picture, np.array([index]), caption))
+    return gallery
+
+
+def _draw_picture(dataset: Dataset, evaluation: Evaluation, picture: int) -> GalleryPicture:
+    """Draw a picture with all detections from the threshold on."""
+    judgement = evaluation.judgements[picture]
+    shown = np.flatnonzero([kind is not None for kind in judgement.kinds])
+    return _draw(dataset, evaluation, picture, shown, _summary(judgement))
+
+
+def _summary(judgement: PictureJudgement) -> str:
+    """Count the outcomes of a picture in words: "2 correct, 1 background, 1 missed"."""
+    counts = {kind: judgement.count(kind) for kind in (CORRECT, *MISTAKES)}
+    counts[MISSED] = int(judgement.missed.sum())
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+
+
+def _draw(
+    dataset: Dataset, evaluation: Evaluation, picture: int, shown: np.ndarray, caption: str
+) -> GalleryPicture:
+    """Draw some detections of a picture over its ground truth."""
+    example, found = dataset.examples[picture], evaluation.detections[picture]
+    drawing = draw_example(example, dataset, found, shown, _CELL_SIZE, example.boxes)
+    file = io.BytesIO()
+    drawing.save(file, format="JPEG", quality=_JPEG_QUALITY)
+    encoded = base64.b64encode(file.getvalue()).decode("ascii")
+    return GalleryPicture(example.image_id, caption, f"data:image/jpeg;base64,{encoded}")
+
+
+def draw_example(
+    example: Example,
+    dataset: Dataset,
+    found: Detections,
+    shown: np.ndarray,
+    side: int,
+    truth_boxes: np.ndarray | None = None,
+) -> Image.Image:
+    """Read a picture of a data set and draw some of its detections.
+
+    Args:
+        example: the picture.
+        dataset: names the classes.
+        found: the detections in it.
+        shown: [S] indices of those to draw, or [D] bool.
+        side: pixels of the square that the drawing fits into.
+        truth_boxes: [G, 4] yxyx boxes in pixels of the picture, drawn dashed; none by default.
+
+    Raises:
+        DataError: the picture cannot be read.
+    """
+    classes = found.classes[shown]
+    names = tuple(dataset.class_names[class_id - 1] for class_id in classes)
+    prediction = Prediction(found.boxes[shown], found.scores[shown], classes, names)
+    return draw_detections(
+        read_image(example.image_path), prediction, truth_boxes, fit_size=(side, side)
+    )

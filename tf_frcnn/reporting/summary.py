@@ -1,4 +1,4 @@
-"""The figures of a run: how they are put together, and what the terminal says at the end."""
+"""The figures of a run: those of its training, and what the terminal shows at the end."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,16 +13,14 @@ from tf_frcnn.metrics_log import count_skipped, read_metrics
 from tf_frcnn.model_files import newest_version
 from tf_frcnn.run_folder import RunFolder
 
+# Columns of the table, by their keys in metrics.json.
 FIGURES = {
     "voc_ap50_area": "VOC mAP@0.5 (area)",
     "voc_ap50_11pt": "VOC mAP@0.5 (11 points)",
     "coco_ap": "COCO AP",
     "coco_ap50": "COCO AP50",
-    "coco_ap75": "COCO AP75",
 }
-
-
-# How a training ended, as `training.run.train_detector` tells.
+# How a training ended, as `training.run.train_detector` returns it.
 OUTCOME = ("steps", "planned_steps", "exported_step", "best_step", "best_val_loss")
 
 
@@ -34,12 +32,12 @@ def training_figures(
     Args:
         config: of the run.
         metrics_log: its metrics.jsonl.
-        outcome: holds how the training ended, or some of it, under the names of `OUTCOME`.
+        outcome: how the training ended, under some or all of the names of `OUTCOME`.
 
     Returns:
-        steps and the rest of `OUTCOME`, skipped_steps (those of them whose update was left out),
-        seconds_per_step (median over the log's lines, so that the first step's tracing does not
-        count) and seed.
+        What `outcome` holds under these names, steps in any case; skipped_steps (steps whose update
+        was left out); seconds_per_step (the median over the log's lines, which disregards the
+        tracing of the first step); seed.
     """
     lines = read_metrics(metrics_log).values()
     seconds = [line["seconds_per_step"] for line in lines if "seconds_per_step" in line]
@@ -64,14 +62,11 @@ def print_figures(metrics: dict[str, Any], title: str) -> None:
     if metrics.get("split") is None:
         console.print(f"{title}: not evaluated (no test split)", highlight=False)
         return
-    table = Table(title=title, title_justify="left")
-    table.add_column("class")
-    for name in ("voc_ap50_area", "voc_ap50_11pt", "coco_ap", "coco_ap50"):
-        table.add_column(FIGURES[name], justify="right")
-    rows = {**metrics["per_class"], "mean": metrics}
-    for name, figures in rows.items():
-        columns = ("voc_ap50_area", "voc_ap50_11pt", "coco_ap", "coco_ap50")
-        table.add_row(name, *(_format(figures[column]) for column in columns))
+    table = Table("class", title=title, title_justify="left")
+    for heading in FIGURES.values():
+        table.add_column(heading, justify="right")
+    for name, figures in {**metrics["per_class"], "mean": metrics}.items():
+        table.add_row(name, *(_format(figures[key]) for key in FIGURES))
     console.print(table)
 
 
@@ -115,7 +110,7 @@ def print_next_steps(run: Path, saved_model: Path | None, prog: str) -> None:
 
 
 def _console() -> Console:
-    """Make a console that prints names as they are, whatever brackets and colons are in them."""
+    """Make a console that takes brackets and colons in names for what they are."""
     return Console(markup=False, emoji=False)
 
 

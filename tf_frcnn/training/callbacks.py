@@ -1,4 +1,4 @@
-"""What happens beside the training steps: validation, logs, progress."""
+"""What happens beside the training steps: validation, early stopping, logs, progress."""
 
 import json
 import logging
@@ -17,26 +17,27 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tf_frcnn.data.pipeline import BatchPipeline
 from tf_frcnn.metrics_log import SKIPPED_STEPS, count_skipped, read_metrics
 from tf_frcnn.training.distribution import ALONE, Distribution
-from tf_frcnn.training.log_files import cut_events, cut_lines, log_error
+from tf_frcnn.training.log_files import cut_events, cut_lines, log_errors
 from tf_frcnn.training.loop import StopRequest
 
 logger = logging.getLogger(__name__)
 
 LOSSES = ("rpn_objectness", "rpn_box", "roi_class", "roi_box")
+_EARLY_STOPPING_STATE = ("best", "best_epoch", "wait", "stopped_epoch")
 Logs = dict[str, Any]
 
 
 class ValidationLoss(keras.callbacks.Callback):
     """Computes the losses on the validation split every few steps, and adds them to the logs.
 
-    Keys are those of the losses with `val_` in front. Pictures are not augmented and each one's
-    sampling is the same every time, so figures of different steps can be compared. A request to
-    stop breaks a validation off; it is made up for before the first step of the run that goes on,
-    so that such a run has the same validations as one that was never stopped.
+    Their keys are those of the losses with the prefix `val_`. Pictures are not augmented and each
+    is sampled in the same way every time, so that the figures of different steps can be compared. A
+    request to stop interrupts a validation; the run that goes on repeats it before its first step,
+    and so has the same validations as a run that was never stopped.
 
-    Args of `__init__`: `pipeline` of this worker's share of the pictures; `every` so many steps, of
-    `steps` in all; the `distribution` whose workers share them; `start` steps done before; the
-    `stop_request`.
+    Args of `__init__`: `pipeline` of this worker's share of the pictures; validate `every` so many
+    steps, of `steps` in all; the `distribution` whose workers share the pictures; `start` steps
+    done before; the `stop_request`.
     """
 
     def __init__(
@@ -55,20 +56,20 @@ class ValidationLoss(keras.callbacks.Callback):
         self.distribution = distribution
         self.start = start
         self.stop_request = stop_request or StopRequest()
-        self._owed = False
+        self._is_interrupted = False
         self._step_function: Any = None
 
-    def get_memory(self) -> dict[str, Any]:
-        """See `tf_frcnn.training.saving.Remembering`."""
-        return {"owed": self._owed}
+    def get_state(self) -> dict[str, Any]:
+        """See `tf_frcnn.training.saving.Stateful`."""
+        return {"owed": self._is_interrupted}  # the key of all checkpoints so far
 
-    def set_memory(self, memory: Mapping[str, Any]) -> None:
-        """See `tf_frcnn.training.saving.Remembering`."""
-        self._owed = memory.get("owed", False)
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """See `tf_frcnn.training.saving.Stateful`."""
+        self._is_interrupted = state.get("owed", False)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Make up for a validation that was broken off."""
-        if self._owed and logs is not None:
+        """Repeat a validation that was interrupted."""
+        if self._is_interrupted and logs is not None:
             self._validate(self.start, logs)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
@@ -91,8 +92,8 @@ class ValidationLoss(keras.callbacks.Callback):
                 losses = self._step_function(batch)
                 own.append([float(losses[name]) for name in names])
         self.stop_request.agree(self.distribution)
-        self._owed = self.stop_request.signal_number is not None
-        if self._owed:
+        self._is_interrupted = self.stop_request.signal_number is not None
+        if self._is_interrupted:
             return
         per_picture = self.distribution.interleave(np.reshape(own, (len(own), len(names))))
         for name, mean in zip(names, per_picture.mean(axis=0), strict=True):
@@ -106,15 +107,67 @@ class ValidationLoss(keras.callbacks.Callback):
             )
 
 
+class EarlyStopping(keras.callbacks.EarlyStopping):
+    """Keras' own on the validation loss; with every validation as an epoch, numbered by its step.
+
+    It survives a stop of the process.
+
+    Args of `__init__`: `patience`, the validations in a row without a new lowest loss after which
+    training stops; `start` steps done before.
+    """
+
+    def __init__(self, patience: int, start: int) -> None:
+        super().__init__(monitor="val_loss", mode="min", patience=patience)
+        self.start = start
+        self._restored: Mapping[str, Any] = {}
+
+    def get_state(self) -> dict[str, Any]:
+        """See `tf_frcnn.training.saving.Stateful`."""
+        return {name: getattr(self, name) for name in _EARLY_STOPPING_STATE}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """See `tf_frcnn.training.saving.Stateful`."""
+        self._restored = state
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Go on counting; stop at once if the run was stopped before."""
+        super().on_train_begin(logs)  # which resets the state
+        if self._restored.get("best") is not None:
+            for name in _EARLY_STOPPING_STATE:
+                setattr(self, name, self._restored[name])
+        if self.stopped_epoch:
+            self.model.stop_training = True
+            logger.info("early stopping ended the training at step %d", self.stopped_epoch)
+        else:
+            self._look(self.start, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Count the validation, if there was one."""
+        self._look(batch + 1, logs)
+
+    def _look(self, step: int, logs: Logs | None) -> None:
+        val_loss = (logs or {}).get("val_loss")
+        if val_loss is None:
+            return
+        # Were NaN the lowest loss to Keras, no later one would be lower.
+        self.on_epoch_end(step, {"val_loss": val_loss if math.isfinite(val_loss) else math.inf})
+        if self.stopped_epoch:
+            logger.info(
+                "step %d: early stopping: no lower validation loss than that of step %d (%.4f) in "
+                "%d validations",
+                *(step, self.best_epoch, self.best, self.wait),
+            )
+
+
 class MetricsLog(keras.callbacks.Callback):
     """Appends to `metrics.jsonl`, and writes the same to TensorBoard's events.
 
-    A line holds the mean losses, the learning rate and the mean seconds of the steps since the line
-    before; lines of their own hold the validation losses, and the count of the steps that were left
-    out because they were not finite, which are in no mean. What a run that was killed logged of
-    steps after its last checkpoint is cut off.
+    A line holds the mean losses, the learning rate and the mean seconds of the steps since the
+    previous line. Validation losses have lines of their own, and so has the number of steps left
+    out because they were not finite, which count in no mean. What a run that was killed logged
+    after its last checkpoint is removed.
 
-    Args of `__init__`: `path` and `events` to write to; `every` so many steps a line; `steps` in
+    Args of `__init__`: `path` and `events` to write to; a line `every` so many steps; `steps` in
     all; `start` steps done before.
     """
 
@@ -130,17 +183,17 @@ class MetricsLog(keras.callbacks.Callback):
         self._writer: Any = None
         self._pending: list[Logs] = []
 
-    def get_memory(self) -> dict[str, Any]:
-        """See `tf_frcnn.training.saving.Remembering`."""
+    def get_state(self) -> dict[str, Any]:
+        """See `tf_frcnn.training.saving.Stateful`."""
         names = ("loss", *LOSSES, "seconds")
-        return {"pending": [{name: one[name] for name in names} for one in self._pending]}
+        return {"pending": [{name: logs[name] for name in names} for logs in self._pending]}
 
-    def set_memory(self, memory: Mapping[str, Any]) -> None:
-        """See `tf_frcnn.training.saving.Remembering`."""
-        self._pending = list(memory.get("pending", []))
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """See `tf_frcnn.training.saving.Stateful`."""
+        self._pending = list(state.get("pending", []))
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Open the files; what is in them of steps that are done stays, and left out ones count on.
+        """Open the files; keep what they hold of the steps done, and go on counting left out steps.
 
         Raises:
             UserError: they cannot be read or written.
@@ -148,11 +201,9 @@ class MetricsLog(keras.callbacks.Callback):
         cut_lines(self.path, self.start)
         cut_events(self.events, self.start)
         self._skipped = count_skipped(self.path, self.start)
-        try:
+        with log_errors(self.path):
             self._file = self.path.open("a", encoding="utf-8")
             self._writer = tf.summary.create_file_writer(str(self.events))
-        except (OSError, tf.errors.OpError) as error:
-            raise log_error(self.path, error) from None
         if logs and "val_loss" not in read_metrics(self.path).get(self.start, {}):
             self._write_validation(self.start, logs)
 
@@ -183,15 +234,13 @@ class MetricsLog(keras.callbacks.Callback):
         """Close the files.
 
         Raises:
-            UserError: what was not written yet cannot be written.
+            UserError: what is still buffered cannot be written.
         """
-        try:
+        with log_errors(self.path):
             if self._file is not None:
                 self._file.close()
             if self._writer is not None:
                 self._writer.close()
-        except (OSError, tf.errors.OpError) as error:
-            raise log_error(self.path, error) from None
 
     def _write_validation(self, step: int, logs: Logs) -> None:
         validation = {name: value for name, value in logs.items() if name.startswith("val_")}
@@ -202,23 +251,21 @@ class MetricsLog(keras.callbacks.Callback):
         assert self._file is not None  # on_train_begin opened it
         # JSON has no word for NaN and infinity.
         line = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        try:
+        with log_errors(self.path):
             self._file.write(json.dumps({"step": step, **line}, allow_nan=False) + "\n")
             self._file.flush()
             with self._writer.as_default():
                 for name, value in values.items():
                     tf.summary.scalar(name, value, step=step)
-        except (OSError, tf.errors.OpError) as error:
-            raise log_error(self.path, error) from None
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """Shows step, losses, pictures a second and the time left; lines instead where no terminal is.
+    """Shows step, losses, pictures per second and the time left; logs them where no terminal is.
 
-    A context manager: the bar is there inside of the block.
+    A context manager: the bar is shown inside the block.
 
-    Args of `__init__`: `steps` in all, `start` steps done before, pictures of a `batch_size`,
-    seconds between two lines where the output is not a terminal.
+    Args of `__init__`: `steps` in all, `start` steps done before, the `batch_size`, `seconds`
+    between two lines where the output is not a terminal.
     """
 
     def __init__(self, steps: int, start: int, batch_size: int, seconds: float = 30.0) -> None:

@@ -19,8 +19,7 @@ import numpy as np
 from tf_frcnn.config import DistributionConfig
 from tf_frcnn.environment import grow_gpu_memory, load_tensorflow
 from tf_frcnn.errors import ConfigError, UserError, WorkerLostError
-from tf_frcnn.training.cluster import Cluster, read_cluster
-from tf_frcnn.training.rendezvous import wait_for_workers
+from tf_frcnn.training.cluster import Cluster, read_cluster, wait_for_workers
 
 logger = logging.getLogger(__name__)
 

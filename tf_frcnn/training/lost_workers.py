@@ -1,36 +1,36 @@
-"""A worker that is gone ends the job on all others: a message and an exit status, no hanging.
+"""A worker that is gone ends the job on all others, with a message and an exit status.
 
-TensorFlow breaks off what the workers compute together some 20 s after one of them has stopped to
-answer; `lost_workers_noticed` says so in our words. Where a worker computes by itself for minutes
-(it checks the data, or detects on its share), nothing would break off: that is what `PeerWatch` is
-for.
+Without that they would hang. Some 20 s after a worker has stopped answering, TensorFlow aborts what
+the workers compute together; `lost_workers_noticed` turns that into a message. While a worker
+computes by itself for minutes (it checks the data, or detects on its share), there is nothing to
+abort: then `PeerWatch` notices.
 """
 
 import logging
 import os
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import tensorflow as tf
-from tensorflow.python.eager import context  # where the health of other tasks can be asked for
+from tensorflow.python.eager import context  # has the health check of other tasks
 
 from tf_frcnn.errors import WorkerLostError
 from tf_frcnn.training.cluster import Cluster
 
 logger = logging.getLogger(__name__)
 
-# What operations of several workers raise when they are broken off.
-_BROKEN_OFF = (
+# What operations of several workers raise when they are aborted.
+_ABORTED = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
     tf.errors.CancelledError,
     tf.errors.DeadlineExceededError,
     tf.errors.FailedPreconditionError,
 )
-# A peer that does not answer so often, so many seconds apart, is gone. After as many seconds of
-# grace, in which the main thread may have said so itself, the process is ended.
+# A peer is gone when it has not answered TRIES times, INTERVAL seconds apart. GRACE seconds later
+# the process ends, unless the main thread has noticed by itself.
 TRIES, INTERVAL, GRACE = 3, 10.0, 30.0
 
 
@@ -46,14 +46,14 @@ def lost_workers_noticed(cluster: Cluster | None) -> Iterator[None]:
     """
     try:
         yield
-    except _BROKEN_OFF as error:
+    except _ABORTED as error:
         if cluster is None:
             raise
         raise WorkerLostError(_describe_loss(cluster, str(error))) from None
 
 
 class PeerWatch:
-    """Asks the other workers again and again whether they are there; ends the process if not.
+    """Asks the other workers again and again whether they answer; ends the process if one does not.
 
     Args of `__init__`: the `cluster`; `interval` and `grace` in seconds.
     """
@@ -70,7 +70,7 @@ class PeerWatch:
         self._stopped.set()
 
     def _watch(self) -> None:
-        names = [_task_name(task) for task in self._cluster.tasks]
+        names = [f"/job:{job}/replica:0/task:{index}" for job, index, _ in self._cluster.tasks]
         del names[self._cluster.worker]
         failures = dict.fromkeys(names, 0)
         while not self._stopped.wait(self._interval):
@@ -93,15 +93,11 @@ class PeerWatch:
         logger.error("error: %s", _describe_loss(self._cluster, name))
         for handler in logging.getLogger("tf_frcnn").handlers:
             handler.flush()
-        os._exit(WorkerLostError.exit_status)  # the main thread may be deep inside of TensorFlow
-
-
-def _task_name(task: Sequence[object]) -> str:
-    return f"/job:{task[0]}/replica:0/task:{task[1]}"
+        os._exit(WorkerLostError.exit_status)  # the main thread may be inside TensorFlow
 
 
 def _describe_loss(cluster: Cluster, said: str) -> str:
-    """Write the message: which worker, if what TensorFlow said names it, and what to do."""
+    """Write the message: which worker, if TensorFlow's error names it, and what to do."""
     named = {
         f"{job} {index} at {address}"
         for job, index, address in cluster.tasks

@@ -15,12 +15,11 @@ from tf_frcnn.errors import NonFiniteLossError, UserError, WeightsError
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.pretrained.keras_applications import load_backbone_weights
 from tf_frcnn.run_folder import RunFolder
-from tf_frcnn.training.callbacks import MetricsLog, ProgressBar, ValidationLoss
+from tf_frcnn.training.callbacks import EarlyStopping, MetricsLog, ProgressBar, ValidationLoss
 from tf_frcnn.training.distribution import ALONE, Distribution
-from tf_frcnn.training.early_stopping import EarlyStopping
 from tf_frcnn.training.loop import OnNotFinite, StopRequest, stop_on_signals, train
 from tf_frcnn.training.non_finite.guard import NonFiniteGuard
-from tf_frcnn.training.saving import BestCheckpoint, Checkpoints, Remembering, recall
+from tf_frcnn.training.saving import BestCheckpoint, Checkpoints, Stateful, restore_states
 from tf_frcnn.training.trainer import FasterRCNNTrainer
 
 logger = logging.getLogger(__name__)
@@ -184,14 +183,14 @@ class _Run:
         )
         pipeline = self._batches(self.start, train_config.steps, share)
         callbacks, log = self._shared_callbacks(), self._metrics_log()
-        remembering: list[Remembering] = [*callbacks, log]
-        recall(remembering, self.progress.memory)
+        stateful: list[Stateful] = [*callbacks, log]
+        restore_states(stateful, self.progress.memory)
         checkpoints = Checkpoints(
             self.folder.checkpoints,
             train_config.checkpoint_every,
             train_config.keep_checkpoints,
             self.start,
-            remembering,
+            stateful,
         )
         with ProgressBar(train_config.steps, self.start, train_config.batch_size) as progress:
             if distribution.is_chief:
@@ -225,7 +224,7 @@ class _Run:
         )
 
     def _shared_callbacks(self) -> list[Any]:
-        """Make the callbacks of every worker; they all remember something."""
+        """Make the callbacks of every worker; all of them are stateful."""
         if "val" not in self.datasets:
             return []
         distribution, train_config = self.distribution, self.config.train

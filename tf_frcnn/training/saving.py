@@ -16,32 +16,35 @@ logger = logging.getLogger(__name__)
 Logs = dict[str, Any]
 
 
-class Remembering(Protocol):
-    """A callback that would forget something when a run is stopped, were it not saved."""
+class Stateful(Protocol):
+    """A callback whose state is saved in the checkpoints, under the name of its class."""
 
-    def get_memory(self) -> dict[str, Any]:
-        """Return what must not be forgotten, as JSON values."""
+    def get_state(self) -> dict[str, Any]:
+        """Return the state as JSON values."""
 
-    def set_memory(self, memory: Mapping[str, Any]) -> None:
-        """Take what `get_memory` returned, before `on_train_begin`; empty where there is none."""
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Restore a state, before `on_train_begin`; it is empty if the checkpoint has none."""
 
 
-def recall(callbacks: Sequence[Remembering], memory: Mapping[str, Any]) -> None:
-    """Give each callback what a checkpoint holds for it.
+def restore_states(callbacks: Sequence[Stateful], states: Mapping[str, Any]) -> None:
+    """Give each callback its state from a checkpoint.
 
     Args:
-        callbacks: of different types.
-        memory: name of the type -> what it remembers.
+        callbacks: of different classes.
+        states: by the names of the classes.
     """
     for callback in callbacks:
-        callback.set_memory(memory.get(type(callback).__name__, {}))
+        callback.set_state(states.get(type(callback).__name__, {}))
 
 
 class Checkpoints(keras.callbacks.Callback):
     """Saves a checkpoint every few steps and when training ends, and keeps the latest few.
 
-    It stands behind all callbacks that remember something, so that what it saves of them is of the
-    same step as the weights.
+    It must be called after all stateful callbacks, so that it saves their states of the same step
+    as the weights.
+
+    Args of `__init__`: `folder` of the checkpoints; save `every` so many steps; `keep` so many
+    files; `start` steps done before; the `stateful` callbacks.
     """
 
     def __init__(
@@ -50,19 +53,19 @@ class Checkpoints(keras.callbacks.Callback):
         every: int,
         keep: int,
         start: int,
-        remembering: Sequence[Remembering] = (),
+        stateful: Sequence[Stateful] = (),
     ) -> None:
         super().__init__()
         self.folder = folder
         self.every = every
         self.keep = keep
-        self.remembering = remembering
+        self.stateful = stateful
         self._done = self._saved = start
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Save anew if a validation was made up for, which is owed no longer.
+        """Save again if an interrupted validation was repeated, as the logs then say.
 
-        If not, remove what a run would have removed that was killed on the way to it.
+        Otherwise remove old checkpoints, which a run that was killed may not have come to.
         """
         if logs:
             self._save()
@@ -76,21 +79,21 @@ class Checkpoints(keras.callbacks.Callback):
             self._save()
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        """Save what the last steps changed; also after an interrupt."""
+        """Save what the last steps changed, also after an interrupt."""
         if self._done != self._saved:
             self._save()
 
     def _save(self) -> None:
-        memory = {type(one).__name__: one.get_memory() for one in self.remembering}
-        save_checkpoint(self.folder, self._done, self.model.detector, self.model.optimizer, memory)
+        states = {type(callback).__name__: callback.get_state() for callback in self.stateful}
+        save_checkpoint(self.folder, self._done, self.model.detector, self.model.optimizer, states)
         prune_checkpoints(self.folder, self.keep)
         self._saved = self._done
 
 
 class BestCheckpoint(keras.callbacks.Callback):
-    """Keeps the weights with the lowest validation loss, moving averages where there are some.
+    """Keeps the weights with the lowest validation loss, or their moving averages if there are any.
 
-    What the lowest one was stands in the file itself, so file and figure always belong together.
+    The file of the weights also holds that loss, so that the two always belong together.
 
     Args of `__init__`: `folder` of the checkpoints; `start` steps done before.
 
@@ -106,7 +109,7 @@ class BestCheckpoint(keras.callbacks.Callback):
         self.step, self.val_loss = 0, math.inf
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Read what was kept before; then see to a validation that was made up for."""
+        """Read what was kept before; then look at the validation that was repeated, if any."""
         path = self.folder / BEST_FILE
         try:
             if path.is_file():

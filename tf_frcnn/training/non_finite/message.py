@@ -1,4 +1,4 @@
-"""What is said of a step that is not finite: short on the terminal, whole as JSON."""
+"""The report of a step that is not finite: some lines for the terminal, everything as JSON."""
 
 import dataclasses
 import math
@@ -9,7 +9,7 @@ from tf_frcnn.training.non_finite.causes import find_causes
 from tf_frcnn.training.non_finite.diagnosis import Diagnosis, LayerReport
 from tf_frcnn.training.non_finite.layers import Magnitude
 
-# On the terminal; the JSON file has all.
+# Limits of the terminal's report; the JSON file has everything.
 SHOWN_PICTURES = 8
 SHOWN_BOXES = 4
 LAYERS_BEFORE, LAYERS_AFTER = 6, 3
@@ -21,14 +21,7 @@ def describe_terms(losses: Mapping[str, float]) -> str:
 
 
 def describe_diagnosis(diagnosis: Diagnosis) -> str:
-    """Say in some lines what was found: cause, pictures, layers.
-
-    Args:
-        diagnosis: of the step.
-
-    Returns:
-        Lines without a newline at the end.
-    """
+    """Describe the likely causes, the pictures and the layers; lines, no newline at the end."""
     causes = find_causes(diagnosis)
     lines = [f"Likely cause: {causes[0]}", *(f"Also: {cause}" for cause in causes[1:])]
     again = describe_terms(diagnosis.losses)
@@ -57,7 +50,7 @@ def _layer_lines(diagnosis: Diagnosis) -> list[str]:
     """Tabulate the layers around the first one that is not finite, or around the largest."""
     first, layers = diagnosis.first_layer, diagnosis.layers
     if first is None:
-        first = max(layers, key=lambda one: one.activation.largest)
+        first = max(layers, key=lambda layer: layer.activation.largest)
         lines = ["Layers around the one with the largest numbers:"]
     else:
         lines = [f"Layers around {first.name}, the first where something is not finite:"]
@@ -75,7 +68,7 @@ def _layer_lines(diagnosis: Diagnosis) -> list[str]:
 
 
 def _row(layer: LayerReport) -> tuple[str, ...]:
-    return (layer.name, *(_number(one) for one in (layer.activation, layer.weight, layer.gradient)))
+    return layer.name, _number(layer.activation), _number(layer.weight), _number(layer.gradient)
 
 
 def _number(magnitude: Magnitude | None) -> str:
@@ -91,10 +84,11 @@ def _more(count: int, indent: str, where: str = "") -> list[str]:
 
 
 def diagnosis_to_json(diagnosis: Diagnosis) -> dict[str, Any]:
-    """Turn a diagnosis into a value for JSON, numbers that are not finite as text.
+    """Turn a diagnosis into a JSON value: its fields and those of its parts, with the causes.
 
     Returns:
-        The fields of `Diagnosis` and its parts, `causes` and the name of `first_layer`.
+        The fields of `Diagnosis`, `causes` and the name of `first_layer`; numbers that are not
+        finite are text.
     """
     first = diagnosis.first_layer
     return {
@@ -106,11 +100,11 @@ def diagnosis_to_json(diagnosis: Diagnosis) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Replace what JSON does not have."""
+    """Replace what JSON cannot hold."""
     if isinstance(value, Mapping):
-        return {name: _plain(one) for name, one in value.items()}
+        return {name: _plain(part) for name, part in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(one) for one in value]
+        return [_plain(part) for part in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value

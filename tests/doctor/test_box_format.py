@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from tf_frcnn.doctor.stated_boxes import StatedBoxes
-from tf_frcnn.doctor.suspicions import box_format_signs
+from tf_frcnn.doctor.box_format import StatedBoxes, box_format_signs
 
 CORNERS = np.array([[1, 1, 60, 40], [30, 20, 200, 100], [100, 5, 180, 90], [7, 3, 9, 80]] * 6)
 

@@ -13,6 +13,8 @@ from typing import cast
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from tf_frcnn.prediction import Prediction
+
 Color = tuple[int, int, int]
 Rectangle = tuple[float, float, float, float]  # xmin, ymin, xmax, ymax: as Pillow takes them
 
@@ -26,19 +28,11 @@ _SHADES = ((0.9, 1.0), (0.65, 0.9), (1.0, 0.65))
 
 _FONT_SHARE, _LINE_SHARE = 0.037, 0.007  # of the side of a square as large as the drawing
 _MIN_FONT_SIZE, _TINY_FONT_SIZE = 11, 6
-_CELL_SIZE = 480
 
 
 @dataclass(frozen=True)
 class _Label:
-    """A label that has found its place.
-
-    Attributes:
-        text: what it says.
-        color: of its ground.
-        place: the ground, in pixels of the drawing.
-        font_size: in pixels of the drawing.
-    """
+    """A label in its place: `place` and `font_size` are in pixels of the drawing."""
 
     text: str
     color: Color
@@ -47,9 +41,9 @@ class _Label:
 
 
 def class_color(class_id: int) -> Color:
-    """Choose the colour of a class: the same one in every picture, and far from its neighbours'.
+    """Choose the colour of a class: the same in every picture, and far from its neighbours'.
 
-    Hues advance by the golden ratio, so that however many classes there are, they spread evenly.
+    Hues advance by the golden ratio, which spreads them evenly over any number of classes.
 
     Args:
         class_id: the class, from 1.
@@ -64,7 +58,7 @@ def class_color(class_id: int) -> Color:
 
 
 def text_color(ground: Color) -> Color:
-    """Choose black or white, whichever has more contrast on a ground (WCAG 2, luminance)."""
+    """Choose black or white text, whichever has more contrast with the ground (WCAG 2)."""
     share = np.asarray(ground) / 255.0
     linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
     luminance = float(linear @ np.array([0.2126, 0.7152, 0.0722]))
@@ -74,10 +68,7 @@ def text_color(ground: Color) -> Color:
 
 def draw_detections(
     image: np.ndarray,
-    boxes: np.ndarray,
-    class_names: Sequence[str],
-    scores: Sequence[float] | np.ndarray,
-    class_ids: Sequence[int] | np.ndarray,
+    found: Prediction,
     truth_boxes: np.ndarray | None = None,
     fit_size: tuple[int, int] | None = None,
 ) -> Image.Image:
@@ -85,15 +76,13 @@ def draw_detections(
 
     Args:
         image: [H, W, 3] uint8 RGB.
-        boxes: [D, 4] yxyx boxes in pixels of the picture; what lies outside is clipped, a box
-            without area becomes a line, one that is not finite is left out.
-        class_names: [D] the name in each label.
-        scores: [D] from 0 to 1; where labels or boxes meet, the higher score lies on top.
-        class_ids: [D] from 1; they choose the colours.
+        found: the detections. Boxes are clipped to the picture; a box without area becomes a line,
+            one that is not finite is left out. Where labels or boxes meet, the higher score lies
+            on top.
         truth_boxes: [G, 4] ground truth, drawn as thin dashed white lines.
         fit_size: (height, width) into which the picture is enlarged or shrunk before drawing,
-            its aspect ratio kept; by default it keeps its size. A small picture must be enlarged
-            for its labels to be readable.
+            its aspect ratio kept; None keeps its size. Labels are readable on a small picture only
+            if it is enlarged.
 
     Returns:
         The drawing. A label that would not fit into it in the smallest readable letters is left
@@ -111,12 +100,12 @@ def draw_detections(
             _draw_dashed(pen, _rectangle(box * scale, drawing.size), max(1, line_width // 2))
     labels: list[_Label] = []
     rectangles: list[tuple[Rectangle, Color]] = []
-    for index in np.argsort(-np.asarray(scores, np.float64), kind="stable"):
-        if np.isfinite(boxes[index]).all():
-            rectangle = _rectangle(boxes[index] * scale, drawing.size)
-            color = class_color(int(class_ids[index]))
+    for index in np.argsort(-np.asarray(found.scores, np.float64), kind="stable"):
+        if np.isfinite(found.boxes[index]).all():
+            rectangle = _rectangle(found.boxes[index] * scale, drawing.size)
+            color = class_color(int(found.class_ids[index]))
             rectangles.append((rectangle, color))
-            text = f"{class_names[index]} {scores[index]:.2f}"
+            text = f"{found.class_names[index]} {found.scores[index]:.2f}"
             labels += _place_label(text, color, rectangle, drawing.size, labels)
     for rectangle, color in reversed(rectangles):
         pen.rectangle(rectangle, outline=color, width=line_width)
@@ -125,9 +114,7 @@ def draw_detections(
     return drawing
 
 
-def detection_sheet(
-    pictures: Sequence[Image.Image], columns: int = 3, cell_width: int = _CELL_SIZE
-) -> Image.Image:
+def detection_sheet(pictures: Sequence[Image.Image], columns: int, cell_width: int) -> Image.Image:
     """Lay drawings out in a grid of equal cells.
 
     Args:
@@ -180,7 +167,7 @@ def _rectangle(box: np.ndarray, size: tuple[int, int]) -> Rectangle:
 
 
 def _draw_dashed(pen: ImageDraw.ImageDraw, rectangle: Rectangle, line_width: int) -> None:
-    """Draw a rectangle in white dashes on a dark line, to be seen on any ground."""
+    """Draw a rectangle in white dashes on a dark line, which shows on any ground."""
     xmin, ymin, xmax, ymax = rectangle
     pen.rectangle(rectangle, outline=BLACK, width=line_width)
     dash = 5 * line_width
@@ -202,7 +189,7 @@ def _place_label(
     size: tuple[int, int],
     placed: Sequence[_Label],
 ) -> list[_Label]:
-    """Find the place at its box where a label covers least of the labels before it.
+    """Find the place beside its box where a label covers the least of the labels before it.
 
     Returns:
         The label; nothing where it cannot be made to fit into the drawing (width, height).

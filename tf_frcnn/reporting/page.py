@@ -1,0 +1,41 @@
+"""Self-contained HTML pages: they load nothing, styles, plots and pictures are inside."""
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from tf_frcnn.files import whole_file
+
+
+def write_page(path: Path, template: str, **values: Any) -> None:
+    """Render a template of this package and write the page, under a temporary name first.
+
+    Args:
+        path: the HTML file.
+        template: the name of the template's file.
+        values: what the template shows; text is escaped unless it is `Markup`.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("tf_frcnn.reporting"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"figure": format_figure, "share": format_share}
+    page = environment.get_template(template).render(**values)
+    with whole_file(path) as partial:
+        partial.write_text(page, encoding="utf-8")
+
+
+def format_figure(value: float | int | None) -> str:
+    """Write a fraction with three decimals, a count as it is, and a dash for None."""
+    if value is None:
+        return "–"
+    return str(value) if isinstance(value, int) else f"{value:.3f}"
+
+
+def format_share(value: float | None) -> str:
+    """Write a share as a percentage, and a dash for None."""
+    return "–" if value is None else f"{100 * value:.1f} %"
