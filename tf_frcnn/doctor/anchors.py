@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tf_frcnn.architectures.vgg16 import STRIDE
 from tf_frcnn.data.example import Example
 from tf_frcnn.iou import paired_iou
 from tf_frcnn.ops.resized_size import resized_size
 
-STRIDE = 16  # pixels of the network's input a cell, in every backbone there is
 _ITERATIONS = 50  # of k-means in one dimension, which settles in far fewer
 
 
