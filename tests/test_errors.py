@@ -1,7 +1,9 @@
 """Exit statuses, and messages without tracebacks."""
 
 import errno
+import os
 import signal
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -14,6 +16,15 @@ from tf_frcnn.errors import (
     WeightsError,
     run_command,
 )
+
+
+@pytest.fixture
+def unread():
+    """Open a pipe whose reader has left, to be standard output."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stream:
+        yield stream
 
 
 def failing(error):
@@ -42,6 +53,24 @@ def test_the_status_of_a_command_is_passed_on(status, capsys):
 def test_a_user_error_is_its_message_and_its_status(error, status, capsys):
     assert run_command(failing(error)) == status
     assert capsys.readouterr() == ("", "error: a message\n")
+
+
+def test_an_error_keeps_its_message_and_status_though_nobody_reads_the_output(
+    unread, monkeypatch, capfd
+):
+    def command():
+        print("something")  # it waits to be flushed
+        raise DataError("a message")
+
+    monkeypatch.setattr(sys, "stdout", unread)
+    assert run_command(command) == 2
+    assert capfd.readouterr().err == "error: a message\n"
+
+
+def test_output_that_nobody_reads_is_status_141(unread, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", unread)
+    assert run_command(lambda: print("something") or 0) == 141
+    unread.flush()  # goes nowhere
 
 
 def test_ctrl_c_before_there_was_anything_to_save(capsys):

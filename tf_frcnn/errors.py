@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TextIO
 
 EXIT_OK = 0
 EXIT_FINDINGS = 1  # done, but items failed or findings exist
@@ -73,42 +72,42 @@ def run_command(command: Callable[[], int]) -> int:
         command: does the work and returns an exit status.
 
     Returns:
-        The exit status of the command, or that of the error.
+        The exit status of the command, or that of the error; `EXIT_READER_LEFT` where there is no
+        error but that nobody reads what is printed.
     """
+    status = EXIT_OK
     try:
-        return _run_with_messages(command)
-    except BrokenPipeError:
-        return _give_up_output()
-    except SystemExit as stopped:  # of the help, or of rich where it finds the pipe broken
-        if isinstance(stopped.__context__, BrokenPipeError):
-            return _give_up_output()
-        raise
-
-
-def _give_up_output() -> int:
-    """Let what is still to be written go nowhere, or Python complains of it when it exits."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
         try:
-            _flush(stream)
+            status = _run_with_messages(command)
+            return status
+        finally:  # now, not when the interpreter exits, which would complain of a broken pipe
+            if sys.stdout is not None:  # it is None where it was closed from the start
+                sys.stdout.flush()
+    except BrokenPipeError:
+        pass
+    except SystemExit as stopped:  # of help; or of rich, where it finds the pipe broken
+        if not isinstance(stopped.__context__, BrokenPipeError):
+            raise
+    _give_up_output()
+    return status or EXIT_READER_LEFT
+
+
+def _give_up_output() -> None:
+    """Let what is still to be written go nowhere: the interpreter writes it when it exits."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
         except BrokenPipeError:
             os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
-    return EXIT_READER_LEFT
-
-
-def _flush(stream: TextIO | None) -> None:
-    if stream is not None:  # it is None where the process was started with the stream closed
-        stream.flush()
 
 
 def _run_with_messages(command: Callable[[], int]) -> int:
+    """Run a command -> its exit status, or that of the error whose message is printed."""
     try:
         with _interrupt_on_signals():
-            try:
-                return command()
-            finally:  # here a broken pipe can still be told from other errors
-                _flush(sys.stdout)
+            return command()
     except UserError as error:
         print(f"{error.label}: {error}", file=sys.stderr)
         return error.exit_status
