@@ -67,7 +67,7 @@ REFUSED = [
     ("model", {"rpn_min_size": -1.0}, "-1.0", NOT_NEGATIVE),
     ("model", {"head_rank": -1}, "-1", NOT_NEGATIVE),
     ("train", {"start_from": ""}, "(nothing)", "imagenet, none or a PATH"),
-    ("model", {"architecture": "vgg19"}, "vgg19", "'vgg16' or 'vgg16_quarter'"),
+    ("model", {"architecture": "vgg19"}, "vgg19", "one of vgg16, vgg16_quarter"),
     ("data", {"format": "yolo"}, "yolo", "'auto', 'voc', 'coco' or 'tfds'"),
     ("data", {"root": 3}, "3", "a string"),
     ("data", {"draw_seed": -1}, "-1", NOT_NEGATIVE),
@@ -211,7 +211,7 @@ def test_a_file_of_an_older_version_gets_the_defaults(tmp_path):
         ({"train__steps": 2.5}, "train.steps 2.5: expected a whole number"),
         (
             {"model__architecture": "vgg19"},
-            "model.architecture vgg19: expected 'vgg16' or 'vgg16_quarter'",
+            "model.architecture vgg19: expected one of vgg16, vgg16_quarter",
         ),
         ({"model__anchor_sizes": [32, "big"]}, "model.anchor_sizes.1 big: expected a number"),
         ({"model__anchor_sizes": [32, 0]}, "model.anchor_sizes.1 0: expected a number above 0"),

@@ -27,7 +27,7 @@ import tensorflow as tf
 from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.architectures.architecture import Architecture
 from tf_frcnn.config import ModelConfig
-from tf_frcnn.config_upgrade import upgrade_config
+from tf_frcnn.config_upgrade import FORMAT, upgrade_config
 from tf_frcnn.layers.anchor_generator import AnchorGenerator
 from tf_frcnn.layers.detections import DetectionLayer
 from tf_frcnn.layers.preprocessing import Preprocessing
@@ -99,7 +99,9 @@ class FasterRCNN(keras.Model):
         **stages: keras.layers.Layer,
     ) -> None:
         if isinstance(config, dict):  # of a saved Keras model, perhaps an older one
-            config = ModelConfig(**upgrade_config({"model": config}, "model")["model"])
+            written = {"format": config.get("format", 1), "model": config}
+            values = upgrade_config(written, "FasterRCNN")["model"]
+            config = ModelConfig(**{key: value for key, value in values.items() if key != "format"})
         if unknown := sorted(set(stages) - set(STAGES)):
             raise ValueError(f"{unknown[0]} is no stage: expected some of {', '.join(STAGES)}.")
         architecture = ARCHITECTURES[config.architecture]
@@ -123,7 +125,7 @@ class FasterRCNN(keras.Model):
         """Return the arguments of `__init__`."""
         stages = {name: getattr(self, name) for name in self.given_stages}
         return {
-            "config": dataclasses.asdict(self.config),
+            "config": {"format": FORMAT, **dataclasses.asdict(self.config)},
             "num_classes": self.num_classes,
             "precision": self.precision,
             "name": self.name,
