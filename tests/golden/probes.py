@@ -38,7 +38,7 @@ _GAINS = {
 
 
 # So that updates are well above the rounding of the weights, and losses stay in reach.
-_RATES = {"vgg16": 3e-4, "vgg16_quarter": 1e-2}
+_RATES = {"vgg16": 1e-4, "vgg16_quarter": 1e-2}
 
 
 def make_network(name):
