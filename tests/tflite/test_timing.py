@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from tf_frcnn.model import STAGES
 
 from tf_frcnn.data.transforms import resize_images
+from tf_frcnn.model import STAGES
 from tf_frcnn.tflite.interpreter import FileRunner
 from tf_frcnn.tflite.timing import cut_after
 
