@@ -200,10 +200,14 @@ def _check_element(element: Mapping[str, Any]) -> tuple[tf.Tensor, tf.Tensor, tf
     image = tf.ensure_shape(image, [None, None, 3])
     boxes = tf.ensure_shape(tf.cast(boxes, tf.float32), [None, 4])
     classes = tf.ensure_shape(tf.cast(classes, tf.int32), [None])
-    tf.debugging.assert_equal(
-        tf.shape(boxes)[0], tf.shape(classes)[0], "an image has as many boxes as classes"
+    counts = tf.debugging.assert_equal(
+        *(tf.shape(boxes)[0], tf.shape(classes)[0]), "an image has as many boxes as classes"
     )
-    tf.debugging.assert_non_negative(classes, "classes: expected numbers from 1; 0 for padding")
+    numbers = tf.debugging.assert_non_negative(
+        classes, "classes: expected numbers from 1; 0 for padding"
+    )
+    with tf.control_dependencies([counts, numbers]):
+        classes = tf.identity(classes)
     is_object = classes > 0
     boxes, classes = tf.boolean_mask(boxes, is_object), tf.boolean_mask(classes, is_object)
     boxes = _check_boxes(boxes, tf.shape(image)[:2])
