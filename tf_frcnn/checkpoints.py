@@ -7,8 +7,9 @@ model. Weights are named `LAYER/VARIABLE` (block3_conv1/kernel), so that Keras 2
 each other's files.
 
 What a training step draws depends on the seed and its number alone (`data.pipeline`,
-`ops.sampling`, `ops.dropout`), and so does the learning rate: the position in the data, in the
-schedule and of all random numbers is the step.
+`ops.sampling`, `ops.dropout`), and so does a learning rate that follows a schedule: the position in
+the data, in the schedule and of all random numbers is the step. A rate that callbacks may set is
+kept.
 """
 
 import json
