@@ -73,6 +73,24 @@ def saved(tmp_path):
 # === Round trip ===
 
 
+def test_a_rate_that_was_set_is_kept_and_may_be_missing(tmp_path):
+    model, optimizer = make_model()
+    optimizer.learning_rate = 0.5
+    path = save_checkpoint(tmp_path, 1, model, optimizer)
+    other, its_optimizer = make_model()
+    load_checkpoint(path, other, its_optimizer)
+    assert float(its_optimizer.learning_rate) == 0.5
+    # Of a schedule no rate is kept; one that is a number stays as it is then.
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.3, 1, 0.5)
+    scheduled = keras.optimizers.SGD(schedule, momentum=0.9)
+    scheduled.build(model.trainable_variables)
+    take_steps(model, scheduled)
+    load_checkpoint(save_checkpoint(tmp_path, 2, model, scheduled), other, its_optimizer)
+    assert float(its_optimizer.learning_rate) == 0.5
+    assert int(its_optimizer.iterations) == 1
+    np.testing.assert_array_equal(its_optimizer.momentums[0], scheduled.momentums[0])
+
+
 def test_weights_and_optimiser_come_back_bit_equal(saved):
     folder, *_, states = saved
     model, optimizer = make_model()

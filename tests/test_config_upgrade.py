@@ -105,7 +105,9 @@ def test_old_names_are_unknown_in_the_current_format():
 
 
 def test_a_fault_in_an_old_file_is_told_by_the_new_name():
-    with pytest.raises(ConfigError, match=r"^a file: model\.architecture vgg19: expected one of vgg16"):
+    with pytest.raises(
+        ConfigError, match=r"^a file: model\.architecture vgg19: expected one of vgg16"
+    ):
         parse_config('{"model": {"backbone": "vgg19"}}', "a file")
 
 

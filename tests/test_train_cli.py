@@ -56,7 +56,7 @@ def no_real_steps(monkeypatch):
 
     def steps_of_loss(value):
         def give_losses(self, batch):
-            return {name: tf.constant(value) for name in ("loss", *callbacks.LOSSES)}
+            return {name: tf.constant(value) for name in ("loss", *self.loss_names)}
 
         for name in ("train_step", "test_step"):
             monkeypatch.setattr(trainer.FasterRCNNTrainer, name, give_losses)
@@ -196,7 +196,7 @@ def test_a_loss_that_is_not_finite_is_status_3_or_left_out(
     def give_nan_from_step_4(self, batch):  # pictures 6 and 7 of the order, two a step
         loss = tf.where(batch["seeds"][0, 1] < 6, 1.0, np.nan)
         finite = tf.cast(tf.math.is_finite(loss), tf.float32)
-        return {**dict.fromkeys(("loss", *callbacks.LOSSES), loss), "finite": finite}
+        return {**dict.fromkeys(("loss", *self.loss_names), loss), "finite": finite}
 
     monkeypatch.setattr(trainer.FasterRCNNTrainer, "train_step", give_nan_from_step_4)
     assert run_train(options) == 3

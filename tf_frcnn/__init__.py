@@ -19,6 +19,8 @@ _HOMES = {  # name -> module that defines it
     "FasterRCNNTrainer": "tf_frcnn.training.trainer",
     "PRESETS": "tf_frcnn.presets",
     "export_saved_model": "tf_frcnn.export.saved_model",
+    "load_dataset": "tf_frcnn.data.preparation",
+    "prepare_dataset": "tf_frcnn.data.preparation",
 }
 
 __all__ = list(_HOMES)

@@ -7,8 +7,9 @@ model. Weights are named `LAYER/VARIABLE` (block3_conv1/kernel), so that Keras 2
 each other's files.
 
 What a training step draws depends on the seed and its number alone (`data.pipeline`,
-`ops.sampling`, `ops.dropout`), and so does the learning rate: the position in the data, in the
-schedule and of all random numbers is the step.
+`ops.sampling`, `ops.dropout`), and so does a learning rate that follows a schedule: the position in
+the data, in the schedule and of all random numbers is the step. A rate that callbacks may set is
+kept.
 """
 
 import json
@@ -33,6 +34,8 @@ STEP_FILE = "step-{:08d}.h5"
 """A checkpoint by its number of steps; in order of their names they are in order of steps."""
 
 _WEIGHTS, _AVERAGES, _OPTIMIZER = "weights/", "averages/", "optimizer/{:04d}"
+# The rate, where it is a number that a callback may set; it may be missing.
+_RATE = "optimizer/learning_rate"
 _DAMAGE = (OSError, KeyError, RuntimeError, ValueError)  # what h5py raises at a broken file
 
 
@@ -172,8 +175,8 @@ def load_checkpoint(
     """
     targets = _variables(detector, optimizer)
     progress, values = _read(path, targets, averaged=optimizer is None)
-    for name, variable in targets.items():
-        variable.assign(values[name])
+    for name, value in values.items():
+        targets[name].assign(value)
     return progress
 
 
@@ -200,6 +203,8 @@ def _read(
             progress = Progress(int(file.attrs["step"]), memory)
             values = {}
             for name, variable in targets.items():
+                if name == _RATE and name not in file:
+                    continue
                 average = name.replace(_WEIGHTS, _AVERAGES, 1)
                 stored = average if averaged and average in file else name
                 values[name] = _read_one(path, file, stored, variable)
@@ -230,13 +235,29 @@ def _variables(
     if optimizer is not None:
         slots = _optimizer_variables(optimizer)
         variables |= {_OPTIMIZER.format(index): slot for index, slot in enumerate(slots)}
+        rate = _rate_variable(optimizer)
+        if rate is not None:
+            variables[_RATE] = rate
     return variables
 
 
+def _rate_variable(optimizer: keras.optimizers.Optimizer) -> Any:
+    """Find the variable of the learning rate; None where the rate follows a schedule."""
+    # Not by its public name, which gives the schedule's rate of this step as well.
+    rate = getattr(_inner(optimizer), "_learning_rate", None)
+    return rate if hasattr(rate, "assign") else None
+
+
+def _inner(optimizer: keras.optimizers.Optimizer) -> Any:
+    """Give the optimiser that a loss-scaling one wraps; else itself."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
 def _optimizer_variables(optimizer: keras.optimizers.Optimizer) -> list[Any]:
-    """List an optimiser's variables; a method in some Keras releases, a list in others."""
+    """List an optimiser's variables but the rate; a method in some Keras releases, or a list."""
     variables = optimizer.variables
-    variables = list(variables() if callable(variables) else variables)
+    rate = _rate_variable(optimizer)  # Keras 3 has it among them, Keras 2 has not
+    variables = [v for v in (variables() if callable(variables) else variables) if v is not rate]
     scale: Any = getattr(optimizer, "_loss_scale", None)  # Keras 2 keeps it apart from them
     if hasattr(scale, "counter"):
         variables += [scale.current_loss_scale, scale.counter]
@@ -250,8 +271,7 @@ def _averages(detector: keras.Model, optimizer: keras.optimizers.Optimizer) -> d
     """
     positions = {id(v): index for index, v in enumerate(_optimizer_variables(optimizer))}
     names = {id(variable): name for name, variable in named_weights(detector).items()}
-    keeper = getattr(optimizer, "inner_optimizer", optimizer)  # what a loss-scaling one wraps
-    averages = getattr(keeper, "_model_variables_moving_average", ())
+    averages = getattr(_inner(optimizer), "_model_variables_moving_average", ())
     return {
         _AVERAGES + names[id(variable)]: _OPTIMIZER.format(positions[id(average)])
         for variable, average in zip(detector.trainable_variables, averages, strict=False)

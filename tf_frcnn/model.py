@@ -18,7 +18,9 @@ coarse; a network with one map, as VGG16, has tuples of one.
 """
 
 import dataclasses
+import logging
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -26,13 +28,19 @@ import tensorflow as tf
 
 from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.architectures.architecture import Architecture
+from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.config import ModelConfig
 from tf_frcnn.config_upgrade import FORMAT, upgrade_config
+from tf_frcnn.errors import ConfigError, WeightsError
 from tf_frcnn.layers.anchor_generator import AnchorGenerator
 from tf_frcnn.layers.detections import DetectionLayer
 from tf_frcnn.layers.preprocessing import Preprocessing
 from tf_frcnn.layers.proposals import ProposalLayer
 from tf_frcnn.layers.roi_pooling import RoIPooling
+from tf_frcnn.model_files import find_model
+from tf_frcnn.model_weights import load_weights
+
+logger = logging.getLogger(__name__)
 
 STAGES = (
     "preprocessing",
@@ -117,6 +125,61 @@ class FasterRCNN(keras.Model):
         self.precision = precision
         self.given_stages = tuple(sorted(stages))
 
+    @classmethod
+    def from_preset(
+        cls,
+        preset: str | Path,
+        num_classes: int | None = None,
+        precision: str = "float32",
+        name: str | None = None,
+        **options: Any,
+    ) -> "FasterRCNN":
+        """Build a network of an architecture, or load a trained one.
+
+        Args:
+            preset: the name of an architecture, whose weights start at random; or the path of a
+                trained model: folder of a run, of which the latest checkpoint is taken, or the best
+                where it was trained with `--train.export best`; a checkpoint of a run; a
+                SavedModel's version folder; or its parent, of which the highest number is taken.
+            num_classes: N, without the background. Of a trained model its own where it is None;
+                with another number, what depends on it starts at random, which is logged.
+            precision: as in the class.
+            name: of the Keras model.
+            **options: fields of `ModelConfig`, in the place of its defaults or of the trained
+                model's own; and stages, as in the class.
+
+        Raises:
+            ConfigError: an option is unknown or wrong, or there is no number of classes.
+            WeightsError: there is no such architecture or model, or its weights cannot be read, or
+                are of another network than the options make.
+        """
+        stages = {key: options.pop(key) for key in STAGES if key in options}
+        _check_options(options)
+        if preset in ARCHITECTURES:
+            if num_classes is None:
+                raise ConfigError(
+                    f"num_classes is missing: {preset} is an architecture and knows no classes. "
+                    f'Expected their number: FasterRCNN.from_preset("{preset}", num_classes=3).'
+                )
+            config = ModelConfig(**{**options, "architecture": preset})
+            return cls(config, num_classes, precision, name, **stages)
+        if not Path(preset).exists():
+            raise WeightsError(
+                f"{preset}: is no architecture ({', '.join(ARCHITECTURES)}), and there is no file "
+                "or folder of this name. Expected one of these names, or the path of a run, of one "
+                "of its checkpoints or of a SavedModel."
+            )
+        model = find_model(preset)
+        of_run = model.load_config()
+        config = dataclasses.replace(of_run.model, **options)
+        network = cls(config, len(of_run.data.classes), precision, name, **stages)
+        load_weights(model, network)
+        if num_classes is None or num_classes == network.num_classes:
+            return network
+        other = cls(config, num_classes, precision, name, **stages)
+        _take_weights(other, network, str(preset))
+        return other
+
     def run_stage(self, name: str, inputs: Any) -> Any:
         """Run a stage on its inputs: the plainest `Call`."""
         return getattr(self, name)(inputs)
@@ -141,6 +204,31 @@ class FasterRCNN(keras.Model):
             if name in STAGES
         }
         return cls(**{**config, **stages})
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Refuse what is neither a stage nor a field of the configuration."""
+    known = [field.name for field in dataclasses.fields(ModelConfig)]
+    if unknown := sorted(set(options) - set(known)):
+        raise ConfigError(
+            f"{unknown[0]}: there is no such option. Expected fields of ModelConfig "
+            f"({', '.join(known)}) or stages ({', '.join(STAGES)})."
+        )
+
+
+def _take_weights(network: FasterRCNN, trained: FasterRCNN, source: str) -> None:
+    """Take the weights of a network with another number of classes, where shapes agree."""
+    weights = named_weights(trained)
+    left = []
+    for name, variable in named_weights(network).items():
+        if variable.shape == weights[name].shape:
+            variable.assign(weights[name])
+        else:
+            left.append(name)
+    logger.info(
+        "%s: has %d classes, and %d were asked for; %s start at random",
+        *(source, trained.num_classes, network.num_classes, ", ".join(left)),
+    )
 
 
 def as_maps(outputs: Any) -> tuple[Any, ...]:

@@ -6,16 +6,17 @@ from contextlib import nullcontext
 import keras
 import tensorflow as tf
 
-from tf_frcnn.training import callbacks
+LOSSES = ("rpn_objectness", "rpn_box", "roi_class", "roi_box")
 
 
 def make_logs(loss=1.0, seconds=0.5, **terms):
-    names = ("rpn_objectness", "rpn_box", "roi_class", "roi_box")
-    return {"loss": loss, "seconds": seconds, **dict.fromkeys(names, loss / 4), **terms}
+    return {"loss": loss, "seconds": seconds, **dict.fromkeys(LOSSES, loss / 4), **terms}
 
 
 class SmallTrainer(keras.Model):
-    """Has what callbacks look at: a detector, an optimiser with a rate, and a test step."""
+    """Has what callbacks look at: a detector, an optimiser with a rate, losses, a test step."""
+
+    loss_names = LOSSES
 
     def __init__(self):
         super().__init__()
@@ -33,7 +34,7 @@ class SmallTrainer(keras.Model):
 
     def test_step(self, batch):
         """Answer the batch's number and multiples of it."""
-        terms = {name: batch * factor for factor, name in enumerate(callbacks.LOSSES, start=2)}
+        terms = {name: batch * factor for factor, name in enumerate(self.loss_names, start=2)}
         return {"loss": batch, **terms}
 
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tf_frcnn.config import TrainConfig
 from tf_frcnn.training.optimizer import build_optimizer
-from tf_frcnn.training.schedule import CosineSchedule, StepSchedule, build_schedule
+from tf_frcnn.training.schedule import CosineSchedule, StepSchedule, build_learning_rate
 
 
 def rates(schedule, steps):
@@ -57,9 +57,9 @@ def test_cosine_without_warm_up():
 
 def test_the_schedule_is_chosen_by_name():
     options = {"learning_rate": 0.8, "warmup_steps": 2, "steps": 6, "decay_steps": (3,)}
-    cosine = build_schedule(TrainConfig(schedule="cosine", **options))
+    cosine = build_learning_rate(TrainConfig(schedule="cosine", **options))
     assert rates(cosine, range(6)) == rates(CosineSchedule(0.8, 6, 2), range(6))
-    step = build_schedule(TrainConfig(**options))
+    step = build_learning_rate(TrainConfig(**options))
     assert rates(step, range(6)) == rates(StepSchedule(0.8, 2, (3,)), range(6))
 
 

@@ -79,7 +79,7 @@ class BatchPipeline:
         share: Share = Share(),
     ) -> None:
         self._examples = dataset.examples
-        self._config = config if training else _without_augmentation(config)
+        self._config = config if training else without_augmentation(config)
         self._batch_size = batch_size if training else 1
         self._seed = seed
         self._share = share
@@ -100,6 +100,11 @@ class BatchPipeline:
             if self._failure is None:
                 raise
             raise self._failure from None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in which every picture comes once at least; of pictures gone through once, all."""
+        return self._sampler.steps_per_epoch if self._sampler else len(self._examples)
 
     def _build(self, start: int, stop: int) -> tf.data.Dataset:
         num_replicas = self._share.num_replicas
@@ -138,9 +143,9 @@ class BatchPipeline:
         boxes, size = tf.numpy_function(self._describe, [position], (tf.float32, tf.int32))
         size, seeds = tf.ensure_shape(size, [2]), self._seeds(position)
         if self._config.crop > 0:
-            window = self._draw_window(tf.ensure_shape(boxes, [None, 4]), size, seeds)
+            window = _draw_window(tf.ensure_shape(boxes, [None, 4]), size, seeds, self._config)
             size = window[2:] - window[:2]
-        return self._resized_size(size, seeds)
+        return _resized_size(size, seeds, self._config)
 
     def _load(self, position: tf.Tensor) -> dict[str, tf.Tensor]:
         """Make the picture at a position of the stream."""
@@ -150,53 +155,11 @@ class BatchPipeline:
         image = tf.ensure_shape(image, [None, None, 3])
         boxes, classes = tf.ensure_shape(boxes, [None, 4]), tf.ensure_shape(classes, [None])
         seeds = self._seeds(position)
-        if self._config.crop > 0:
-            window = self._draw_window(boxes, tf.shape(image)[:2], seeds)
-            image, boxes, classes = crop(image, boxes, classes, window)
-        image, boxes = self._resize(image, boxes, seeds)
-        if self._config.photometric_jitter > 0:
-            strength = self._config.photometric_jitter
-            image = jitter_colours(image, strength, fold_in_stream(seeds, FoldedStream.COLOUR))
-        if tf.random.stateless_uniform([], seeds) < self._config.horizontal_flip:
-            image, boxes = flip_horizontally(image, boxes)
-        return {
-            "images": image,
-            "image_sizes": tf.cast(tf.shape(image)[:2], tf.float32),
-            # One empty box at least: ops reduce over this axis.
-            "gt_boxes": tf.pad(boxes, [[0, 1], [0, 0]]),
-            "gt_classes": tf.pad(classes, [[0, 1]]),
-            "seeds": seeds,
-            "indices": tf.ensure_shape(index, []),
-        }
+        example = make_example(image, boxes, classes, seeds, self._config)
+        return {**example, "indices": tf.ensure_shape(index, [])}
 
     def _seeds(self, position: tf.Tensor) -> tf.Tensor:
         return tf.stack([tf.constant(self._seed, tf.int32), tf.cast(position, tf.int32)])
-
-    def _draw_window(self, boxes: tf.Tensor, image_size: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
-        return draw_window(
-            boxes,
-            image_size,
-            self._config.crop,
-            self._config.crop_min_fraction,
-            fold_in_stream(seeds, FoldedStream.CROP),
-        )
-
-    def _resize(
-        self, image: tf.Tensor, boxes: tf.Tensor, seeds: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        from_size = tf.shape(image)[:2]
-        size = self._resized_size(from_size, seeds)
-        return resize_images(image, size), scale_boxes(boxes, from_size, size)
-
-    def _resized_size(self, image_size: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
-        factor: float | tf.Tensor = 1.0
-        if self._config.scale_jitter != NO_SCALE_JITTER:
-            low, high = self._config.scale_jitter
-            seed = fold_in_stream(seeds, FoldedStream.SCALE)
-            factor = tf.random.stateless_uniform([], seed, low, high)
-        return resized_size_in_graph(
-            image_size, self._config.short_side, self._config.long_side, factor
-        )
 
     def _read(self, position: np.int64) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.int32]:
         index = self._index(position)
@@ -225,6 +188,58 @@ class BatchPipeline:
         return step if self._sampler is None else int(self._sampler.batch(step)[slot])
 
 
+def make_example(
+    image: tf.Tensor, boxes: tf.Tensor, classes: tf.Tensor, seeds: tf.Tensor, config: DataConfig
+) -> dict[str, tf.Tensor]:
+    """Augment and resize a picture, boxes moving along, and put it as the trainer takes it.
+
+    Args:
+        image: [H, W, 3] uint8 or float32 RGB, 0-255.
+        boxes: [G, 4] float32 yxyx boxes in its pixels, inside of it and not empty.
+        classes: [G] int32, from 1.
+        seeds: [2] int32, from which alone everything is drawn.
+        config: sizes and augmentation.
+
+    Returns:
+        What a batch of `BatchPipeline` holds of a picture, but for its index.
+    """
+    if config.crop > 0:
+        window = _draw_window(boxes, tf.shape(image)[:2], seeds, config)
+        image, boxes, classes = crop(image, boxes, classes, window)
+    from_size = tf.shape(image)[:2]
+    size = _resized_size(from_size, seeds, config)
+    image, boxes = resize_images(image, size), scale_boxes(boxes, from_size, size)
+    if config.photometric_jitter > 0:
+        strength = config.photometric_jitter
+        image = jitter_colours(image, strength, fold_in_stream(seeds, FoldedStream.COLOUR))
+    if tf.random.stateless_uniform([], seeds) < config.horizontal_flip:
+        image, boxes = flip_horizontally(image, boxes)
+    return {
+        "images": image,
+        "image_sizes": tf.cast(tf.shape(image)[:2], tf.float32),
+        # One empty box at least: ops reduce over this axis.
+        "gt_boxes": tf.pad(boxes, [[0, 1], [0, 0]]),
+        "gt_classes": tf.pad(classes, [[0, 1]]),
+        "seeds": seeds,
+    }
+
+
+def _draw_window(
+    boxes: tf.Tensor, image_size: tf.Tensor, seeds: tf.Tensor, config: DataConfig
+) -> tf.Tensor:
+    seed = fold_in_stream(seeds, FoldedStream.CROP)
+    return draw_window(boxes, image_size, config.crop, config.crop_min_fraction, seed)
+
+
+def _resized_size(image_size: tf.Tensor, seeds: tf.Tensor, config: DataConfig) -> tf.Tensor:
+    factor: float | tf.Tensor = 1.0
+    if config.scale_jitter != NO_SCALE_JITTER:
+        low, high = config.scale_jitter
+        seed = fold_in_stream(seeds, FoldedStream.SCALE)
+        factor = tf.random.stateless_uniform([], seed, low, high)
+    return resized_size_in_graph(image_size, config.short_side, config.long_side, factor)
+
+
 def _is_trained_on(example: Example) -> np.ndarray:
     return ~(example.difficult | example.crowd)
 
@@ -236,7 +251,8 @@ def _pad_images(batch: dict[str, tf.Tensor], size: tf.Tensor) -> dict[str, tf.Te
     return {**batch, "images": tf.pad(batch["images"], paddings)}
 
 
-def _without_augmentation(config: DataConfig) -> DataConfig:
+def without_augmentation(config: DataConfig) -> DataConfig:
+    """Take all augmentation out of a configuration."""
     return dataclasses.replace(
         config,
         horizontal_flip=0.0,

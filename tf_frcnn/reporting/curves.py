@@ -3,6 +3,7 @@
 Colours are of medium lightness: the report shows the same curves on light and dark pages.
 """
 
+import itertools
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,17 +15,20 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from tf_frcnn.files import whole_file
-from tf_frcnn.metrics_log import read_metrics
+from tf_frcnn.metrics_log import SKIPPED_STEPS, read_metrics
 from tf_frcnn.reporting.plots import style_axes
 
-LOSS_TERMS = {
+# What a log has beside the terms of the loss.
+_OTHER_FIGURES = ("loss", "learning_rate", "seconds_per_step", SKIPPED_STEPS)
+_TITLES = {  # any other term goes by its name
     "rpn_objectness": "RPN objectness",
     "rpn_box": "RPN boxes",
     "roi_class": "detector classes",
     "roi_box": "detector boxes",
 }
 
-_TERM_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")  # Okabe and Ito: safe for colour-blind
+# Okabe and Ito: safe for colour-blind; taken in turn.
+_TERM_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#8A7A00")
 _LOSS_COLOR, _RATE_COLOR = "#3B6FB6", "#808080"
 _VALIDATION_COLOR = "#D55E00"
 _SMOOTHING_SHARE = 1 / 60  # of the points: standard deviation of the smoothing kernel
@@ -48,7 +52,7 @@ def plot_curves(metrics_jsonl: Path, output: Path) -> None:
 
 
 def draw_curves(metrics_jsonl: Path) -> Figure:
-    """Draw loss, its four terms and the learning rate over the steps of a run.
+    """Draw loss, its terms and the learning rate over the steps of a run.
 
     Args:
         metrics_jsonl: the log of the run; lines with `val_` names are its validation.
@@ -86,13 +90,14 @@ def _draw_loss(axes: Axes, records: Steps) -> None:
 
 
 def _draw_terms(axes: Axes, records: Steps) -> None:
-    """Draw the four terms of the loss, smoothed, and those of the validation as points."""
+    """Draw the logged terms of the loss, smoothed, and those of the validation as points."""
     _style(axes, "Terms of the loss", "loss")
     drawn, validated = [np.zeros(0)], [np.zeros(0)]
-    for (name, title), color in zip(LOSS_TERMS.items(), _TERM_COLORS, strict=True):
+    for name, color in zip(_find_terms(records), itertools.cycle(_TERM_COLORS), strict=False):
         steps, values = _series(records, name)
         smoothed = smooth(values)
-        axes.plot(steps, smoothed, color=color, linewidth=1.8, label=title, marker=_marker(steps))
+        title, marker = _TITLES.get(name, name), _marker(steps)
+        axes.plot(steps, smoothed, color=color, linewidth=1.8, label=title, marker=marker)
         drawn.append(smoothed)
         validated.append(_draw_validation(axes, records, name, color, None))
     if any(map(len, validated)):
@@ -100,6 +105,14 @@ def _draw_terms(axes: Axes, records: Steps) -> None:
     everything = np.concatenate(drawn + validated)
     _limit(axes, everything)
     _finish(axes, len(everything))
+
+
+def _find_terms(records: Steps) -> list[str]:
+    """List the terms of the loss in a log, in the order in which it first has them."""
+    names = dict.fromkeys(
+        name.removeprefix("val_") for values in records.values() for name in values
+    )
+    return [name for name in names if name not in _OTHER_FIGURES]
 
 
 def _draw_learning_rate(axes: Axes, records: Steps) -> None:

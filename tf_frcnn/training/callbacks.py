@@ -22,7 +22,6 @@ from tf_frcnn.training.loop import StopRequest
 
 logger = logging.getLogger(__name__)
 
-LOSSES = ("rpn_objectness", "rpn_box", "roi_class", "roi_box")
 _EARLY_STOPPING_STATE = ("best", "best_epoch", "wait", "stopped_epoch")
 Logs = dict[str, Any]
 
@@ -83,7 +82,7 @@ class ValidationLoss(keras.callbacks.Callback):
             self._step_function = tf.function(
                 self.model.test_step, input_signature=[self.pipeline.batches.element_spec]
             )
-        names = ("loss", *LOSSES)
+        names = ("loss", *self.model.loss_names)
         own = []
         with self.model.averaged_weights():
             for batch in self.pipeline:
@@ -185,7 +184,7 @@ class MetricsLog(keras.callbacks.Callback):
 
     def get_state(self) -> dict[str, Any]:
         """See `tf_frcnn.training.saving.Stateful`."""
-        names = ("loss", *LOSSES, "seconds")
+        names = ("loss", *self.model.loss_names, "seconds")
         return {"pending": [{name: logs[name] for name in names} for logs in self._pending]}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -222,7 +221,7 @@ class MetricsLog(keras.callbacks.Callback):
             self._write(done, {SKIPPED_STEPS: self._skipped})
         is_last = done == self.steps or self.model.stop_training
         if self._pending and (done % self.every == 0 or is_last):
-            names = ("loss", *LOSSES)
+            names = ("loss", *self.model.loss_names)
             line = {name: float(np.mean([one[name] for one in self._pending])) for name in names}
             line["learning_rate"] = float(self.model.optimizer.learning_rate)
             line["seconds_per_step"] = float(np.mean([one["seconds"] for one in self._pending]))
@@ -303,7 +302,7 @@ class ProgressBar(keras.callbacks.Callback):
         logs = logs or {}
         self._recent = [*self._recent[-19:], logs["seconds"]]
         seconds = float(np.median(self._recent))
-        terms = " ".join(f"{name} {logs[name]:.3f}" for name in LOSSES)
+        terms = " ".join(f"{name} {logs[name]:.3f}" for name in self.model.loss_names)
         text = f"loss {logs['loss']:.3f} ({terms}) {self.batch_size / seconds:.2f} images/s"
         self._progress.update(self._task, completed=batch + 1, text=text)
         now = time.monotonic()

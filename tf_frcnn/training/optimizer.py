@@ -9,10 +9,10 @@ import tensorflow as tf
 from tf_frcnn.addons import build_addons_optimizer
 from tf_frcnn.config import ADDONS_PREFIX, TrainConfig
 from tf_frcnn.errors import ConfigError
-from tf_frcnn.training.schedule import build_schedule
+from tf_frcnn.training.schedule import build_learning_rate
 
 Optimizer: TypeAlias = keras.optimizers.Optimizer
-Schedule: TypeAlias = keras.optimizers.schedules.LearningRateSchedule
+LearningRate: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
 
 
 @keras.saving.register_keras_serializable(package="tf_frcnn")
@@ -47,7 +47,7 @@ class FusedSGD(keras.optimizers.SGD):
 
 
 def build_optimizer(config: TrainConfig) -> Optimizer:
-    """Build the configured optimiser with its schedule, averaging and accumulation.
+    """Build the configured optimiser with its learning rate, averaging and accumulation.
 
     Weight decay and clipping are the trainer's, but for those in `DECOUPLED_DECAY`.
 
@@ -67,7 +67,7 @@ def build_optimizer(config: TrainConfig) -> Optimizer:
         raise ConfigError(
             f"--train.optimizer {config.optimizer}: expected one of {', '.join(OPTIMIZERS)}."
         )
-    optimizer = OPTIMIZERS[config.optimizer](config, build_schedule(config), options)
+    optimizer = OPTIMIZERS[config.optimizer](config, build_learning_rate(config), options)
     if config.precision == "mixed_float16":  # bfloat16 has the range of float32
         return keras.mixed_precision.LossScaleOptimizer(optimizer)
     return optimizer
@@ -99,24 +99,24 @@ def _build_addons(config: TrainConfig) -> Optimizer:
                 "has no such thing. Leave the option out, or take an optimiser of Keras."
             )
     name = config.optimizer.removeprefix(ADDONS_PREFIX)
-    return build_addons_optimizer(name, build_schedule(config))
+    return build_addons_optimizer(name, build_learning_rate(config))
 
 
-def _build_sgd(config: TrainConfig, schedule: Schedule, options: dict[str, Any]) -> Optimizer:
-    return FusedSGD(schedule, momentum=config.momentum, **options)
+def _build_sgd(config: TrainConfig, rate: LearningRate, options: dict[str, Any]) -> Optimizer:
+    return FusedSGD(rate, momentum=config.momentum, **options)
 
 
-def _build_adam(config: TrainConfig, schedule: Schedule, options: dict[str, Any]) -> Optimizer:
-    return keras.optimizers.Adam(schedule, **options)
+def _build_adam(config: TrainConfig, rate: LearningRate, options: dict[str, Any]) -> Optimizer:
+    return keras.optimizers.Adam(rate, **options)
 
 
-def _build_adamw(config: TrainConfig, schedule: Schedule, options: dict[str, Any]) -> Optimizer:
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay, **options)
+def _build_adamw(config: TrainConfig, rate: LearningRate, options: dict[str, Any]) -> Optimizer:
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, **options)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 
 
-OPTIMIZERS: dict[str, Callable[[TrainConfig, Schedule, dict[str, Any]], Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[[TrainConfig, LearningRate, dict[str, Any]], Optimizer]] = {
     "sgd": _build_sgd,
     "adam": _build_adam,
     "adamw": _build_adamw,

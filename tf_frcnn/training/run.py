@@ -2,9 +2,11 @@
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
+
+import keras
 
 from tf_frcnn.checkpoint_folder import restore_latest, set_damaged_aside
 from tf_frcnn.checkpoints import BEST_FILE, Progress, load_checkpoint
@@ -17,6 +19,7 @@ from tf_frcnn.pretrained.keras_applications import load_backbone_weights
 from tf_frcnn.run_folder import RunFolder
 from tf_frcnn.training.callbacks import EarlyStopping, MetricsLog, ProgressBar, ValidationLoss
 from tf_frcnn.training.distribution import ALONE, Distribution
+from tf_frcnn.training.epochs import EpochCallbacks, check_callbacks
 from tf_frcnn.training.loop import OnNotFinite, StopRequest, stop_on_signals, train
 from tf_frcnn.training.non_finite.guard import NonFiniteGuard
 from tf_frcnn.training.saving import BestCheckpoint, Checkpoints, Stateful, restore_states
@@ -53,6 +56,7 @@ def train_detector(
     datasets: Mapping[str, Dataset],
     folder: RunFolder,
     distribution: Distribution = ALONE,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> TrainedDetector:
     """Train a detector, from its start or from the last checkpoint of the run.
 
@@ -62,6 +66,8 @@ def train_detector(
         folder: prepared for this configuration; gets checkpoints, metrics.jsonl and events, from
             the chief alone.
         distribution: what the training is spread over.
+        callbacks: Keras callbacks, on every worker; `EpochCallbacks` says what they are told.
+            Their `model` is the trainer.
 
     Returns:
         The detector with the weights of the last step, or the best by validation, or the moving
@@ -72,9 +78,10 @@ def train_detector(
         NonFiniteLossError: a loss or gradient was NaN or infinite, and `on_nan` is not to go on.
         WorkerLostError: another worker is gone.
         UserError: weights, a picture, a checkpoint or a log cannot be read or written; or there is
-            no validation to choose by.
+            no validation to choose by; or a callback cannot set the learning rate.
     """
     _check_validation(config, datasets)
+    check_callbacks(callbacks, config.train)
     distribution.check_batch_size(config.train.batch_size)
     same = {name: dataclasses.asdict(getattr(config, name)) for name in ("model", "train")}
     distribution.check_same(same, "configuration", "Start all workers with the same options.")
@@ -91,7 +98,10 @@ def train_detector(
     if distribution.is_chief:
         set_damaged_aside(folder.checkpoints, progress.step)
     with stop_on_signals() as stop_request:
-        run = _Run(config, datasets, folder, distribution, trainer, progress, stop_request)
+        run = _Run(
+            *(config, datasets, folder, distribution, trainer, progress, stop_request),
+            callbacks=tuple(callbacks),
+        )
         done = run.train()
         stop_request.agree(distribution)  # one may have come since the last step
     if stop_request.signal_number is not None:
@@ -164,6 +174,7 @@ class _Run:
     trainer: FasterRCNNTrainer
     progress: Progress
     stop_request: StopRequest
+    callbacks: tuple[keras.callbacks.Callback, ...]
 
     @property
     def start(self) -> int:
@@ -182,7 +193,7 @@ class _Run:
             distribution.worker, distribution.num_workers, distribution.replicas_per_worker
         )
         pipeline = self._batches(self.start, train_config.steps, share)
-        callbacks, log = self._shared_callbacks(), self._metrics_log()
+        callbacks, log = self._shared_callbacks(pipeline), self._metrics_log()
         stateful: list[Stateful] = [*callbacks, log]
         restore_states(stateful, self.progress.memory)
         checkpoints = Checkpoints(
@@ -223,12 +234,23 @@ class _Run:
             share=share,
         )
 
-    def _shared_callbacks(self) -> list[Any]:
+    def _shared_callbacks(self, pipeline: BatchPipeline) -> list[Any]:
         """Make the callbacks of every worker; all of them are stateful."""
-        if "val" not in self.datasets:
-            return []
+        train_config = self.config.train
+        validation = self._validation() if "val" in self.datasets else None
+        callbacks: list[Any] = [] if validation is None else [validation]
+        if train_config.early_stopping_patience:
+            callbacks.append(EarlyStopping(train_config.early_stopping_patience, self.start))
+        if self.callbacks:
+            length = pipeline.steps_per_epoch
+            callbacks.append(
+                EpochCallbacks(self.callbacks, length, train_config.steps, self.start, validation)
+            )
+        return callbacks
+
+    def _validation(self) -> ValidationLoss:
         distribution, train_config = self.distribution, self.config.train
-        validation = BatchPipeline(
+        pipeline = BatchPipeline(
             self.datasets["val"],
             self.config.data,
             seed=train_config.seed,
@@ -236,12 +258,7 @@ class _Run:
             share=Share(distribution.worker, distribution.num_workers),
         )
         every, steps = train_config.validate_every, train_config.steps
-        callbacks: list[Any] = [
-            ValidationLoss(validation, every, steps, distribution, self.start, self.stop_request)
-        ]
-        if train_config.early_stopping_patience:
-            callbacks.append(EarlyStopping(train_config.early_stopping_patience, self.start))
-        return callbacks
+        return ValidationLoss(pipeline, every, steps, distribution, self.start, self.stop_request)
 
     def _metrics_log(self) -> MetricsLog:
         folder, train_config = self.folder, self.config.train

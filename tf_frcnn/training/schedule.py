@@ -84,13 +84,25 @@ class CosineSchedule(keras.optimizers.schedules.LearningRateSchedule):
         return {name: getattr(self, name) for name in ("learning_rate", "steps", "warmup_steps")}
 
 
-def build_schedule(config: TrainConfig) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Build the configured schedule."""
+def build_learning_rate(
+    config: TrainConfig,
+) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """Build the configured schedule; a rate that stays is a number, so that callbacks can set it.
+
+    `keras.callbacks.ReduceLROnPlateau`, for one, cannot set the rate of a schedule.
+    """
+    if not has_schedule(config):
+        return config.learning_rate
     if config.schedule == "cosine":
         return CosineSchedule(config.learning_rate, config.steps, config.warmup_steps)
     return StepSchedule(
         config.learning_rate, config.warmup_steps, config.decay_steps, config.decay_factor
     )
+
+
+def has_schedule(config: TrainConfig) -> bool:
+    """Tell whether the learning rate changes by itself in the course of the steps."""
+    return config.schedule != "step" or config.warmup_steps > 0 or bool(config.decay_steps)
 
 
 def _warm_up(step: tf.Tensor, warmup_steps: int) -> tf.Tensor:

@@ -1,8 +1,10 @@
 """One training step: forward, the losses of all tasks, gradients, coupled weight decay, update."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -11,15 +13,18 @@ import tensorflow as tf
 
 from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.config import TrainConfig
+from tf_frcnn.errors import ConfigError
 from tf_frcnn.layers.proposals import ProposalLayer
 from tf_frcnn.model import FasterRCNN, as_maps
 from tf_frcnn.ops.maps import Maps
 from tf_frcnn.training.freezing import freeze_layers
 from tf_frcnn.training.losses import Losses
+from tf_frcnn.training.means import StepMeans
 from tf_frcnn.training.optimizer import DECOUPLED_DECAY, build_optimizer
 from tf_frcnn.training.tasks import TASKS
 from tf_frcnn.training.tasks.task import Step, Task
 from tf_frcnn.training.update import (
+    LossScaleOptimizer,
     apply_where,
     inner_optimizer,
     scale_loss,
@@ -40,23 +45,30 @@ class FasterRCNNTrainer(keras.Model):
     The losses live here and never reach the export. A batch is a dict of images [B, H, W, 3]
     float32 RGB 0-255, image_sizes [B, 2] float32, gt_boxes [B, G, 4] float32 and gt_classes [B, G]
     int32 (G >= 1, padded with zeros), and seeds [B, 2] int32, from which alone the sampling and the
-    dropout of each picture are drawn. It is compiled: `trainer.fit(pipeline.batches)` works too, on
-    one machine.
+    dropout of each picture are drawn; `prepare_dataset` makes such batches. It is a Keras model
+    whose `fit` and `evaluate` report means over their steps, and it is compiled already, with the
+    optimiser of its configuration: `compile` is called to train with another one.
 
-    Raises:
-        ConfigError: no layer has the name of one to be frozen, or the installed Keras lacks an
-            option.
+    Args of `__init__`: the network; `config` of the training, by default that of `TrainConfig` with
+    no layer frozen; the `tasks` to learn.
+
+    Raises of `__init__`: `ConfigError` where no layer has the name of one to be frozen, or the
+    installed Keras lacks an option.
     """
 
     def __init__(
         self,
         detector: FasterRCNN,
-        config: TrainConfig,
+        config: TrainConfig | None = None,
         tasks: Sequence[Task] = TASKS,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.detector = detector
+        if config is None:
+            config = TrainConfig(frozen_layers=())
+            if detector.precision == "mixed_float16":  # the loss is to be scaled
+                config = dataclasses.replace(config, precision="mixed_float16")
         self.train_config = config
         self.training_proposals = ProposalLayer(
             config.rpn_pre_nms_top_k,
@@ -70,9 +82,123 @@ class FasterRCNNTrainer(keras.Model):
         freeze_layers(detector, config.frozen_layers)
         self.tasks = tuple(tasks)
         self._compiled: dict[Any, Any] = {}
-        self.compile(optimizer=build_optimizer(config), jit_compile=False)
-        self.optimizer.build(detector.trainable_variables)
+        # Made when they are wanted: the command's loop, which may have replicas, wants none.
+        self._fit_means: StepMeans | None = None
+        self._test_means: StepMeans | None = None
+        self._reported: StepMeans | None = None
+        decay = 0.0 if config.optimizer in DECOUPLED_DECAY else config.weight_decay
+        self._use_optimizer(build_optimizer(config), decay, config.clip_norm)
         self.built = True
+
+    def compile(
+        self,
+        optimizer: keras.optimizers.Optimizer | str,
+        weight_decay: float | None = None,
+        clip_norm: float | None = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+    ) -> None:
+        """Train with an optimiser of one's own from here on.
+
+        Losses and metrics are the tasks' own. Layers whose `trainable` is changed need it anew.
+
+        Args:
+            optimizer: of Keras, or its name; with `mixed_float16` it is wrapped so that it scales
+                the loss.
+            weight_decay: coupled L2 on kernels, which goes through the momentum; when None, that of
+                the training's configuration, but 0 where the optimiser has a decay of its own.
+            clip_norm: the gradients are clipped to this global norm, before the decay; 0 for no
+                clipping; when None, that of the training's configuration.
+            run_eagerly: as in Keras.
+            steps_per_execution: as in Keras.
+
+        Raises:
+            ConfigError: weights would decay twice, or one of the two is negative.
+        """
+        optimizer = keras.optimizers.get(optimizer)
+        own_decay = getattr(inner_optimizer(optimizer), "weight_decay", None) or 0.0
+        if weight_decay is None:
+            weight_decay = 0.0 if own_decay else self.train_config.weight_decay
+        if weight_decay and own_decay:
+            raise ConfigError(
+                f"compile: weight_decay = {weight_decay:g}, and the optimiser "
+                f"{type(inner_optimizer(optimizer)).__name__} has weight_decay = {own_decay:g} of "
+                "its own: weights would decay twice. Expected one of them: leave weight_decay out "
+                "here, or give the optimiser weight_decay=None."
+            )
+        if clip_norm is None:
+            clip_norm = self.train_config.clip_norm
+        for name, value in (("weight_decay", weight_decay), ("clip_norm", clip_norm)):
+            if not value >= 0.0:
+                raise ConfigError(f"compile: {name} = {value}: expected 0 or more.")
+        is_scaling = isinstance(optimizer, LossScaleOptimizer)
+        if self.detector.precision == "mixed_float16" and not is_scaling:
+            optimizer = LossScaleOptimizer(optimizer)
+        self._use_optimizer(optimizer, weight_decay, clip_norm, run_eagerly, steps_per_execution)
+
+    def _use_optimizer(
+        self,
+        optimizer: keras.optimizers.Optimizer,
+        weight_decay: float,
+        clip_norm: float,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+    ) -> None:
+        super().compile(
+            optimizer=optimizer,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            jit_compile=False,
+        )
+        self._weight_decay, self._clip_norm = weight_decay, clip_norm
+        self.optimizer.build(self.detector.trainable_variables)
+
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Train as `keras.Model.fit` does: `fit(batches, validation_data=..., epochs=...)`.
+
+        One device. Of an epoch, logs and history hold the mean losses of the steps that were
+        finite, and `finite`, the share that they are; `val_` figures are means over the validation.
+
+        Args:
+            *args: as in Keras; batches as in the class.
+            **kwargs: as in Keras.
+
+        Returns:
+            What Keras returns.
+        """
+        if self._fit_means is None:
+            self._fit_means = StepMeans(("loss", *self.loss_names, "finite"))
+        with self._reporting(self._fit_means):
+            return super().fit(*args, **kwargs)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute mean losses as `keras.Model.evaluate` does, of the averaged weights if any.
+
+        Args:
+            *args: as in Keras; batches as in the class.
+            **kwargs: as in Keras; with `return_dict=True` the answer has the losses' names.
+
+        Returns:
+            What Keras returns.
+        """
+        if self._test_means is None:
+            self._test_means = StepMeans(("loss", *self.loss_names))
+        with self._reporting(self._test_means), self.averaged_weights():
+            return super().evaluate(*args, **kwargs)
+
+    def save(self, filepath: str | Path, overwrite: bool = True, **kwargs: Any) -> None:
+        """Save the network, with its averaged weights where there are some, as Keras does.
+
+        So `keras.callbacks.ModelCheckpoint` writes what `keras.saving.load_model` gives back as a
+        `FasterRCNN`.
+
+        Args:
+            filepath: as in Keras: NAME.keras.
+            overwrite: as in Keras.
+            **kwargs: as in Keras.
+        """
+        with self.averaged_weights():
+            self.detector.save(filepath, overwrite=overwrite, **kwargs)
 
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Detect; the same as calling the detector."""
@@ -131,7 +257,10 @@ class FasterRCNNTrainer(keras.Model):
         apply_where(finite, self.optimizer, gradients, variables)
         for statistic, value in zip(statistics, kept, strict=True):
             statistic.assign(tf.where(finite, statistic, value))
-        return {"loss": total, **losses, "finite": tf.cast(finite, tf.float32)}
+        logs = {"loss": total, **losses, "finite": tf.cast(finite, tf.float32)}
+        if self._fit_means is not None:
+            self._fit_means.add(logs, finite)
+        return logs
 
     def test_step(self, batch: Batch) -> Losses:
         """Compute the losses of one batch without an update; sampled as in training.
@@ -143,7 +272,15 @@ class FasterRCNNTrainer(keras.Model):
             The losses, and their sum as `loss`.
         """
         losses = self.compute_losses(batch, training=False)
-        return {"loss": tf.add_n(list(losses.values())), **losses}
+        logs = {"loss": tf.add_n(list(losses.values())), **losses}
+        if self._test_means is not None:
+            self._test_means.add(logs, tf.constant(True))
+        return logs
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The means that `fit` or `evaluate` reports while it runs."""
+        return [] if self._reported is None else self._reported.metrics
 
     @property
     def loss_names(self) -> tuple[str, ...]:
@@ -179,7 +316,7 @@ class FasterRCNNTrainer(keras.Model):
         is_mirrored = self.distribute_strategy.num_replicas_in_sync > 1
         if self.detector.precision == "float32" and not is_mirrored:
             return self.detector
-        finished = FasterRCNN(self.detector.config, self.detector.num_classes)
+        finished = FasterRCNN.from_config({**self.detector.get_config(), "precision": "float32"})
         weights = named_weights(self.detector)
         for name, variable in named_weights(finished).items():
             variable.assign(weights[name])
@@ -188,7 +325,16 @@ class FasterRCNNTrainer(keras.Model):
     def _has_averages(self) -> bool:
         """Tell whether there are moving averages: they start at the first update."""
         steps = np.asarray(self.optimizer.iterations)
-        return self.train_config.ema_momentum > 0 and bool(steps > 0)
+        return bool(getattr(inner_optimizer(self.optimizer), "use_ema", False) and steps > 0)
+
+    @contextmanager
+    def _reporting(self, means: StepMeans) -> Iterator[None]:
+        """Let Keras look at these means while the block runs; `fit` holds runs of `evaluate`."""
+        outer, self._reported = self._reported, means
+        try:
+            yield
+        finally:
+            self._reported = outer
 
     def _run(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Call a function, compiled with XLA where that was asked for.
@@ -228,10 +374,10 @@ class FasterRCNNTrainer(keras.Model):
         Returns:
             The gradients, and tensors which are not finite if a gradient is not.
         """
-        limit = self.train_config.clip_norm
+        limit = self._clip_norm
         if limit > 0:
             gradients, norm = tf.clip_by_global_norm(gradients, limit)
-        if self.train_config.precision == "mixed_float16":
+        if isinstance(self.optimizer, LossScaleOptimizer):
             return gradients, []  # the loss scale is found by overflows, after which it is halved
         if limit > 0:
             return gradients, [norm]
@@ -248,8 +394,8 @@ class FasterRCNNTrainer(keras.Model):
         Keras' own `weight_decay` is decoupled and skips the momentum: about ten times weaker than
         Caffe's and torch's at momentum 0.9.
         """
-        decay, optimizer = self.train_config.weight_decay, self.train_config.optimizer
-        if decay == 0 or optimizer in DECOUPLED_DECAY:
+        decay = self._weight_decay
+        if decay == 0:
             return list(gradients)
         return [
             gradient + tf.constant(decay, gradient.dtype) * tf.convert_to_tensor(variable)

@@ -13,7 +13,6 @@ from tf_frcnn.config import Config
 from tf_frcnn.data.example import Example
 from tf_frcnn.errors import NonFiniteLossError
 from tf_frcnn.files import write_json
-from tf_frcnn.training.callbacks import LOSSES
 from tf_frcnn.training.non_finite.diagnosis import diagnose
 from tf_frcnn.training.non_finite.message import (
     describe_diagnosis,
@@ -97,7 +96,7 @@ class NonFiniteGuard:
         return StepRecord(
             step=step,
             learning_rate=float(self._trainer.optimizer.learning_rate),
-            losses={name: logs[name] for name in LOSSES},
+            losses={name: logs[name] for name in self._trainer.loss_names},
             batch=arrays,
             paths=tuple(str(self._examples[index].image_path) for index in arrays["indices"]),
             config=self._config,

@@ -1,0 +1,247 @@
+"""From a folder, or from a `tf.data.Dataset` of one's own, to what the trainer takes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import tensorflow as tf
+
+from tf_frcnn.config import DataConfig
+from tf_frcnn.data import loading
+from tf_frcnn.data.example import Dataset
+from tf_frcnn.data.formats import DATASETS, find_format
+from tf_frcnn.data.pipeline import PREFETCH, BatchPipeline, make_example, without_augmentation
+from tf_frcnn.data.splits import Divider
+from tf_frcnn.errors import DataError
+from tf_frcnn.ops.boxes import clip_boxes
+
+_SPLITS = ("train", "val", "test")
+
+_EXPECTED = (
+    "Expected a tf.data.Dataset of dicts with images [height, width, 3] uint8, or float of 0 to "
+    "255, RGB; boxes [G, 4] float, [ymin, xmin, ymax, xmax] in pixels of the image; and classes "
+    "[G] integers from 1; or batches of such, ragged or padded with boxes of class 0."
+)
+# Of one image: what is there of it, and the rank. A batch has one more.
+_RANKS = {"images": 3, "boxes": 2, "classes": 1}
+
+
+def load_dataset(
+    root: str | Path,
+    split: str = "train",
+    class_names: Sequence[str] = (),
+    format: Literal["auto", "voc", "coco", "tfds"] = "auto",
+    on_error: Literal["stop", "skip"] = "stop",
+    seed: int = 0,
+) -> Dataset:
+    """Read a split of a data set, and decode every image once to see that it can be.
+
+    Args:
+        root: folder of the data set.
+        split: name of the split.
+        class_names: of classes 1..N; when empty, those found in this split and in train, val and
+            test, so that every split has the same.
+        format: of the data set; found out when "auto".
+        on_error: what to do about faults in the data: stop and list them, or leave out the boxes
+            and images that have them.
+        seed: divides the images where the data set has no splits of its own, as in training.
+
+    Returns:
+        The split, with its `class_names`.
+
+    Raises:
+        DataError: the folder, the split or a class is missing, or the data have faults.
+        ConfigError: an argument is wrong.
+    """
+    config = DataConfig(root=str(root), format=format, on_error=on_error)
+    names = tuple(class_names) or _find_classes(config, split, seed)
+    return loading.load_dataset(config, split, names, seed)
+
+
+def _find_classes(config: DataConfig, split: str, seed: int) -> tuple[str, ...]:
+    """List the classes of a data set's splits, whatever faults there are."""
+    root, name = find_format(config)
+    dataset_format = DATASETS[name]
+    known = (one for one in _SPLITS if not dataset_format.explain_missing_split(root, one))
+    splits = tuple(dict.fromkeys((split, *known)))
+    datasets = dataset_format.read(root, splits, (), Divider(seed), lambda *faults: None)
+    return datasets[split].class_names
+
+
+def prepare_dataset(
+    dataset: Dataset | tf.data.Dataset,
+    short_side: int = 600,
+    long_side: int = 1000,
+    batch_size: int = 1,
+    training: bool = True,
+    seed: int = 0,
+    **augmentation: Any,
+) -> tf.data.Dataset:
+    """Make the batches that `FasterRCNNTrainer` takes.
+
+    Every pass over them is an epoch with draws of its own, the same for the same seed. Of a data
+    set of `load_dataset` it also has its own order, and boxes that are difficult or crowds are left
+    out; a data set of one's own is taken in its order, and every box of it.
+
+    Args:
+        dataset: of `load_dataset`; or of dicts of images [H, W, 3] uint8 or float 0-255 RGB, boxes
+            [G, 4] float yxyx in pixels of the image, and classes [G] integers from 1. It may be
+            batched: ragged, or padded with boxes of class 0. Images without boxes have G = 0; other
+            keys are left out.
+        short_side: images are resized so that their shorter side has this many pixels ...
+        long_side: ... unless their longer side would then exceed this many. Boxes move along.
+        batch_size: images in a batch; padded at the bottom and the right to a common size.
+        training: off, every pass is the same, nothing is augmented, and images of `load_dataset`
+            come in their order, one to a batch.
+        seed: of order, augmentation and sampling.
+        **augmentation: fields of `DataConfig`: horizontal_flip (0.5 when not given), scale_jitter,
+            photometric_jitter, crop, crop_min_fraction.
+
+    Returns:
+        Batches of images [B, H, W, 3] float32, image_sizes [B, 2] float32, gt_boxes [B, G, 4]
+        float32, gt_classes [B, G] int32 and seeds [B, 2] int32, and of a data set of `load_dataset`
+        indices [B] int32 of its examples. In use, `tf.data` raises
+        `InvalidArgumentError` where boxes or pixels are not as they should be, and says what is
+        wrong.
+
+    Raises:
+        DataError: the elements of the data set are of another form; says which.
+        ConfigError: a size or an option is wrong.
+    """
+    config = DataConfig(short_side=short_side, long_side=long_side, **augmentation)
+    config = config if training else without_augmentation(config)
+    if isinstance(dataset, Dataset):
+        return _batches_of_pipeline(dataset, config, batch_size, training, seed)
+    images = _one_by_one(dataset)
+    epochs = _count_epochs() if training else tf.data.Dataset.from_tensors(0).repeat()
+
+    def prepare(numbered: tuple[tf.Tensor, Mapping[str, Any]], epoch: tf.Tensor) -> Any:
+        number, element = numbered
+        own = tf.stack([tf.constant(seed, tf.int32), tf.cast(number, tf.int32)])
+        seeds = tf.random.experimental.stateless_fold_in(own, epoch)
+        return make_example(*_check_element(element), seeds, config)
+
+    prepared = tf.data.Dataset.zip((images.enumerate(), epochs)).map(
+        prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+    if int(images.cardinality()) >= 0:
+        prepared = prepared.apply(tf.data.experimental.assert_cardinality(images.cardinality()))
+    return prepared.padded_batch(batch_size).prefetch(PREFETCH)
+
+
+def _batches_of_pipeline(
+    dataset: Dataset, config: DataConfig, batch_size: int, training: bool, seed: int
+) -> tf.data.Dataset:
+    """Make the batches of an epoch at each pass."""
+    if not training:
+        return BatchPipeline(dataset, config, seed=seed, training=False).batches
+    steps = BatchPipeline(dataset, config, batch_size, seed).steps_per_epoch
+
+    def batches_of(epoch: tf.Tensor) -> tf.data.Dataset:
+        start = tf.cast(epoch, tf.int64) * steps
+        return BatchPipeline(dataset, config, batch_size, seed, start, start + steps).batches
+
+    batches = _count_epochs().take(1).flat_map(batches_of)
+    return batches.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(PREFETCH)
+
+
+def _count_epochs() -> tf.data.Dataset:
+    """Give the number of the pass, from 0, over and over: each pass over it has the next one."""
+    passes = iter(range(2**31))
+
+    def repeat_number() -> Iterator[int]:
+        number = next(passes)
+        while True:
+            yield number
+
+    return tf.data.Dataset.from_generator(
+        repeat_number, output_signature=tf.TensorSpec([], tf.int32)
+    )
+
+
+# === A data set of one's own ===
+
+
+def _one_by_one(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Check the form of a data set's elements -> images by themselves, with no other keys.
+
+    Raises:
+        DataError: it is of another form.
+    """
+    if not isinstance(dataset, tf.data.Dataset):
+        raise DataError(f"the data set is a {type(dataset).__name__}. {_EXPECTED}")
+    spec = dataset.element_spec
+    if not isinstance(spec, dict):
+        raise DataError(f"the data set's elements are a {type(spec).__name__}: {spec}. {_EXPECTED}")
+    if missing := [key for key in _RANKS if key not in spec]:
+        raise DataError(
+            f"{missing[0]!r} is missing: the data set's elements have {', '.join(spec)}. "
+            f"{_EXPECTED}"
+        )
+    rank = spec["images"].shape.rank
+    more = 1 if rank == _RANKS["images"] + 1 else 0
+    for key, own_rank in _RANKS.items():
+        shape, dtype = spec[key].shape, spec[key].dtype
+        fits = shape.rank == own_rank + more
+        if key == "classes":
+            fits = fits and dtype.is_integer
+        else:
+            fits = fits and shape[-1] in (None, 3 if key == "images" else 4)
+            fits = fits and (dtype.is_floating or (key == "images" and dtype == tf.uint8))
+        if not fits:
+            raise DataError(f"{key!r} is {dtype.name} {shape}. {_EXPECTED}")
+    dataset = dataset.map(lambda element: {key: element[key] for key in _RANKS})
+    return dataset.unbatch() if more else dataset
+
+
+def _check_element(element: Mapping[str, Any]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Check the numbers of an image -> the image, its boxes and their classes, without padding."""
+    image, boxes, classes = (_to_tensor(element[key]) for key in _RANKS)
+    image = tf.ensure_shape(image, [None, None, 3])
+    boxes = tf.ensure_shape(tf.cast(boxes, tf.float32), [None, 4])
+    classes = tf.ensure_shape(tf.cast(classes, tf.int32), [None])
+    counts = tf.debugging.assert_equal(
+        *(tf.shape(boxes)[0], tf.shape(classes)[0]), "an image has as many boxes as classes"
+    )
+    numbers = tf.debugging.assert_non_negative(
+        classes, "classes: expected numbers from 1; 0 for padding"
+    )
+    with tf.control_dependencies([counts, numbers]):
+        classes = tf.identity(classes)
+    is_object = classes > 0
+    boxes, classes = tf.boolean_mask(boxes, is_object), tf.boolean_mask(classes, is_object)
+    boxes = _check_boxes(boxes, tf.shape(image)[:2])
+    if image.dtype != tf.uint8:
+        image = tf.cast(image, tf.float32)
+        largest = tf.reduce_max(image)
+        _insist(
+            (largest == 0.0) | (largest > 1.0),
+            "images: there is one with pixels from 0 to 1. Expected 0 to 255: multiply by 255.",
+            largest,
+        )
+    return image, boxes, classes
+
+
+def _check_boxes(boxes: tf.Tensor, image_size: tf.Tensor) -> tf.Tensor:
+    """See that boxes are in pixels and have an area in their image, to which they are clipped."""
+    _insist(
+        (tf.size(boxes) == 0) | (tf.reduce_max(boxes) > 1.0),
+        "boxes: no number is above 1. Expected pixels of the image: multiply by its size.",
+        boxes,
+    )
+    clipped = clip_boxes(boxes[None], tf.cast(image_size, tf.float32)[None])[0]
+    _insist(
+        tf.reduce_all(clipped[:, 2:] > clipped[:, :2]),
+        "boxes: there is one without area in its image. Expected [ymin, xmin, ymax, xmax] in "
+        "pixels of the image.",
+        boxes,
+    )
+    return clipped
+
+
+def _insist(condition: tf.Tensor, message: str, *shown: tf.Tensor) -> None:
+    tf.debugging.Assert(condition, [message, *shown], summarize=40)
+
+
+def _to_tensor(value: Any) -> tf.Tensor:
+    return value.to_tensor() if isinstance(value, tf.RaggedTensor) else value
