@@ -4,8 +4,8 @@ import keras
 import pytest
 import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
-from tf_frcnn.model import STAGES
 
+from tf_frcnn.model import STAGES
 from tf_frcnn.tflite.file import (
     Graph,
     foreign_operators,
