@@ -1,5 +1,5 @@
 # The checks of a change, as .ci/run makes them too; `make check` before every commit.
-.PHONY: check test slow
+.PHONY: check test slow docs
 check:
 	ruff format --check .
 	ruff check .
@@ -10,3 +10,6 @@ test:
 	python -m pytest
 slow:
 	python -m pytest -m slow
+# The API page, of the docstrings: docs/api/index.html.
+docs:
+	python docs/make_api.py

@@ -22,8 +22,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 PROBES = ROOT / "tests" / "golden" / "probes.py"
 TRAINING_TOLERANCE = 1e-6
-"""Of the sum of a step's losses, and of the lengths of the changes of weights: both may be computed in
-another order."""
+"""Of the sum of a step's losses, and of the lengths of the changes of weights: sums may be
+computed in another order."""
 
 
 def main() -> int:

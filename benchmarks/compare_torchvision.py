@@ -69,7 +69,7 @@ def write_exports(arguments: Arguments, folder: Path) -> None:
     load_tensorflow()
     from tf_frcnn.export.low_rank import reduce_head
     from tf_frcnn.export.saved_model import export_saved_model
-    from tf_frcnn.inference import PictureDetector
+    from tf_frcnn.inference import InferenceModel
     from tf_frcnn.model import FasterRCNN
     from tf_frcnn.tflite.conversion import Converter
 
@@ -77,13 +77,13 @@ def write_exports(arguments: Arguments, folder: Path) -> None:
     data = DataConfig(classes=CLASSES, short_side=min(height, width), long_side=max(height, width))
     config = Config(data)
     network = FasterRCNN(config.model, len(CLASSES))
-    detector = PictureDetector(network, CLASSES, data.short_side, data.long_side)
+    model = InferenceModel(network, CLASSES, data.short_side, data.long_side)
     for name in ("variables", "frozen"):
-        export_saved_model(detector, config, folder / name, frozen=name == "frozen")
+        export_saved_model(model, config, folder / name, frozen=name == "frozen")
     if arguments.head_rank:
-        reduced = reduce_head(detector, arguments.head_rank)
+        reduced = reduce_head(model, arguments.head_rank)
         export_saved_model(reduced, config, folder / REDUCED, frozen=True)
-    converter = Converter(detector, (height, width))
+    converter = Converter(model, (height, width))
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
     for form in arguments.tflite:
         ranges = converter.find_ranges([noise]) if form == "int8" else None

@@ -61,11 +61,11 @@ def measure(arguments: Arguments) -> int:
     ranks: dict[str, dict[str, Any]] = {}
     exports: dict[str, Callable[[tf.Tensor], Any]] = {}
     for rank in (0, *arguments.ranks):
-        detector = reduce_head(whole, rank) if rank else whole
+        reduced = reduce_head(whole, rank) if rank else whole
         name = str(rank) if rank else "whole"
-        metrics = compute_metrics(dataset, detect_dataset(dataset, detector))
+        metrics = compute_metrics(dataset, detect_dataset(dataset, reduced))
         ranks[name] = {figure: metrics[figure] for figure in FIGURES}
-        exports[name] = make_signatures(detector, frozen=True)["serving_default"]
+        exports[name] = make_signatures(reduced, frozen=True)["serving_default"]
     seconds: dict[str, list[float]] = {name: [] for name in exports}
     for _ in range(2 + arguments.rounds):
         for name, serve in exports.items():

@@ -48,7 +48,7 @@ class Arguments:
 
 
 class TimedDetector:
-    """Detects in pictures of any size by a detector of one size, and takes the time.
+    """Detects in pictures of any size by a model of one size, and takes the time.
 
     Args of `__init__`: `detect` for pictures of `size`, (height, width) in pixels.
 
@@ -86,8 +86,8 @@ def measure(arguments: Arguments) -> int:
     dataset = load_dataset(
         data, arguments.split, data.classes, config.train.seed, model.load_division()
     )
-    detector = load_network(model)
-    converter = Converter(detector, size)
+    inference_model = load_network(model)
+    converter = Converter(inference_model, size)
     results: dict[str, Any] = {
         "command": f"python benchmarks/tflite.py MODEL --split {arguments.split}",
         "commit": commit(),
@@ -109,7 +109,7 @@ def measure(arguments: Arguments) -> int:
         }
         write_json(arguments.output, results)
 
-    judge("keras", detector, None)
+    judge("keras", inference_model, None)
     for form in arguments.forms:
         ranges = None
         if form == "int8":

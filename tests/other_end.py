@@ -17,14 +17,14 @@ from tf_frcnn.environment import load_tensorflow
 ROIS = [[0, 0, 63, 95], [8, 4, 40, 20], [10, 50, 22, 90]]  # of 64 x 96 pixels
 
 
-def network_outputs(detector):
+def network_outputs(network):
     """Run the stages of a network on one picture that is always the same.
 
     What comes after these, proposals and detections, is a choice among nearly equal scores, in
     which the last bit counts.
 
     Args:
-        detector: of a `PictureDetector`.
+        network: of an `InferenceModel`.
 
     Returns:
         Name -> array of the features, of both outputs of the RPN, and of the head for `ROIS`.
@@ -33,11 +33,11 @@ def network_outputs(detector):
 
     images = np.random.default_rng(0).uniform(0, 255, (1, 64, 96, 3)).astype(np.float32)
     sizes = np.array([[64, 96]], np.float32)
-    pixels = detector.preprocessing((images, sizes))
-    maps = as_maps(detector.backbone(pixels, training=False))
-    (objectness,), (anchor_deltas,) = detector.rpn_head(maps)
+    pixels = network.preprocessing((images, sizes))
+    maps = as_maps(network.backbone(pixels, training=False))
+    (objectness,), (anchor_deltas,) = network.rpn_head(maps)
     rois = np.array([ROIS], np.float32)
-    class_logits, box_deltas = detector.box_head(detector.roi_pooling((maps, rois)))
+    class_logits, box_deltas = network.box_head(network.roi_pooling((maps, rois)))
     outputs = {
         "features": maps[0],
         "objectness": objectness,
@@ -53,7 +53,7 @@ def outputs_of_model(path):
     from tf_frcnn.inference import load_network
     from tf_frcnn.model_files import find_model
 
-    return network_outputs(load_network(find_model(path)).detector)
+    return network_outputs(load_network(find_model(path)).network)
 
 
 def momenta_of_run(path):

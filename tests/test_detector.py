@@ -16,9 +16,9 @@ import tf_frcnn
 from tf_frcnn.checkpoints import load_checkpoint, named_weights, save_checkpoint
 from tf_frcnn.config import save_config
 from tf_frcnn.detector import Detector
-from tf_frcnn.errors import ConfigError, WeightsError
+from tf_frcnn.errors import ConfigError, UserError, WeightsError
 from tf_frcnn.export.saved_model import export_saved_model
-from tf_frcnn.inference import PictureDetector, load_network
+from tf_frcnn.inference import InferenceModel, load_network
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.model_files import find_model
 from tf_frcnn.prediction import Prediction
@@ -31,7 +31,7 @@ class Models(NamedTuple):
     run: Path
     old_checkpoint: Path
     versions: Path
-    latest: PictureDetector
+    latest: InferenceModel
 
 
 def save_random_run(run, config, steps):
@@ -91,13 +91,16 @@ def part_detector(tiny_config):
         batch = images.shape[0]
         return {
             "detection_boxes": tf.tile([[box, tf.zeros(4)]], [batch, 1, 1]),
-            "detection_scores": tf.cast(images[:, 0, :2, 0], tf.float32) / 255.0,
+            "detection_scores": images[:, 0, :2, 0] / 255.0,
             "detection_classes": tf.tile([[2, 0]], [batch, 1]),
             "num_detections": tf.ones([batch], tf.int32),
         }
 
+    def no_network():
+        raise AssertionError("nothing is exported here")
+
     calls: list[tuple[int, ...]] = []
-    detector = Detector(detect_batch, tiny_config)
+    detector = Detector(detect_batch, tiny_config, no_network)
     return detector, calls
 
 
@@ -116,25 +119,43 @@ def test_padding_is_cut_and_classes_are_named(part_detector):
     assert len(found) == 1
 
 
-def test_pictures_of_one_size_go_together_and_come_back_in_order(part_detector):
+def test_images_of_one_size_in_the_network_go_together_and_come_back_in_order(part_detector):
     detector, calls = part_detector
+    # The sides become 64 and at most 96: all but one enter the network at 64 x 96.
     sizes = [(40, 60), (20, 30), (40, 60), (60, 40)]
     images = [
         np.full((*size, 3), 10 * number, np.uint8) for number, size in enumerate(sizes, start=1)
     ]
     found = detector(images)
-    assert sorted(calls) == [(1, 20, 30, 3), (1, 60, 40, 3), (2, 40, 60, 3)]
+    assert sorted(calls) == [(1, 96, 64, 3), (3, 64, 96, 3)]
     scores = [float(prediction.scores[0]) for prediction in found]
     np.testing.assert_allclose(scores, np.array([10, 20, 30, 40]) / 255, rtol=1e-6)
+    # Each box is in its own image's pixels: rows 10 % to 50 %, columns 20 % to 90 %.
+    np.testing.assert_allclose(found[0].boxes, [[4, 12, 20, 54]], rtol=1e-6)
+    np.testing.assert_allclose(found[1].boxes, [[2, 6, 10, 27]], rtol=1e-6)
     np.testing.assert_allclose(found[3].boxes, [[6, 8, 30, 36]], rtol=1e-6)
 
 
-def test_an_array_of_pictures_is_a_batch(part_detector):
+def test_a_batch_has_at_most_so_many_images(part_detector):
+    detector, calls = part_detector
+    images = np.stack([np.full((40, 60, 3), value, np.uint8) for value in range(10)])
+    found = detector(images, batch_size=4)
+    assert [size[0] for size in calls] == [4, 4, 2]
+    scores = [float(prediction.scores[0]) for prediction in found]
+    np.testing.assert_allclose(scores, np.arange(10) / 255, rtol=1e-6)
+    calls.clear()
+    detector(list(images))
+    assert [size[0] for size in calls] == [8, 2]
+    with pytest.raises(ValueError, match="batch_size 0: expected 1 or more"):
+        detector(images, batch_size=0)
+
+
+def test_an_array_of_images_is_a_batch(part_detector):
     detector, calls = part_detector
     images = np.zeros((2, 40, 60, 3), np.uint8)
     assert [len(prediction) for prediction in detector(images)] == [1, 1]
     assert [len(prediction) for prediction in detector(tuple(images))] == [1, 1]
-    assert calls == [(2, 40, 60, 3)] * 2
+    assert calls == [(2, 64, 96, 3)] * 2
     assert detector([]) == [] and detector(images[:0]) == []
 
 
@@ -162,9 +183,11 @@ def test_run_export_and_its_parent_agree(models, run_detector, pictures, tiny_co
         assert detector.class_names == ("cat", "dog", "duck")
 
 
-def test_a_batch_gives_what_single_pictures_give(run_detector, models, tiny_config, pictures):
-    for picture, found in zip(pictures, run_detector(pictures), strict=True):
-        boxes, scores, class_ids = models.latest(picture)
+def test_a_batch_gives_what_single_images_give(run_detector, models, tiny_config, pictures):
+    # The second enters the network at 50 x 96, the others at 64 x 90; and so does a smaller one.
+    images = [*pictures, pictures[2][::2, ::2]]
+    for image, found in zip(images, run_detector(images), strict=True):
+        boxes, scores, class_ids = models.latest(image)
         names = tuple(tiny_config.data.classes[class_id - 1] for class_id in class_ids)
         assert_same(found, Prediction(boxes, scores, class_ids, names))
 
@@ -172,7 +195,7 @@ def test_a_batch_gives_what_single_pictures_give(run_detector, models, tiny_conf
 def test_a_checkpoint_is_taken_by_itself(models, run_detector, pictures, monkeypatch):
     monkeypatch.chdir(models.old_checkpoint.parent)  # a name alone must find its run as well
     old = Detector.load(models.old_checkpoint.name)(pictures[0])
-    network = models.latest.detector
+    network = models.latest.network
     load_checkpoint(models.old_checkpoint, network)
     expected = models.latest(pictures[0])
     load_checkpoint(models.old_checkpoint.with_name("step-00000004.h5"), network)
@@ -201,6 +224,78 @@ def test_a_run_that_is_to_export_its_best_is_its_best(models, tiny_config, pictu
     (tmp_path / "run" / "checkpoints" / "best.h5").write_bytes(b"")
     with pytest.raises(WeightsError, match=r"best\.h5: the checkpoint cannot be read"):
         Detector.load(tmp_path / "run")
+
+
+# === Networks in memory, and exports ===
+
+
+def test_a_network_in_memory_answers_as_its_run_does(models, run_detector, pictures, tmp_path):
+    names = ["cat", "dog", "duck"]
+    detector = Detector.from_network(models.latest.network, names, short_side=64, long_side=96)
+    assert detector.class_names == ("cat", "dog", "duck")
+    version = detector.export(tmp_path / "mine")
+    assert version == tmp_path / "mine" / "1"
+    exported = Detector.load(version)
+    assert exported.config.model == models.latest.network.config
+    for found, again, wanted in zip(
+        detector(pictures), exported(pictures), run_detector(pictures), strict=True
+    ):
+        assert_same(found, wanted)
+        assert_same(again, wanted)
+    default = Detector.from_network(models.latest.network, names).config.data
+    assert (default.short_side, default.long_side) == (600, 1000)
+
+
+@pytest.mark.parametrize(
+    ("names", "sizes", "message"),
+    [
+        (("a", "b"), {}, r"class_names a, b: the network has 3 classes\. Expected a name for each"),
+        ((), {}, r"class_names \(nothing\): the network has 3 classes"),
+        ("abc", {}, r"class_names 'abc': the network has 3 classes"),
+        (("a", "b", "a"), {}, r"^class_names a b a: expected every class name once"),
+        (("a", "b", "c"), {"short_side": 0}, r"^short_side 0: expected a number above 0"),
+        (
+            ("a", "b", "c"),
+            {"short_side": 96, "long_side": 64},
+            r"^long_side 64: expected at least short_side, which is 96",
+        ),
+    ],
+)
+def test_names_and_sizes_that_do_not_fit_the_network(names, sizes, message, models):
+    with pytest.raises(ConfigError, match=message):
+        Detector.from_network(models.latest.network, names, **sizes)
+
+
+@pytest.mark.parametrize("form", ["run", "old_checkpoint", "versions"])
+def test_what_was_loaded_is_exported_with_its_configuration(form, models, tmp_path, pictures):
+    detector = Detector.load(getattr(models, form))
+    detector.export(tmp_path / "mine")
+    again = Detector.load(detector.export(str(tmp_path / "mine")))
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == ["1", "2"]
+    assert again.config == detector.config
+    for found, wanted in zip(again(pictures), detector(pictures), strict=True):
+        assert_same(found, wanted)
+
+
+def test_records_of_a_model_go_along(models, tmp_path):
+    shutil.copytree(models.versions / "1", tmp_path / "1")
+    (tmp_path / "1" / "assets" / "metrics.json").write_text('{"voc_map": 0.5}')
+    version = Detector.load(tmp_path / "1").export(tmp_path / "mine")
+    assert (version / "assets" / "metrics.json").read_text() == '{\n  "voc_map": 0.5\n}\n'
+
+
+def test_a_frozen_export_answers_and_cannot_be_exported(models, run_detector, pictures, tmp_path):
+    frozen = Detector.load(run_detector.export(tmp_path / "frozen", frozen=True))
+    for found, wanted in zip(frozen(pictures), run_detector(pictures), strict=True):
+        assert_same(found, wanted)
+    with pytest.raises(WeightsError, match=r"frozen/1: is a frozen export, .* cannot be taken out"):
+        frozen.export(tmp_path / "mine")
+    assert not (tmp_path / "mine").exists()
+
+
+def test_a_folder_of_something_else_is_not_exported_to(models, run_detector):
+    with pytest.raises(UserError, match=r"run: holds checkpoints, config\.json\. Expected the f"):
+        run_detector.export(models.run)
 
 
 # === What is no model ===
@@ -255,7 +350,7 @@ def test_variables_that_are_missing_are_told(models, tmp_path):
 def test_a_saved_model_with_other_signatures(tiny_config, tmp_path):
     tf.saved_model.save(tf.Module(), str(tmp_path))
     save_config(tiny_config, tmp_path / "assets" / "config.json")
-    with pytest.raises(WeightsError, match=r"has the signatures \[\], not 'serving_default'"):
+    with pytest.raises(WeightsError, match=r"has the signatures \[\], not 'serve_float'"):
         Detector.load(tmp_path)
 
 

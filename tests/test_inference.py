@@ -13,7 +13,7 @@ from tf_frcnn.config import save_config
 from tf_frcnn.errors import WeightsError
 from tf_frcnn.export.saved_model import export_saved_model
 from tf_frcnn.files import write_json
-from tf_frcnn.inference import PictureDetector, load_network
+from tf_frcnn.inference import InferenceModel, load_network
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.model_files import find_model
 from tf_frcnn.run_folder import RunFolder
@@ -42,13 +42,13 @@ class PartOfThePicture:
 
 @pytest.fixture
 def part_detector():
-    return PictureDetector(PartOfThePicture(), ("cat", "dog"), short_side=20, long_side=50)
+    return InferenceModel(PartOfThePicture(), ("cat", "dog"), short_side=20, long_side=50)
 
 
 def test_boxes_are_in_pixels_of_the_picture_that_was_given(part_detector):
     # 40 x 60 enters as 20 x 30; the box [2, 6, 10, 27] there is [4, 12, 20, 54] in the picture.
     detections = part_detector.detect(tf.zeros([3, 40, 60, 3], tf.uint8))
-    assert part_detector.detector.image_shapes == [(3, 20, 30, 3)]
+    assert part_detector.network.image_shapes == [(3, 20, 30, 3)]
     assert detections["detection_boxes"].shape == (3, 2, 4)
     for boxes in detections["detection_boxes"]:
         np.testing.assert_allclose(boxes, [[4, 12, 20, 54], [0, 0, 0, 0]], rtol=1e-6)
@@ -71,7 +71,7 @@ def test_one_picture_gives_what_was_found_without_padding(part_detector):
 def test_pictures_of_many_sizes_do_not_trace_again(part_detector):
     for size in [(40, 60), (41, 7), (5, 5)]:
         part_detector(np.zeros((*size, 3), np.uint8))
-    assert len(part_detector.detector.image_shapes) == 1
+    assert len(part_detector.network.image_shapes) == 1
 
 
 # === With the real network ===
@@ -103,14 +103,14 @@ def assert_same_weights(network, expected):
 def test_the_weights_of_a_run_are_found(place, run, tiny_config):
     folder, network = run
     detector = load_network(find_model(folder / place))
-    assert_same_weights(detector.detector, network)
+    assert_same_weights(detector.network, network)
     assert detector.class_names == tiny_config.data.classes
     assert (detector.short_side, detector.long_side) == (64, 96)
 
 
 def test_the_weights_of_an_export_are_found(exported, run, tiny_config):
     detector = load_network(find_model(exported))
-    assert_same_weights(detector.detector, run[1])
+    assert_same_weights(detector.network, run[1])
     assert detector.class_names == tiny_config.data.classes
     assert (detector.short_side, detector.long_side) == (64, 96)
 
@@ -118,7 +118,7 @@ def test_the_weights_of_an_export_are_found(exported, run, tiny_config):
 def test_thresholds_may_be_others_than_those_of_the_run(run, tiny_config):
     model = dataclasses.replace(tiny_config.model, score_threshold=0.25)
     changed = dataclasses.replace(tiny_config, model=model)
-    network = load_network(find_model(run[0]), changed).detector
+    network = load_network(find_model(run[0]), changed).network
     assert network.detection_layer.score_threshold == 0.25
     assert_same_weights(network, run[1])
 
@@ -180,7 +180,7 @@ def test_a_batch_gives_what_single_pictures_give(tiny_config):
     network = FasterRCNN(tiny_config.model, 3)
     kernel = network.box_head.classes.kernel
     kernel.assign(0.1 * kernel)  # as drawn, most scores are exactly 1, and ties come in any order
-    detector = PictureDetector(network, ("cat", "dog", "duck"), 64, 96)
+    detector = InferenceModel(network, ("cat", "dog", "duck"), 64, 96)
     images = np.random.default_rng(0).integers(0, 256, (2, 50, 70, 3)).astype(np.uint8)
     together = detector.detect(tf.constant(images))
     for index, image in enumerate(images):

@@ -14,7 +14,7 @@ from tests import oracles
 from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.architectures.architecture import AnchorGrid, Architecture, Pixels, ProposalRule
 from tf_frcnn.config import ModelConfig, TrainConfig
-from tf_frcnn.inference import PictureDetector
+from tf_frcnn.inference import InferenceModel
 from tf_frcnn.layers.heads.rpn import RPNHead
 from tf_frcnn.layers.heads.two_fc import TwoFCHead
 from tf_frcnn.model import FasterRCNN, as_maps
@@ -163,7 +163,7 @@ def test_a_saved_model_answers_as_the_network(network, toy_config, tmp_path):
     from tf_frcnn.config import Config, DataConfig
     from tf_frcnn.export.saved_model import export_saved_model
 
-    detector = PictureDetector(network, ("cat", "dog", "duck"), 64, 96)
+    detector = InferenceModel(network, ("cat", "dog", "duck"), 64, 96)
     config = Config(data=DataConfig(classes=detector.class_names), model=toy_config)
     for frozen in (False, True):
         folder = export_saved_model(detector, config, tmp_path / f"{frozen}", frozen=frozen)
@@ -182,7 +182,7 @@ def test_a_tflite_file_answers_as_the_network(network, form):
     from tf_frcnn.tflite.conversion import Converter
     from tf_frcnn.tflite.interpreter import FileRunner
 
-    detector = PictureDetector(network, ("cat", "dog", "duck"), 64, 96)
+    detector = InferenceModel(network, ("cat", "dog", "duck"), 64, 96)
     converter = Converter(detector, SIZE)
     ranges = converter.find_ranges(noise(3)) if form == "int8" else None
     boxes, scores, classes = FileRunner(converter.convert(form, ranges)).detect(noise()[0])
@@ -199,6 +199,6 @@ def test_a_tflite_file_answers_as_the_network(network, form):
 def test_stages_are_timed(network):
     from tf_frcnn.benchmark.stages import time_stages
 
-    detector = PictureDetector(network, ("cat", "dog", "duck"), 64, 96)
+    detector = InferenceModel(network, ("cat", "dog", "duck"), 64, 96)
     timings = time_stages(detector, tf.constant(noise()), 0, 1)
     assert all(timing.median > 0 for timing in timings.values())

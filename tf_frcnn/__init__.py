@@ -1,7 +1,8 @@
 """tf_frcnn: Faster R-CNN for TensorFlow and Keras.
 
-The names below are imported when they are first used, so that `import tf_frcnn` does not wait for
-TensorFlow.
+What the names below take, return and raise is in `tf_frcnn.config`, `tf_frcnn.data.example`,
+`tf_frcnn.prediction` and `tf_frcnn.errors`. They are imported when they are first used, so that
+`import tf_frcnn` does not wait for TensorFlow.
 """
 
 import os

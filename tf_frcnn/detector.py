@@ -1,42 +1,61 @@
-"""Detect objects in pictures with a trained model, wherever it lies.
+"""Detect objects in images with a trained model, wherever it lies.
 
 detector = Detector.load("runs/quickstart")
 prediction = detector(image)                     # uint8 [H, W, 3] RGB
 for box, name in zip(prediction.boxes, prediction.class_names): ...
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 import tensorflow as tf
 
-from tf_frcnn.config import Config
+from tf_frcnn.config import Config, DataConfig
+from tf_frcnn.data.transforms import resize_images, scale_boxes
 from tf_frcnn.environment import grow_gpu_memory
-from tf_frcnn.errors import WeightsError
-from tf_frcnn.inference import load_network
-from tf_frcnn.model_files import MODEL_TEXT, ModelFiles, find_model
+from tf_frcnn.errors import ConfigError, WeightsError
+from tf_frcnn.export.saved_model import export_saved_model
+from tf_frcnn.inference import InferenceModel, load_network
+from tf_frcnn.model import FasterRCNN
+from tf_frcnn.model_files import MODEL_TEXT, ModelFiles, check_versions_folder, find_model
+from tf_frcnn.ops.resized_size import resized_size
 from tf_frcnn.prediction import Prediction
 
-_SIGNATURE = "serving_default"
+# Takes float32, and so what was resized already, which it resizes no more.
+_SIGNATURE = "serve_float"
 
 DetectBatch = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
-"""Takes [B, H, W, 3] uint8 RGB and answers what `PictureDetector.detect` does."""
+"""Takes [B, H, W, 3] float32 RGB, 0-255, and answers what `InferenceModel.detect` does."""
 
 
 class Detector:
-    """A trained model that takes pictures of any size; `Detector.load` makes one.
+    """A trained model that takes images of any size.
 
-    Args of `__init__`: `detect_batch` runs the network; `config` of the run that trained it.
+    `Detector.load` makes one of a model on disk, `Detector.from_network` of a network in memory.
+
+    Args of `__init__`: `detect_batch` runs the network; `config` of the run that trained it;
+    `inference_model` gives the network itself when it is to be exported; `records` are known of the
+    model, as `ModelFiles.load_records` gives them.
 
     Attributes:
         class_names: of classes 1..N, so that class 1 is `class_names[0]`.
         config: of the run.
     """
 
-    def __init__(self, detect_batch: DetectBatch, config: Config) -> None:
+    def __init__(
+        self,
+        detect_batch: DetectBatch,
+        config: Config,
+        inference_model: Callable[[], InferenceModel],
+        records: Callable[[], Mapping[str, Any]] = dict,
+    ) -> None:
         self._detect_batch = detect_batch
+        self._inference_model = inference_model
+        self._records = records
         self.config = config
         self.class_names = config.data.classes
 
@@ -56,96 +75,190 @@ class Detector:
         model = find_model(path)
         config = model.load_config()
         grow_gpu_memory()
-        return cls(_LOADERS[model.kind](model), config)
+        if model.kind == "saved_model":
+            loaded = partial(load_network, model)  # only an export needs it
+            return cls(_load_saved_model(model), config, loaded, model.load_records)
+        network = load_network(model)
+        return cls(_one_graph(network), config, lambda: network, model.load_records)
 
-    @overload
-    def __call__(self, images: Sequence[np.ndarray]) -> list[Prediction]: ...
+    @classmethod
+    def from_network(
+        cls,
+        network: FasterRCNN,
+        class_names: Sequence[str],
+        short_side: int = DataConfig.short_side,
+        long_side: int = DataConfig.long_side,
+    ) -> "Detector":
+        """Wrap a network that was trained in Python.
 
-    @overload
-    def __call__(self, images: np.ndarray) -> Any: ...  # what it is hangs on the rank
-
-    def __call__(self, images: np.ndarray | Sequence[np.ndarray]) -> Prediction | list[Prediction]:
-        """Detect in one picture or in several.
+        It detects with the weights that the network has at the time.
 
         Args:
-            images: [H, W, 3] uint8 RGB; or a list or tuple of such pictures, sizes may differ; or
-                [B, H, W, 3] uint8 RGB. Pictures of one size go through the network together.
-
-        Returns:
-            A prediction; of several pictures a list of them, in their order.
+            network: for classes 1..N.
+            class_names: N names, in the order of the ids.
+            short_side: images are resized so that their shorter side has this many pixels, as in
+                training, ...
+            long_side: ... unless their longer side would then exceed this many.
 
         Raises:
-            ValueError: the pictures are of another type or shape.
+            ConfigError: the names are not N, or a name or a size cannot be used.
         """
+        names = tuple(class_names)
+        if isinstance(class_names, str) or len(names) != network.num_classes:
+            given = repr(class_names) if isinstance(class_names, str) else ", ".join(names)
+            raise ConfigError(
+                f"class_names {given or '(nothing)'}: the network has {network.num_classes} "
+                "classes. Expected a name for each of them, without the background, in the order "
+                "of their ids: the class_names of the data set that it was trained on."
+            )
+        try:
+            data = DataConfig(classes=names, short_side=short_side, long_side=long_side)
+        except ConfigError as error:  # the arguments are called otherwise here than in training
+            text = str(error).replace("--data.classes", "class_names")
+            text = text.replace("--data.short-side", "short_side")
+            raise ConfigError(text.replace("--data.long-side", "long_side")) from None
+        model = InferenceModel(network, names, short_side, long_side)
+        return cls(_one_graph(model), Config(data=data, model=network.config), lambda: model)
+
+    @overload
+    def __call__(self, images: Sequence[np.ndarray], batch_size: int = ...) -> list[Prediction]: ...
+
+    @overload
+    def __call__(self, images: np.ndarray, batch_size: int = ...) -> Any: ...  # hangs on the rank
+
+    def __call__(
+        self, images: np.ndarray | Sequence[np.ndarray], batch_size: int = 8
+    ) -> Prediction | list[Prediction]:
+        """Detect in one image or in several.
+
+        Each image is resized by itself, and those that have the same size then go through the
+        network together: what is found in one does not depend on the others.
+
+        Args:
+            images: [H, W, 3] uint8 RGB; or a list or tuple of such images, sizes may differ; or
+                [B, H, W, 3] uint8 RGB.
+            batch_size: images that go through the network together at most, at least 1. More are
+                faster on GPUs, and take more memory.
+
+        Returns:
+            A prediction; of several images a list of them, in their order.
+
+        Raises:
+            ValueError: the images are of another type or shape, or the batch size is below 1.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size {batch_size}: expected 1 or more.")
         if isinstance(images, list | tuple):
-            pictures = [_checked_picture(image, f"images[{i}]") for i, image in enumerate(images)]
-            return self._detect_all(pictures)
+            checked = [_checked_image(image, f"images[{i}]") for i, image in enumerate(images)]
+            return self._detect_all(checked, batch_size)
         array = np.asarray(images)
         if array.ndim == 4:
-            return self._detect_all([_checked_picture(image, "images") for image in array])
-        return self._detect_all([_checked_picture(array, "image")])[0]
+            checked = [_checked_image(image, "images") for image in array]
+            return self._detect_all(checked, batch_size)
+        return self._detect_all([_checked_image(array, "image")])[0]
 
     def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Detect in one picture, as evaluation takes it.
+        """Detect in one image, as evaluation takes it.
 
         Args:
             image: [H, W, 3] uint8 RGB.
 
         Returns:
-            boxes [D, 4] float32 yxyx in pixels of the picture, scores [D] float32, class ids [D]
+            boxes [D, 4] float32 yxyx in pixels of the image, scores [D] float32, class ids [D]
             int32 from 1; best first.
         """
-        found = self._detect_all([_checked_picture(image, "image")])[0]
+        found = self._detect_all([_checked_image(image, "image")])[0]
         return found.boxes, found.scores, found.class_ids
 
-    def _detect_all(self, pictures: Sequence[np.ndarray]) -> list[Prediction]:
-        positions_by_size: dict[tuple[int, ...], list[int]] = {}
-        for position, picture in enumerate(pictures):
-            positions_by_size.setdefault(picture.shape, []).append(position)
+    def export(self, folder: str | Path, frozen: bool = False) -> Path:
+        """Write the next version of the model as a SavedModel.
+
+        `tf_frcnn.export_saved_model` tells what is in it; what is known of a model that was loaded,
+        its figures and its data, goes along.
+
+        Args:
+            folder: of the model's versions, `saved_models/NAME`.
+            frozen: write the variables as constants, which is faster on CPUs; a frozen export
+                cannot be exported again.
+
+        Returns:
+            The version's folder: `folder/1`, or the number after the highest that is there.
+
+        Raises:
+            UserError: the folder is of something else, or cannot be written.
+            WeightsError: the model was loaded from a frozen export, or is gone by now.
+        """
+        check_versions_folder(Path(folder), "export")
+        model, records = self._inference_model(), self._records()
+        return export_saved_model(model, self.config, Path(folder), records, frozen, "folder")
+
+    def _detect_all(self, images: Sequence[np.ndarray], batch_size: int = 1) -> list[Prediction]:
         predictions: dict[int, Prediction] = {}
-        for positions in positions_by_size.values():
-            batch = tf.constant(np.stack([pictures[position] for position in positions]))
+        for size, positions in self._batches(images, batch_size):
+            batch = tf.concat([resize_images(images[i][None], size) for i in positions], axis=0)
             found = {name: value.numpy() for name, value in self._detect_batch(batch).items()}
             for row, position in enumerate(positions):
-                predictions[position] = self._prediction(found, row)
-        return [predictions[position] for position in range(len(pictures))]
+                image_size = images[position].shape[:2]
+                predictions[position] = self._prediction(found, row, size, image_size)
+        return [predictions[position] for position in range(len(images))]
 
-    def _prediction(self, found: Mapping[str, np.ndarray], row: int) -> Prediction:
+    def _batches(
+        self, images: Sequence[np.ndarray], batch_size: int
+    ) -> Iterator[tuple[tuple[int, int], tuple[int, ...]]]:
+        """Yield (height, width) in the network, and the positions of images to be given it."""
+        data = self.config.data
+        positions_by_size: dict[tuple[int, int], list[int]] = {}
+        for position, image in enumerate(images):
+            size = resized_size(image.shape[:2], data.short_side, data.long_side)
+            positions_by_size.setdefault(size, []).append(position)
+        for size, positions in positions_by_size.items():
+            rest = iter(positions)
+            while batch := tuple(itertools.islice(rest, batch_size)):
+                yield size, batch
+
+    def _prediction(
+        self,
+        found: Mapping[str, np.ndarray],
+        row: int,
+        size: tuple[int, int],
+        image_size: tuple[int, ...],
+    ) -> Prediction:
         count = int(found["num_detections"][row])  # what follows is padding
         class_ids = found["detection_classes"][row, :count]
+        boxes = scale_boxes(found["detection_boxes"][row, :count], size, image_size)
         return Prediction(
-            boxes=found["detection_boxes"][row, :count],
+            boxes=boxes.numpy(),
             scores=found["detection_scores"][row, :count],
             class_ids=class_ids,
             class_names=tuple(self.class_names[class_id - 1] for class_id in class_ids),
         )
 
 
-def _checked_picture(image: Any, name: str) -> np.ndarray:
-    """Make sure that a picture is uint8 [H, W, 3] with at least one pixel."""
-    picture = np.asarray(image)
-    if picture.dtype != np.uint8:
+def _checked_image(image: Any, name: str) -> np.ndarray:
+    """Make sure that an image is uint8 [H, W, 3] with at least one pixel."""
+    array = np.asarray(image)
+    if array.dtype != np.uint8:
         remedy = ""
-        if np.issubdtype(picture.dtype, np.floating):
+        if np.issubdtype(array.dtype, np.floating):
             remedy = (
                 " Numbers from 0 to 1 are turned back by np.round(255 * image).astype(np.uint8), "
                 "those from 0 to 255 by image.astype(np.uint8)."
             )
         raise ValueError(
-            f"{name} has type {picture.dtype}: expected uint8 RGB, numbers from 0 to 255.{remedy}"
+            f"{name} has type {array.dtype}: expected uint8 RGB, numbers from 0 to 255.{remedy}"
         )
-    if picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
+    if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
         raise ValueError(
-            f"{name} has shape {picture.shape}: expected [height, width, 3], RGB, with at least "
-            "one pixel; of several pictures a list, or [pictures, height, width, 3]."
+            f"{name} has shape {array.shape}: expected [height, width, 3], RGB, with at least "
+            "one pixel; of several images a list, or [images, height, width, 3]."
         )
-    return picture
+    return array
 
 
-def _load_keras(model: ModelFiles) -> DetectBatch:
-    # One graph for batches of every size.
-    pictures = tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")
-    return tf.function(load_network(model).detect, input_signature=[pictures])
+def _one_graph(model: InferenceModel) -> DetectBatch:
+    # For batches of every size.
+    images = tf.TensorSpec([None, None, None, 3], tf.float32, name="images")
+    return tf.function(model.detect, input_signature=[images])
 
 
 def _load_saved_model(model: ModelFiles) -> DetectBatch:
@@ -168,10 +281,3 @@ def _load_saved_model(model: ModelFiles) -> DetectBatch:
         return module.signatures[_SIGNATURE](images=images)
 
     return detect_batch
-
-
-_LOADERS: Mapping[str, Callable[[ModelFiles], DetectBatch]] = {
-    "run": _load_keras,
-    "checkpoint": _load_keras,
-    "saved_model": _load_saved_model,
-}

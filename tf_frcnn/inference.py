@@ -13,21 +13,21 @@ from tf_frcnn.model_weights import load_weights
 from tf_frcnn.ops.resized_size import resized_size_in_graph
 
 
-class PictureDetector:
-    """Wraps a detector in the resizing before it and the scaling back of boxes after it.
+class InferenceModel:
+    """Wraps a network in the resizing before it and the scaling back of boxes after it.
 
-    Args of `__init__`: `detector`; `class_names` of classes 1..N; `short_side` and `long_side` to
+    Args of `__init__`: `network`; `class_names` of classes 1..N; `short_side` and `long_side` to
     which pictures are resized, in pixels.
     """
 
     def __init__(
         self,
-        detector: FasterRCNN,
+        network: FasterRCNN,
         class_names: Sequence[str],
         short_side: int,
         long_side: int,
     ) -> None:
-        self.detector = detector
+        self.network = network
         self.class_names = tuple(class_names)
         self.short_side = short_side
         self.long_side = long_side
@@ -51,7 +51,7 @@ class PictureDetector:
         size = resized_size_in_graph(from_size, self.short_side, self.long_side)
         batch = tf.shape(images)[0]
         image_sizes = tf.tile(tf.expand_dims(tf.cast(size, tf.float32), 0), [batch, 1])
-        detections = dict(self.detector((resize_images(images, size), image_sizes)))
+        detections = dict(self.network((resize_images(images, size), image_sizes)))
         detections["detection_boxes"] = scale_boxes(detections["detection_boxes"], size, from_size)
         names = tf.constant(["", *self.class_names])
         detections["detection_names"] = tf.gather(names, detections["detection_classes"])
@@ -76,7 +76,7 @@ class PictureDetector:
         return boxes, scores, classes
 
 
-def load_network(model: ModelFiles, config: Config | None = None) -> PictureDetector:
+def load_network(model: ModelFiles, config: Config | None = None) -> InferenceModel:
     """Build the Keras network of a model, with its weights.
 
     Args:
@@ -94,4 +94,4 @@ def load_network(model: ModelFiles, config: Config | None = None) -> PictureDete
     data = config.data
     network = FasterRCNN(config.model, len(data.classes))
     load_weights(model, network)
-    return PictureDetector(network, data.classes, data.short_side, data.long_side)
+    return InferenceModel(network, data.classes, data.short_side, data.long_side)

@@ -11,7 +11,7 @@ from tf_frcnn.benchmark import stages
 from tf_frcnn.checkpoints import save_checkpoint
 from tf_frcnn.config import save_config
 from tf_frcnn.export.saved_model import export_saved_model
-from tf_frcnn.inference import PictureDetector
+from tf_frcnn.inference import InferenceModel
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.training.trainer import FasterRCNNTrainer
 
@@ -20,15 +20,15 @@ FEW = ("--size", "40x60", "--runs", "2", "--warm-up", "1")
 
 
 @pytest.fixture(scope="module")
-def detector(tiny_config):
-    return PictureDetector(FasterRCNN(tiny_config.model, 3), ("cat", "dog", "duck"), 64, 96)
+def inference_model(tiny_config):
+    return InferenceModel(FasterRCNN(tiny_config.model, 3), ("cat", "dog", "duck"), 64, 96)
 
 
 def benchmark(*arguments):
     return cli.main(["benchmark", *map(str, arguments)])
 
 
-def test_stages_one_after_the_other_are_the_whole(detector, monkeypatch):
+def test_stages_one_after_the_other_are_the_whole(inference_model, monkeypatch):
     noise = np.random.default_rng(0).integers(0, 256, (2, 50, 70, 3)).astype(np.uint8)
     answers = {}
 
@@ -38,19 +38,19 @@ def test_stages_one_after_the_other_are_the_whole(detector, monkeypatch):
 
     monkeypatch.setattr(stages, "measure", record)
     monkeypatch.setattr(stages, "_run", lambda stage, inputs: stage(inputs))
-    timings = stages.time_stages(detector, tf.constant(noise), 1, 2)
+    timings = stages.time_stages(inference_model, tf.constant(noise), 1, 2)
     assert list(timings) == STAGES and set(timings.values()) == {(1, 2)}
-    whole = detector.detect(tf.constant(noise))
+    whole = inference_model.detect(tf.constant(noise))
     found = answers[len(STAGES) - 1]
     for name in ("detection_scores", "detection_classes", "num_detections"):
         np.testing.assert_allclose(found[name], whole[name], atol=1e-5)
     assert int(whole["num_detections"][0]) > 0
 
 
-def test_a_run_is_measured_whole_and_by_stage(detector, tiny_config, tmp_path, capsys):
+def test_a_run_is_measured_whole_and_by_stage(inference_model, tiny_config, tmp_path, capsys):
     save_config(tiny_config, tmp_path / "config.json")
-    trainer = FasterRCNNTrainer(detector.detector, tiny_config.train)
-    save_checkpoint(tmp_path / "checkpoints", 2, detector.detector, trainer.optimizer)
+    trainer = FasterRCNNTrainer(inference_model.network, tiny_config.train)
+    save_checkpoint(tmp_path / "checkpoints", 2, inference_model.network, trainer.optimizer)
     output = tmp_path / "figures" / "b.json"
     assert benchmark(tmp_path, "--batch", "2", *FEW, "--output", output) == 0
     report = json.loads(output.read_text())
@@ -69,8 +69,8 @@ def test_a_run_is_measured_whole_and_by_stage(detector, tiny_config, tmp_path, c
     assert json.loads(output.read_text()) == report
 
 
-def test_a_frozen_export_has_no_stages(detector, tiny_config, tmp_path, capsys):
-    export_saved_model(detector, tiny_config, tmp_path / "frozen", frozen=True)
+def test_a_frozen_export_has_no_stages(inference_model, tiny_config, tmp_path, capsys):
+    export_saved_model(inference_model, tiny_config, tmp_path / "frozen", frozen=True)
     assert benchmark(tmp_path / "frozen", *FEW, "--output", tmp_path / "b.json") == 0
     report = json.loads((tmp_path / "b.json").read_text())
     assert report["stages"] is None and report["latency"]["runs"] == 2

@@ -7,14 +7,14 @@ import pytest
 from tests.conftest import VOC_CLASS_COLOURS
 from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.export.saved_model import export_saved_model
-from tf_frcnn.inference import PictureDetector
+from tf_frcnn.inference import InferenceModel
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.ops import convolution
 
 
 @pytest.fixture(scope="session")
-def detector(tiny_config):
-    """Build an untrained detector whose answers tell pictures apart, as trained ones' do."""
+def inference_model(tiny_config):
+    """Build an untrained model whose answers tell pictures apart, as trained ones' do."""
     keras.utils.set_random_seed(0)
     network = FasterRCNN(tiny_config.model, 3)
     random = np.random.default_rng(0)
@@ -26,21 +26,23 @@ def detector(tiny_config):
     for name, scale in (("rpn_objectness", 1e-4), ("box_classes", 1e-3)):
         kernel = named_weights(network)[f"{name}/kernel"]
         kernel.assign(random.normal(0.0, scale, kernel.shape))
-    return PictureDetector(network, tuple(sorted(VOC_CLASS_COLOURS)), 64, 96)
+    return InferenceModel(network, tuple(sorted(VOC_CLASS_COLOURS)), 64, 96)
 
 
 @pytest.fixture(scope="session")
-def exported(detector, tiny_config, tmp_path_factory):
+def exported(inference_model, tiny_config, tmp_path_factory):
     """Export it, into a folder with foreign names in it -> the version's folder."""
     export_dir = tmp_path_factory.mktemp("exported")
     for name in ("notes", "7b", ".partial-3-left"):
         (export_dir / name).mkdir()
     (export_dir / "readme.txt").write_text("mine")
-    return export_saved_model(detector, tiny_config, export_dir, {"dataset.json": {"root": "voc"}})
+    return export_saved_model(
+        inference_model, tiny_config, export_dir, {"dataset.json": {"root": "voc"}}
+    )
 
 
 @pytest.fixture(scope="session")
-def exported_frozen(detector, tiny_config, tmp_path_factory):
+def exported_frozen(inference_model, tiny_config, tmp_path_factory):
     """Export it with its variables as constants -> the version's folder.
 
     As on a processor with AVX-512, whatever this one has: the tests look at TensorFlow's operators.
@@ -48,7 +50,7 @@ def exported_frozen(detector, tiny_config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported_frozen")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(convolution, "_products_are_faster", lambda: False)
-        return export_saved_model(detector, tiny_config, folder, frozen=True)
+        return export_saved_model(inference_model, tiny_config, folder, frozen=True)
 
 
 @pytest.fixture(scope="session")
@@ -66,10 +68,12 @@ def batches():
 
 
 @pytest.fixture(scope="session")
-def expected(detector, batches):
+def expected(inference_model, batches):
     """Give what the Keras model answers: name of the batch -> key -> array."""
     answers = {}
     for name, images in batches.items():
-        answers[name] = {key: value.numpy() for key, value in detector.detect(images).items()}
+        answers[name] = {
+            key: value.numpy() for key, value in inference_model.detect(images).items()
+        }
         assert np.all(answers[name]["num_detections"] > 0), "comparisons need detections"
     return answers

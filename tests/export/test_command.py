@@ -13,12 +13,12 @@ from tf_frcnn.training.trainer import FasterRCNNTrainer
 
 
 @pytest.fixture(scope="module")
-def run(detector, tiny_config, tmp_path_factory):
-    """Write a run of the detector, with its figures and its data's fingerprint."""
+def run(inference_model, tiny_config, tmp_path_factory):
+    """Write a run of the model, with its figures and its data's fingerprint."""
     folder = tmp_path_factory.mktemp("run")
     save_config(tiny_config, folder / "config.json")
-    trainer = FasterRCNNTrainer(detector.detector, tiny_config.train)
-    save_checkpoint(folder / "checkpoints", 4, detector.detector, trainer.optimizer)
+    trainer = FasterRCNNTrainer(inference_model.network, tiny_config.train)
+    save_checkpoint(folder / "checkpoints", 4, inference_model.network, trainer.optimizer)
     (folder / "metrics.json").write_text('{"coco_ap": 0.5}')
     (folder / "dataset.json").write_text('{"root": "voc"}')
     return folder

@@ -13,7 +13,7 @@ from tf_frcnn.config import load_config
 from tf_frcnn.errors import UserError
 from tf_frcnn.export.low_rank import reduce_head, truncated_svd
 from tf_frcnn.export.saved_model import export_saved_model
-from tf_frcnn.inference import PictureDetector, load_network
+from tf_frcnn.inference import InferenceModel, load_network
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.model_files import find_model
 
@@ -45,47 +45,47 @@ def test_the_error_is_what_the_singular_values_say(num_in, num_out, data, seed):
 
 
 @pytest.fixture(scope="module")
-def simple_detector(detector):
-    """Copy the detector, with FC layers that have the rank 5."""
-    network = FasterRCNN(detector.detector.config, 3)
-    network.set_weights(detector.detector.get_weights())
+def simple_model(inference_model):
+    """Copy the model, with FC layers that have the rank 5."""
+    network = FasterRCNN(inference_model.network.config, 3)
+    network.set_weights(inference_model.network.get_weights())
     random = np.random.default_rng(0)
     for name, value in named_weights(network).items():
         if name in ("fc1/kernel", "fc2/kernel"):
             num_in, num_out = value.shape
             thin = random.normal(0, 0.1, (num_in, 5)) @ random.normal(0, 0.1, (5, num_out))
             value.assign(thin)
-    return PictureDetector(network, detector.class_names, 64, 96)
+    return InferenceModel(network, inference_model.class_names, 64, 96)
 
 
 @pytest.fixture(scope="module")
-def reduced(simple_detector):
-    return reduce_head(simple_detector, 5)
+def reduced(simple_model):
+    return reduce_head(simple_model, 5)
 
 
-def test_a_head_of_that_rank_answers_the_same(simple_detector, reduced, batches):
+def test_a_head_of_that_rank_answers_the_same(simple_model, reduced, batches):
     # What is left out is zero; float32 products in another order differ by rounding.
     images = batches["batch_3_50x70"]
-    answer, wanted = reduced.detect(images), simple_detector.detect(images)
+    answer, wanted = reduced.detect(images), simple_model.detect(images)
     assert np.all(wanted["num_detections"] > 0)
     np.testing.assert_allclose(answer["detection_boxes"], wanted["detection_boxes"], atol=1e-2)
     np.testing.assert_allclose(answer["detection_scores"], wanted["detection_scores"], atol=1e-4)
     np.testing.assert_array_equal(answer["detection_classes"], wanted["detection_classes"])
 
 
-def test_a_lower_rank_answers_something_else(simple_detector, batches):
+def test_a_lower_rank_answers_something_else(simple_model, batches):
     images = batches["batch_3_50x70"]
     scores = [
         one.detect(images)["detection_scores"]
-        for one in (simple_detector, reduce_head(simple_detector, 1))
+        for one in (simple_model, reduce_head(simple_model, 1))
     ]
     assert np.abs(scores[0] - scores[1]).max() > 1e-3
 
 
-def test_the_weights_are_fewer(simple_detector, reduced):
+def test_the_weights_are_fewer(simple_model, reduced):
     # fc1 reads 7 * 7 * 128 = 6272 numbers; both layers have 512 units.
-    shapes = {name: tuple(value.shape) for name, value in named_weights(reduced.detector).items()}
-    whole = {name: tuple(v.shape) for name, v in named_weights(simple_detector.detector).items()}
+    shapes = {name: tuple(value.shape) for name, value in named_weights(reduced.network).items()}
+    whole = {name: tuple(v.shape) for name, v in named_weights(simple_model.network).items()}
     changed = {
         "fc1_projection/kernel": (6272, 5),
         "fc1/kernel": (5, 512),
@@ -101,7 +101,7 @@ def test_the_network_can_be_built_again_from_its_export(reduced, tiny_config, ba
     assert config.model == dataclasses.replace(tiny_config.model, head_rank=5)
     restored = load_network(find_model(version))
     for value, wanted in zip(
-        restored.detector.get_weights(), reduced.detector.get_weights(), strict=True
+        restored.network.get_weights(), reduced.network.get_weights(), strict=True
     ):
         np.testing.assert_array_equal(value, wanted)
     images = batches["batch_1_50x70"]
@@ -112,9 +112,9 @@ def test_the_network_can_be_built_again_from_its_export(reduced, tiny_config, ba
 
 
 @pytest.mark.parametrize("rank", [-1, 0, 512, 4096])
-def test_a_rank_out_of_range_is_told(rank, detector):
+def test_a_rank_out_of_range_is_told(rank, inference_model):
     with pytest.raises(UserError, match=rf"^--head-rank {rank}: expected a number from 1 to 511;"):
-        reduce_head(detector, rank)
+        reduce_head(inference_model, rank)
 
 
 def test_a_head_is_reduced_once_only(reduced):

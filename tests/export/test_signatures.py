@@ -127,11 +127,13 @@ def test_convolutions_of_constants_are_fused_with_what_follows(signature, export
     assert [op for op, _ in nodes if "Variable" in op] == 4 * ["ReadVariableOp"]
 
 
-def test_on_processors_with_avx2_only_frozen_convolutions_take_the_fast_form(detector, monkeypatch):
+def test_on_processors_with_avx2_only_frozen_convolutions_take_the_fast_form(
+    inference_model, monkeypatch
+):
     monkeypatch.setattr(convolution, "_products_are_faster", lambda: True)
-    serve = make_signatures(detector, frozen=True)["serve_float"].get_concrete_function()
+    serve = make_signatures(inference_model, frozen=True)["serve_float"].get_concrete_function()
     inner = [node.op for f in serve.graph.as_graph_def().library.function for node in f.node_def]
     assert "Conv2DBackpropInput" in inner
-    plain = make_signatures(detector)["serve_float"].get_concrete_function()
+    plain = make_signatures(inference_model)["serve_float"].get_concrete_function()
     inner = [node.op for f in plain.graph.as_graph_def().library.function for node in f.node_def]
     assert "Conv2DBackpropInput" not in inner  # for any machine

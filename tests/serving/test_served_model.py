@@ -21,7 +21,7 @@ from tests.serving.stand_ins import (
 from tf_frcnn.data.image import read_image
 from tf_frcnn.errors import UserError, run_command
 from tf_frcnn.export.saved_model import export_saved_model
-from tf_frcnn.inference import PictureDetector
+from tf_frcnn.inference import InferenceModel
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.run_folder import with_classes
 
@@ -29,20 +29,20 @@ CLASS_NAMES = ("cat", "dog", "天鹅")
 
 
 @pytest.fixture(scope="module")
-def detector(tiny_config):
-    """Build an untrained detector, its logits brought down to the size of trained ones."""
+def inference_model(tiny_config):
+    """Build an untrained model, its logits brought down to the size of trained ones."""
     keras.utils.set_random_seed(0)
     network = FasterRCNN(tiny_config.model, 3)
     kernel = network.box_head.classes.kernel
     kernel.assign(0.1 * kernel)  # rounding errors of scores grow with the logits
-    return PictureDetector(network, CLASS_NAMES, 64, 96)
+    return InferenceModel(network, CLASS_NAMES, 64, 96)
 
 
 @pytest.fixture(scope="module")
-def served(detector, tiny_config, tmp_path_factory):
-    """Export the detector and serve its signature `serve_encoded`."""
+def served(inference_model, tiny_config, tmp_path_factory):
+    """Export the model and serve its signature `serve_encoded`."""
     config = with_classes(tiny_config, CLASS_NAMES)
-    version = export_saved_model(detector, config, tmp_path_factory.mktemp("tiny"))
+    version = export_saved_model(inference_model, config, tmp_path_factory.mktemp("tiny"))
     loaded = tf.saved_model.load(str(version))
     return ServedFunction(lambda **inputs: loaded.signatures[messages.SIGNATURE](**inputs))
 
@@ -58,11 +58,11 @@ def noise(tmp_path):
     return tmp_path / "in"
 
 
-def expected_results(detector, folder):
+def expected_results(inference_model, folder):
     """Detect without a server -> file name, box and class of each detection, in order."""
     expected = []
     for path in sorted(folder.iterdir()):
-        boxes, scores, classes = detector(read_image(path))
+        boxes, scores, classes = inference_model(read_image(path))
         assert len(boxes) > 0, "the comparison needs detections"
         for (ymin, xmin, ymax, xmax), score, class_id in zip(boxes, scores, classes, strict=True):
             expected.append(
@@ -84,18 +84,18 @@ def check(output, expected):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
-def test_over_rest(batch_size, served, detector, noise, tmp_path):
+def test_over_rest(batch_size, served, inference_model, noise, tmp_path):
     output = tmp_path / "out"
     options = ["--model", "tiny", "--score", "0", "--batch-size", str(batch_size)]
     with RestStandIn(served.rest) as server:
         arguments = [str(noise), "--output", str(output), "--server", server.url, *options]
         assert run_command(lambda: rest_client.main(arguments)) == 0
-    check(output, expected_results(detector, noise))
+    check(output, expected_results(inference_model, noise))
     assert files_below(output) == ["a.jpg", "b.jpg", "c.jpg", "detections.json"]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
-def test_over_grpc(batch_size, served, detector, noise, tmp_path):
+def test_over_grpc(batch_size, served, inference_model, noise, tmp_path):
     pytest.importorskip(
         "tensorflow_serving.apis", reason="needs tensorflow-serving-api: extra [serving]"
     )
@@ -111,7 +111,7 @@ def test_over_grpc(batch_size, served, detector, noise, tmp_path):
     with grpc_stand_in(predict) as target:
         arguments = [str(noise), "--output", str(output), "--server", target, *options]
         assert run_command(lambda: grpc_client.main(arguments)) == 0
-    check(output, expected_results(detector, noise))
+    check(output, expected_results(inference_model, noise))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A detector that is converted in seconds, its float32 file, and pictures."""
+"""A model that is converted in seconds, its float32 file, and pictures."""
 
 import keras
 import numpy as np
@@ -6,15 +6,15 @@ import pytest
 
 from tests.conftest import VOC_CLASS_COLOURS
 from tf_frcnn.checkpoints import named_weights
-from tf_frcnn.inference import PictureDetector
+from tf_frcnn.inference import InferenceModel
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.tflite.conversion import Converter
 
 PICTURE_SIZE = (50, 70)  # enters the network as 64 x 90
 
 
-def build_detector(model_config):
-    """Build an untrained detector whose answers tell pictures apart, as trained ones' do."""
+def build_inference_model(model_config):
+    """Build an untrained model whose answers tell pictures apart, as trained ones' do."""
     keras.utils.set_random_seed(0)
     network = FasterRCNN(model_config, len(VOC_CLASS_COLOURS))
     random = np.random.default_rng(0)
@@ -27,17 +27,17 @@ def build_detector(model_config):
     for name, scale in (("rpn_objectness", 1e-4), ("box_classes", 1e-3)):
         kernel = weights[f"{name}/kernel"]
         kernel.assign(random.normal(0.0, scale, kernel.shape))
-    return PictureDetector(network, tuple(sorted(VOC_CLASS_COLOURS)), 64, 96)
+    return InferenceModel(network, tuple(sorted(VOC_CLASS_COLOURS)), 64, 96)
 
 
 @pytest.fixture(scope="session")
-def detector(tiny_config):
-    return build_detector(tiny_config.model)
+def inference_model(tiny_config):
+    return build_inference_model(tiny_config.model)
 
 
 @pytest.fixture(scope="session")
-def converter(detector):
-    return Converter(detector, PICTURE_SIZE)
+def converter(inference_model):
+    return Converter(inference_model, PICTURE_SIZE)
 
 
 @pytest.fixture(scope="session")

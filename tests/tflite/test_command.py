@@ -32,9 +32,9 @@ def run(tmp_path, tiny_config, voc_folder):
 
 
 @pytest.fixture
-def converted(monkeypatch, detector, float_content):
+def converted(monkeypatch, inference_model, float_content):
     """Spare the slow parts: loading, converting (the float32 file stands for all), measuring."""
-    monkeypatch.setattr(inference, "load_network", lambda model: detector)
+    monkeypatch.setattr(inference, "load_network", lambda model: inference_model)
     monkeypatch.setattr(conversion.Converter, "convert", lambda self, *_: float_content)
     monkeypatch.setattr(timing, "NUM_RUNS", 1)
 
@@ -52,10 +52,12 @@ def names_in(folder):
 
 
 @pytest.mark.slow
-def test_a_run_becomes_an_int8_file(run, detector, tiny_config, tmp_path, monkeypatch, capsys):
+def test_a_run_becomes_an_int8_file(
+    run, inference_model, tiny_config, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr(timing, "NUM_RUNS", 1)
-    trainer = FasterRCNNTrainer(detector.detector, tiny_config.train)
-    save_checkpoint(run / "checkpoints", 2, detector.detector, trainer.optimizer)
+    trainer = FasterRCNNTrainer(inference_model.network, tiny_config.train)
+    save_checkpoint(run / "checkpoints", 2, inference_model.network, trainer.optimizer)
     output = tmp_path / "out" / "m.tflite"
     assert tflite(run, "--output", output, "--quantize", "int8", "--size", "40x61") == 0
     assert names_in(output.parent) == ["labels.txt", "m.report.json", "m.tflite"]
@@ -80,10 +82,14 @@ def test_a_run_becomes_an_int8_file(run, detector, tiny_config, tmp_path, monkey
 
 
 @pytest.mark.slow
-def test_a_saved_model_becomes_a_file_that_answers_as_it_does(detector, run, tmp_path, monkeypatch):
+def test_a_saved_model_becomes_a_file_that_answers_as_it_does(
+    inference_model, run, tmp_path, monkeypatch
+):
     monkeypatch.setattr(timing, "NUM_RUNS", 1)
-    config = dataclasses.replace(load_config(run / "config.json"), model=detector.detector.config)
-    version = export_saved_model(detector, config, tmp_path / "saved")
+    config = dataclasses.replace(
+        load_config(run / "config.json"), model=inference_model.network.config
+    )
+    version = export_saved_model(inference_model, config, tmp_path / "saved")
     assert tflite(version, "--output", tmp_path / "m.tflite", "--size", "50x70") == 0
     picture = noise((50, 70))
     serve = tf.saved_model.load(str(version)).signatures["serving_default"]
@@ -121,7 +127,7 @@ def test_without_pictures_the_report_is_on_noise(run, tmp_path, voc_folder, monk
 def test_the_default_size_is_that_of_3_to_4(run, tmp_path, monkeypatch):
     sizes = []
 
-    def look(detector, size):
+    def look(inference_model, size):
         sizes.append(size)
         raise KeyboardInterrupt
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.tflite.conftest import PICTURE_SIZE, build_detector, noise
+from tests.tflite.conftest import PICTURE_SIZE, build_inference_model, noise
 from tf_frcnn.data.transforms import resize_images
 from tf_frcnn.errors import ConfigError, UserError
 from tf_frcnn.tflite import conversion, interpreter
@@ -44,11 +44,13 @@ def interpreter_name(request, monkeypatch):
 
 
 @pytest.mark.parametrize("seed", [0, 5])
-def test_float32_answers_what_the_keras_model_does(float_content, detector, seed, interpreter_name):
+def test_float32_answers_what_the_keras_model_does(
+    float_content, inference_model, seed, interpreter_name
+):
     picture = noise(PICTURE_SIZE, seed)
     runner = FileRunner(float_content)
     assert runner.name.startswith(interpreter_name)
-    found, expected = runner.detect(picture), detector(picture)
+    found, expected = runner.detect(picture), inference_model(picture)
     assert len(expected[0]) > 3, "the comparison needs detections"
     np.testing.assert_array_equal(found[2], expected[2])
     # What is promised is 0.5 px and 1e-3; float32 in another order leaves less.
@@ -82,7 +84,9 @@ def test_the_rest_of_the_answer_is_zero(float_content, picture):
 
 
 @pytest.mark.parametrize(("form", "size"), [("float16", 0.5), ("dynamic", 0.25)])
-def test_smaller_weights_find_the_same(converter, float_content, detector, picture, form, size):
+def test_smaller_weights_find_the_same(
+    converter, float_content, inference_model, picture, form, size
+):
     content = converter.convert(form)
     assert not foreign_operators(read_model(content))
     # The graph itself and the biases do not shrink.
@@ -92,7 +96,7 @@ def test_smaller_weights_find_the_same(converter, float_content, detector, pictu
         for file in (content, float_content)
     ]
     assert parameters[0] == parameters[1]
-    figures = compare_detections(detector(picture), FileRunner(content).detect(picture))
+    figures = compare_detections(inference_model(picture), FileRunner(content).detect(picture))
     # A weight is off by 2^-11 of itself, or by half of 1/127 of its channel's largest.
     assert figures["max_score_difference"] < {"float16": 0.005, "dynamic": 0.05}[form]
 
@@ -121,12 +125,12 @@ def test_int8_takes_and_answers_what_float32_does(int8_content, float_content):
     assert reports[0]["bytes"] < 0.3 * reports[1]["bytes"]
 
 
-def test_int8_features_are_those_of_the_network(int8_content, detector, picture):
+def test_int8_features_are_those_of_the_network(int8_content, inference_model, picture):
     runner = FileRunner(cut_after(int8_content, "backbone"))
     runner.set_input(picture)
     runner.run_once()
     (features,) = runner.outputs()
-    network = detector.detector
+    network = inference_model.network
     resized = resize_images(np.float32(picture[None]), (64, 90))
     expected = network.backbone(network.preprocessing((resized, np.float32([[64, 90]])))).numpy()
     assert features.dtype == np.int8
@@ -176,6 +180,8 @@ def test_operators_that_are_left_are_told(converter, monkeypatch):
 
 
 def test_the_quantised_roi_operator_is_refused(tiny_config):
-    detector = build_detector(dataclasses.replace(tiny_config.model, roi_op="roi_pool"))
+    inference_model = build_inference_model(
+        dataclasses.replace(tiny_config.model, roi_op="roi_pool")
+    )
     with pytest.raises(ConfigError, match=r"model\.roi_op roi_pool: cannot be converted"):
-        Converter(detector, PICTURE_SIZE)
+        Converter(inference_model, PICTURE_SIZE)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.tflite.conftest import PICTURE_SIZE, build_detector, noise
+from tests.tflite.conftest import PICTURE_SIZE, build_inference_model, noise
 from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.architectures.vgg16 import build_vgg16
 from tf_frcnn.tflite.conversion import Converter
@@ -32,8 +32,8 @@ def observed_names(network):
     return set(observer.extremes())
 
 
-def test_activations_after_normalisation_are_observed(detector):
-    assert observed_names(detector.detector) == {f"{name}_relu" for name in CONVS} | HEADS
+def test_activations_after_normalisation_are_observed(inference_model):
+    assert observed_names(inference_model.network) == {f"{name}_relu" for name in CONVS} | HEADS
 
 
 def test_layers_without_normalisation_are_observed_themselves():
@@ -47,22 +47,22 @@ def test_layers_without_normalisation_are_observed_themselves():
 
 
 def test_projections_of_a_head_of_low_rank_are_observed(tiny_config):
-    detector = build_detector(dataclasses.replace(tiny_config.model, head_rank=5))
-    assert {"fc1_projection", "fc2_projection"} < observed_names(detector.detector)
+    inference_model = build_inference_model(dataclasses.replace(tiny_config.model, head_rank=5))
+    assert {"fc1_projection", "fc2_projection"} < observed_names(inference_model.network)
 
 
-def test_the_layers_are_left_as_they_were(detector):
-    network, observer = detector.detector, RangeObserver()
+def test_the_layers_are_left_as_they_were(inference_model):
+    network, observer = inference_model.network, RangeObserver()
     with pytest.raises(KeyError), observing(network, observer):
         raise KeyError
     network.rpn_head((tf.zeros([1, 2, 3, 128]),))
     assert not observer.extremes()
 
 
-def test_ranges_are_after_the_activation(detector):
-    head, observer = detector.detector.rpn_head, RangeObserver()
+def test_ranges_are_after_the_activation(inference_model):
+    head, observer = inference_model.network.rpn_head, RangeObserver()
     features = tf.random.stateless_normal([1, 3, 4, 128], [1, 2])
-    with observing(detector.detector, observer):
+    with observing(inference_model.network, observer):
         head((features,))
     smallest, largest = observer.extremes()["rpn_conv"].numpy()
     assert smallest == 0.0
@@ -70,13 +70,13 @@ def test_ranges_are_after_the_activation(detector):
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
-def test_ranges_of_a_head_that_maps_share_are_over_all_maps(detector, order):
-    head, observer = detector.detector.rpn_head, RangeObserver()
+def test_ranges_of_a_head_that_maps_share_are_over_all_maps(inference_model, order):
+    head, observer = inference_model.network.rpn_head, RangeObserver()
     maps = [
         scale * tf.random.stateless_normal([1, 2 << index, 3, 128], [1, index])
         for index, scale in enumerate((0.5, 20.0, 1.0))
     ]
-    with observing(detector.detector, observer):
+    with observing(inference_model.network, observer):
         for index in order:
             head((maps[index],))
     hidden = [head.conv(features) for features in maps]
@@ -86,12 +86,12 @@ def test_ranges_of_a_head_that_maps_share_are_over_all_maps(detector, order):
         np.testing.assert_allclose(observer.extremes()[name], expected, rtol=1e-6, err_msg=name)
 
 
-def test_each_map_is_rounded_in_the_range_of_all(detector):
+def test_each_map_is_rounded_in_the_range_of_all(inference_model):
     # From -12 to 12 in 255 steps: a number is off by half a step at most, on every map.
-    head = detector.detector.rpn_head
+    head = inference_model.network.rpn_head
     maps = [tf.random.stateless_normal([1, 4, 4, 128], [1, index]) for index in (0, 1)]
     expected = [head((features,))[1][0] for features in maps]
-    with observing(detector.detector, RoundingObserver({"rpn_deltas": (-12.0, 12.0)})):
+    with observing(inference_model.network, RoundingObserver({"rpn_deltas": (-12.0, 12.0)})):
         found = [head((features,))[1][0] for features in maps]
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, atol=0.5 * 24 / 255 + 1e-6)
@@ -145,21 +145,21 @@ OBSERVED = {
 
 
 @pytest.fixture
-def residual_detector(tiny_config, monkeypatch):
+def residual_model(tiny_config, monkeypatch):
     name = tiny_config.model.architecture
     known = dataclasses.replace(ARCHITECTURES[name], backbone=build_residual_trunk)
     monkeypatch.setitem(ARCHITECTURES, name, known)
-    return build_detector(tiny_config.model)
+    return build_inference_model(tiny_config.model)
 
 
-def test_what_a_convolution_gives_or_takes_is_told_by_the_flow_not_by_names(residual_detector):
+def test_what_a_convolution_gives_or_takes_is_told_by_the_flow_not_by_names(residual_model):
     # after_activation lies between two convolutions: the second takes what it gives.
-    observed = observed_names(residual_detector.detector)
+    observed = observed_names(residual_model.network)
     assert observed == OBSERVED | {"after_activation"} | HEADS
 
 
-def test_all_convolutions_of_such_a_network_compute_in_8_bits(residual_detector):
-    converter = Converter(residual_detector, PICTURE_SIZE)
+def test_all_convolutions_of_such_a_network_compute_in_8_bits(residual_model):
+    converter = Converter(residual_model, PICTURE_SIZE)
     ranges = converter.find_ranges([noise(PICTURE_SIZE)])
     graph = Graph(read_model(converter.convert("int8", ranges)))
     weighted = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")

@@ -9,7 +9,7 @@ from tf_frcnn.tflite.interpreter import FileRunner
 from tf_frcnn.tflite.timing import cut_after
 
 
-def test_the_first_stages_are_a_model_of_their_own(float_content, detector, picture):
+def test_the_first_stages_are_a_model_of_their_own(float_content, inference_model, picture):
     cut = cut_after(float_content, "backbone")
     assert len(cut) < len(float_content) / 3  # the head's weights are gone
     runner = FileRunner(cut)
@@ -18,7 +18,7 @@ def test_the_first_stages_are_a_model_of_their_own(float_content, detector, pict
     (features,) = runner.outputs()
     images = np.float32(picture[None])
     resized = resize_images(images, (64, 90))
-    network = detector.detector
+    network = inference_model.network
     expected = network.backbone(network.preprocessing((resized, np.float32([[64, 90]]))))
     np.testing.assert_allclose(features, expected, atol=1e-3 * np.abs(expected).max())
 

@@ -15,7 +15,7 @@ from tf_frcnn import FasterRCNN, FasterRCNNTrainer, export_saved_model
 from tf_frcnn.checkpoints import named_weights, save_checkpoint
 from tf_frcnn.config import Config, DataConfig, ModelConfig, TrainConfig, save_config
 from tf_frcnn.errors import ConfigError, UserError, WeightsError
-from tf_frcnn.inference import PictureDetector
+from tf_frcnn.inference import InferenceModel
 from tf_frcnn.layers.preprocessing import Preprocessing
 from tf_frcnn.training.tasks.task import Task
 
@@ -73,7 +73,7 @@ def test_a_trained_model(run, place, tiny_config, tmp_path):
     folder, trained = run
     path = folder / place
     if place == "exported":
-        detector = PictureDetector(trained, tiny_config.data.classes, 64, 96)
+        detector = InferenceModel(trained, tiny_config.data.classes, 64, 96)
         path = export_saved_model(detector, tiny_config, tmp_path / "exported").parent
     network = FasterRCNN.from_preset(path, score_threshold=0.25)
     assert_same_weights(network, trained)
@@ -289,7 +289,7 @@ def test_a_network_with_keras_mobilenet_trains_is_exported_and_converted(
     assert np.isfinite(losses).all() and losses[1] < losses[0]
     assert int(trainer.optimizer.iterations) == 20
 
-    detector = PictureDetector(trainer.finished_detector(), NAMES, *SIZE)
+    detector = InferenceModel(trainer.finished_detector(), NAMES, *SIZE)
     image = noise()[0].astype(np.uint8)
     boxes, scores, classes = detector(image)
     assert len(boxes) > 0

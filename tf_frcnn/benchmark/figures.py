@@ -46,7 +46,7 @@ def measure_model(
     start = time.perf_counter()
     detector = Detector.load(model.path)
     seconds_to_load = time.perf_counter() - start
-    timing = measure(lambda: detector(images), num_warm_up, num_runs)
+    timing = measure(lambda: detector(images, batch_size=batch), num_warm_up, num_runs)
     return {
         "model": str(model.path),
         "kind": model.kind,
@@ -74,9 +74,9 @@ def _measure_stages(
 ) -> dict[str, Any] | None:
     """Time the stages of the network; None where it cannot be taken apart."""
     try:
-        detector = load_network(model)
+        inference_model = load_network(model)
     except WeightsError as error:
         logger.warning("no times by stage: %s", error)
         return None
-    timings = time_stages(detector, tf.constant(images), num_warm_up, num_runs)
+    timings = time_stages(inference_model, tf.constant(images), num_warm_up, num_runs)
     return {name: timing.describe() for name, timing in timings.items()}

@@ -6,19 +6,19 @@ from typing import Any
 import tensorflow as tf
 
 from tf_frcnn.data.transforms import resize_images
-from tf_frcnn.inference import PictureDetector
+from tf_frcnn.inference import InferenceModel
 from tf_frcnn.model import forward
 from tf_frcnn.ops.resized_size import resized_size_in_graph
 from tf_frcnn.timing import Timing, measure
 
 
 def time_stages(
-    detector: PictureDetector, images: tf.Tensor, num_warm_up: int, num_runs: int
+    model: InferenceModel, images: tf.Tensor, num_warm_up: int, num_runs: int
 ) -> dict[str, Timing]:
     """Time each stage alone, as a graph of its own, on what the stages before it give.
 
     Args:
-        detector: the network, and the sizes to which it resizes.
+        model: the network, and the sizes to which it resizes.
         images: [B, H, W, 3] uint8 RGB.
         num_warm_up: runs of each stage that do not count.
         num_runs: runs that count.
@@ -30,7 +30,7 @@ def time_stages(
     timings: dict[str, Timing] = {}
 
     def call(name: str, inputs: Any) -> Any:
-        return timed(name, partial(detector.detector.run_stage, name), inputs)
+        return timed(name, partial(model.network.run_stage, name), inputs)
 
     def timed(name: str, stage: Any, inputs: Any) -> Any:
         compiled = tf.function(stage)
@@ -38,7 +38,7 @@ def time_stages(
         timings[name] = measure(partial(_run, compiled, inputs), num_warm_up, num_runs)
         return outputs
 
-    size = resized_size_in_graph(tf.shape(images)[1:3], detector.short_side, detector.long_side)
+    size = resized_size_in_graph(tf.shape(images)[1:3], model.short_side, model.long_side)
     resized = timed("resizing", lambda inputs: resize_images(inputs, size), images)
     image_sizes = tf.repeat(tf.cast([size], tf.float32), len(images), axis=0)
     forward(call, resized, image_sizes)

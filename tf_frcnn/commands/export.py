@@ -93,14 +93,14 @@ def main(argv: Sequence[str], prog: str) -> int:
     from tf_frcnn.export.saved_model import export_saved_model
     from tf_frcnn.inference import load_network
 
-    detector = load_network(model, config)
+    exported = load_network(model, config)
     if arguments.head_rank is not None:
-        detector = reduce_head(detector, arguments.head_rank)
-    if detector.detector.config != trained.model and records.pop(METRICS_FILE, None):
+        exported = reduce_head(exported, arguments.head_rank)
+    if exported.network.config != trained.model and records.pop(METRICS_FILE, None):
         logger.warning(
             "%s stays behind: its figures are those of other thresholds or FC layers", METRICS_FILE
         )
     export_saved_model(
-        detector, config, arguments.output, records, arguments.freeze, option="--output"
+        exported, config, arguments.output, records, arguments.freeze, option="--output"
     )
     return EXIT_OK

@@ -134,7 +134,8 @@ def main(argv: Sequence[str], prog: str) -> int:
     detector = Detector.load(model.path)
 
     def detect(images: Sequence[np.ndarray]) -> list[Prediction]:
-        return [arguments.select(prediction) for prediction in detector(images)]
+        found = detector(images, batch_size=arguments.batch_size)
+        return [arguments.select(prediction) for prediction in found]
 
     num_unreadable = predict_files(
         detect,

@@ -99,8 +99,8 @@ def main(argv: Sequence[str], prog: str) -> int:
     from tf_frcnn.tflite.inspection import inspect_file
     from tf_frcnn.tflite.report import print_report
 
-    detector = load_network(model)
-    converter, ranges = Converter(detector, size), None
+    converted = load_network(model)
+    converter, ranges = Converter(converted, size), None
     if arguments.quantize == "int8":
         logger.info("finding the ranges of int8 in %s", counted(len(pictures), "picture"))
         ranges = converter.find_ranges(read_resized(path, size) for path in pictures)
@@ -109,7 +109,7 @@ def main(argv: Sequence[str], prog: str) -> int:
         "model": str(model.path),
         "quantize": arguments.quantize,
         "picture_size": list(size),
-        **inspect_file(detector, content, size, pictures),
+        **inspect_file(converted, content, size, pictures),
     }
     write_together(
         {

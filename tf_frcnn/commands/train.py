@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
     from tf_frcnn.data.formats import find_format
     from tf_frcnn.data.loading import load_datasets
     from tf_frcnn.export.saved_model import export_saved_model
-    from tf_frcnn.inference import PictureDetector
+    from tf_frcnn.inference import InferenceModel
     from tf_frcnn.reporting.curves import plot_curves
     from tf_frcnn.reporting.evaluation import evaluate_detector
     from tf_frcnn.training.run import train_detector
@@ -88,13 +88,13 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
     start_run(folder, config, datasets["train"].division, dataset_record)
 
     detector, outcome = train_detector(config, datasets, folder, distribution)
-    picture_detector = PictureDetector(
+    inference_model = InferenceModel(
         detector, config.data.classes, config.data.short_side, config.data.long_side
     )
     found = {}
     if "test" in datasets:
         found = evaluate_detector(
-            picture_detector,
+            inference_model,
             datasets["test"],
             folder.path,
             str(folder.path),
@@ -105,7 +105,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
         plot_curves(folder.metrics_log, folder.curves)
         metrics = training_figures(config, folder.metrics_log, outcome) | found
         records = {DATASET_FILE: dataset_record, METRICS_FILE: metrics}
-        export_saved_model(picture_detector, config, Path(config.export_dir), records)
+        export_saved_model(inference_model, config, Path(config.export_dir), records)
         write_json(folder.metrics_file, metrics)
     distribution.finish()
     print_finished_run(folder, prog)

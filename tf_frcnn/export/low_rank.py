@@ -11,23 +11,23 @@ import numpy as np
 
 from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.errors import UserError
-from tf_frcnn.inference import PictureDetector
+from tf_frcnn.inference import InferenceModel
 from tf_frcnn.model import FasterRCNN
 
 _FC_LAYERS = ("fc1", "fc2")
 
 
-def reduce_head(detector: PictureDetector, rank: int) -> PictureDetector:
-    """Make a detector whose FC layers have a lower rank, and which is the same in all else.
+def reduce_head(model: InferenceModel, rank: int) -> InferenceModel:
+    """Make a model whose FC layers have a lower rank, and which is the same in all else.
 
     Args:
-        detector: with whole FC layers; unchanged.
+        model: with whole FC layers; unchanged.
         rank: R, from 1 to below the layers' units.
 
     Raises:
         UserError: the rank is outside of that, or the layers were replaced before.
     """
-    network = detector.detector
+    network = model.network
     units = network.box_head.units
     if network.config.head_rank:
         raise UserError(
@@ -50,7 +50,7 @@ def reduce_head(detector: PictureDetector, rank: int) -> PictureDetector:
         targets[f"{name}/kernel"].assign(kernel)
     for name, variable in weights.items():
         targets[name].assign(variable)
-    return PictureDetector(reduced, detector.class_names, detector.short_side, detector.long_side)
+    return InferenceModel(reduced, model.class_names, model.short_side, model.long_side)
 
 
 def truncated_svd(kernel: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:

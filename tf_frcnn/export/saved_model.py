@@ -15,7 +15,7 @@ from tf_frcnn.errors import UserError
 from tf_frcnn.export.signatures import make_signatures, matrices, plain_weights
 from tf_frcnn.export.warmup import write_warmup_requests
 from tf_frcnn.files import missing_folders, remove_empty, write_json
-from tf_frcnn.inference import PictureDetector
+from tf_frcnn.inference import InferenceModel
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ _SAVE_OPTIONS = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
 
 
 def export_saved_model(
-    detector: PictureDetector,
+    model: InferenceModel,
     config: Config,
     export_dir: Path,
     records: Mapping[str, Any] | None = None,
@@ -40,8 +40,8 @@ def export_saved_model(
     `assets.extra`.
 
     Args:
-        detector: what is exported.
-        config: of the run that trained it; of the network, what the detector has counts.
+        model: what is exported.
+        config: of the run that trained it; of the network, what the model has counts.
         export_dir: folder of the versions; the new one is its highest number plus one.
         records: file name -> JSON value, what is known of the model: its figures, its data.
         frozen: write the variables as constants, all but the FC layers' kernels; nothing can take
@@ -54,7 +54,7 @@ def export_saved_model(
     Raises:
         UserError: the folder cannot be written; no half-written version is left.
     """
-    config = dataclasses.replace(config, model=detector.detector.config)
+    config = dataclasses.replace(config, model=model.network.config)
     partial = None
     missing = missing_folders(export_dir)
     try:
@@ -62,17 +62,17 @@ def export_saved_model(
         version = export_dir / str(1 + max(_versions(export_dir), default=0))
         # A server that watches the folder looks at names that are numbers only.
         partial = Path(tempfile.mkdtemp(prefix=f".partial-{version.name}-", dir=export_dir))
-        signatures = make_signatures(detector, frozen)
+        signatures = make_signatures(model, frozen)
         with tempfile.TemporaryDirectory(dir=partial) as assets:
             module = tf.Module()
             module.assets = _write_assets(Path(assets), config, records or {})
             if frozen:
-                module.matrices = matrices(detector)
+                module.matrices = matrices(model)
             else:
-                module.weights = plain_weights(detector)
+                module.weights = plain_weights(model)
             tf.saved_model.save(module, str(partial), signatures, _SAVE_OPTIONS)
         write_warmup_requests(
-            partial, export_dir.name, signatures, detector.short_side, detector.long_side
+            partial, export_dir.name, signatures, model.short_side, model.long_side
         )
         partial.chmod(0o755)  # mkdtemp's folders are private
         partial.rename(version)

@@ -1,6 +1,6 @@
 """The signatures of an export: one network, and three ways to send it pictures.
 
-All answer what `PictureDetector.detect` does.
+All answer what `InferenceModel.detect` does.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,30 +11,30 @@ import tensorflow as tf
 from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.export.decoding import check_formats, decode_picture
 from tf_frcnn.export.freezing import freeze
-from tf_frcnn.inference import PictureDetector
+from tf_frcnn.inference import InferenceModel
 from tf_frcnn.ops.convolution import convolutions_for_this_machine
 
 Signature = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
 
 
-def matrices(detector: PictureDetector) -> dict[str, tf.Variable]:
+def matrices(model: InferenceModel) -> dict[str, tf.Variable]:
     """List the variables that stay variables in a frozen export, by name: kernels of FC layers.
 
     In VGG16 they are nine tenths of the weights.
     """
-    weights = plain_weights(detector)
+    weights = plain_weights(model)
     return {name: variable for name, variable in weights.items() if len(variable.shape) == 2}
 
 
-def plain_weights(detector: PictureDetector) -> dict[str, tf.Variable]:
+def plain_weights(model: InferenceModel) -> dict[str, tf.Variable]:
     """List the variables themselves, not the Keras model around them: a file needs no Keras."""
     return {
         name: variable.value if isinstance(variable.value, tf.Variable) else variable
-        for name, variable in named_weights(detector.detector).items()
+        for name, variable in named_weights(model.network).items()
     }
 
 
-def make_signatures(detector: PictureDetector, frozen: bool = False) -> dict[str, Signature]:
+def make_signatures(model: InferenceModel, frozen: bool = False) -> dict[str, Signature]:
     """Make the functions that become an export's signatures.
 
     `serving_default` takes `images` uint8 [B, H, W, 3] RGB of any B, H, W; `serve_float` the same
@@ -42,19 +42,19 @@ def make_signatures(detector: PictureDetector, frozen: bool = False) -> dict[str
     sizes may differ.
 
     Args:
-        detector: what they run.
+        model: what they run.
         frozen: keep its variables as constants instead, all but its `matrices`.
 
     Returns:
         Name -> function.
     """
     network = tf.function(
-        detector.detect, input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)]
+        model.detect, input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)]
     )
     # What is frozen is for CPUs like this one; what is not, for any machine.
     with convolutions_for_this_machine() if frozen else nullcontext():
         traced = network.get_concrete_function()
-    detect = freeze(traced, list(matrices(detector).values())) if frozen else network
+    detect = freeze(traced, list(matrices(model).values())) if frozen else network
     one = {
         name: tf.TensorSpec(value.shape[1:], value.dtype)
         for name, value in traced.structured_outputs.items()

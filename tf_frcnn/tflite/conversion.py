@@ -10,24 +10,24 @@ import tensorflow as tf
 from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.environment import without_library_messages
 from tf_frcnn.errors import UserError
-from tf_frcnn.inference import PictureDetector
+from tf_frcnn.inference import InferenceModel
 from tf_frcnn.tflite.file import foreign_operators, read_model
 from tf_frcnn.tflite.network import NETWORK_INPUT, SIGNATURE, build_detect, check_roi_op
 from tf_frcnn.tflite.quantization import RangeObserver, Ranges, RoundingObserver, observing
 
 
 class Converter:
-    """Converts a detector for pictures of one size.
+    """Converts a model for pictures of one size.
 
-    Args of `__init__`: `detector` with its weights; `picture_size`, the (height, width) of the
+    Args of `__init__`: `model` with its weights; `picture_size`, the (height, width) of the
     pictures in pixels.
 
     Raises of `__init__`: `ConfigError` where the network has a RoI operator that TFLite cannot do.
     """
 
-    def __init__(self, detector: PictureDetector, picture_size: tuple[int, int]) -> None:
-        check_roi_op(detector.detector.roi_pooling.op)
-        self.detector = detector
+    def __init__(self, model: InferenceModel, picture_size: tuple[int, int]) -> None:
+        check_roi_op(model.network.roi_pooling.op)
+        self.model = model
         self.picture_size = picture_size
 
     def convert(self, form: str, ranges: Ranges | None = None) -> bytes:
@@ -77,8 +77,8 @@ class Converter:
         @tf.function(input_signature=[self._spec()])
         def extremes(images: tf.Tensor) -> Mapping[str, tf.Tensor]:
             observer = RangeObserver()
-            with observing(self.detector.detector, observer):
-                build_detect(self.detector, self.picture_size, observer)(images)
+            with observing(self.model.network, observer):
+                build_detect(self.model, self.picture_size, observer)(images)
             return observer.extremes()
 
         ranges: dict[str, tuple[float, float]] = {}
@@ -88,16 +88,16 @@ class Converter:
                 known = ranges.get(name, (smallest, largest))
                 ranges[name] = (min(known[0], smallest), max(known[1], largest))
         # That of any picture, for the next one may be brighter than all of these.
-        ranges[NETWORK_INPUT] = self.detector.detector.preprocessing.value_range
+        ranges[NETWORK_INPUT] = self.model.network.preprocessing.value_range
         return ranges
 
     def _save(self, folder: str, observer: RoundingObserver | None) -> None:
         """Write the SavedModel that is converted, variables and all."""
-        network = self.detector.detector
+        network = self.model.network
         if observer is None:
-            detect = build_detect(self.detector, self.picture_size)
+            detect = build_detect(self.model, self.picture_size)
         else:
-            detect = build_detect(self.detector, self.picture_size, observer)
+            detect = build_detect(self.model, self.picture_size, observer)
         module = tf.Module()
         module.weights = {
             name: variable.value if isinstance(variable.value, tf.Variable) else variable

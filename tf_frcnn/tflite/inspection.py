@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_frcnn.inference import PictureDetector
+from tf_frcnn.inference import InferenceModel
 from tf_frcnn.tflite.file import describe_file
 from tf_frcnn.tflite.interpreter import NUM_THREADS, FileRunner
 from tf_frcnn.tflite.pictures import read_resized
@@ -15,12 +15,12 @@ from tf_frcnn.tflite.timing import milliseconds_by_stage
 
 
 def inspect_file(
-    detector: PictureDetector, content: bytes, size: tuple[int, int], pictures: Sequence[Path]
+    model: InferenceModel, content: bytes, size: tuple[int, int], pictures: Sequence[Path]
 ) -> dict[str, Any]:
     """Collect the report on a file.
 
     Args:
-        detector: what the file was made of.
+        model: what the file was made of.
         content: of the file.
         size: (height, width) of its pictures, in pixels.
         pictures: files; the first one is run on, or noise where there is none.
@@ -39,7 +39,7 @@ def inspect_file(
     report = describe_file(content)
     for stage, milliseconds in milliseconds_by_stage(content, picture).items():
         report["stages"][stage]["milliseconds"] = milliseconds
-    deviation = compare_detections(detector(picture), runner.detect(picture))
+    deviation = compare_detections(model(picture), runner.detect(picture))
     return {
         **report,
         "interpreter": runner.name,

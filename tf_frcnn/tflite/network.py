@@ -1,4 +1,4 @@
-"""The detector for one image of one size: the network's own stages, under TFLite's conditions.
+"""The model for one image of one size: the network's own stages, under TFLite's conditions.
 
 `forward` and all layers are those of inference; operators that TFLite lacks take the twins beside
 them (`ops.builtin`). Shapes are static, and each stage has a name scope by which the report finds
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tf_frcnn.data.transforms import resize_images, scale_boxes
 from tf_frcnn.errors import ConfigError
-from tf_frcnn.inference import PictureDetector
+from tf_frcnn.inference import InferenceModel
 from tf_frcnn.model import forward
 from tf_frcnn.ops.builtin import builtin_operators_only
 from tf_frcnn.ops.resized_size import resized_size
@@ -46,14 +46,14 @@ def check_roi_op(name: str) -> None:
 
 
 def build_detect(
-    detector: PictureDetector,
+    model: InferenceModel,
     picture_size: tuple[int, int],
     observe: Observer = lambda _, tensor: tensor,
 ) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
-    """Build what `PictureDetector.detect` computes, for one image of a fixed size.
+    """Build what `InferenceModel.detect` computes, for one image of a fixed size.
 
     Args:
-        detector: the network and its weights.
+        model: the network and its weights.
         picture_size: (height, width) of the image, in pixels.
         observe: of the network's input and the RoI features; the layers between have others
             (`quantization.py`).
@@ -63,8 +63,8 @@ def build_detect(
         of that image, detection_scores [1, D] float32, detection_classes [1, D] int32 from 1 and
         num_detections [1] int32; best first, padded with zeros.
     """
-    network = detector.detector
-    network_size = resized_size(picture_size, detector.short_side, detector.long_side)
+    network = model.network
+    network_size = resized_size(picture_size, model.short_side, model.long_side)
     image_sizes = tf.constant([network_size], tf.float32)  # [1, 2]
 
     def call(name: str, inputs: Any) -> Any:
