@@ -17,9 +17,9 @@ CELLS = (
     """\
 # A detector for your own folder, from Python
 
-A small Faster R-CNN learns to find cats, dogs and ducks: two minutes on two cores. The
-drawings stand in for a folder of your own, which need only look like theirs: Pascal VOC's layout,
-or COCO's.""",
+A small Faster R-CNN learns to find cats, dogs and ducks: about two minutes on two
+cores. The drawings stand in for a folder of your own, which need only look like theirs: Pascal
+VOC's layout, or COCO's.""",
     """\
 from pathlib import Path
 
