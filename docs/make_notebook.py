@@ -4,6 +4,7 @@ The cells are here, where changes of them can be read; what they put out is kept
 """
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
@@ -16,9 +17,9 @@ CELLS = (
     """\
 # A detector for your own folder, from Python
 
-A small Faster R-CNN learns to find cats, dogs and ducks: two minutes on two cores. The
-drawings stand in for a folder of your own, which need only look like theirs: the layout of Pascal VOC
-or of COCO.""",
+A small Faster R-CNN learns to find cats, dogs and ducks: about two minutes on two
+cores. The drawings stand in for a folder of your own, which need only look like theirs: Pascal
+VOC's layout, or COCO's.""",
     """\
 from pathlib import Path
 
@@ -59,8 +60,8 @@ draw_detections(read_image(example.image_path), truth)""",
 ## Training
 
 The network is an architecture's name and what differs from its defaults: here anchors and proposals
-for small images. How anchors and RoIs are sampled comes from the preset `quickstart`, made for such
-drawings. The trainer is a Keras model; `fit` and callbacks are Keras' own.""",
+for small images. How anchors and RoIs are sampled comes from the preset `quickstart`, which was
+made for such drawings. The trainer is a Keras model; `fit` and callbacks are Keras' own.""",
     """\
 import keras
 
@@ -135,12 +136,12 @@ np.abs(again.boxes - predictions[0].boxes).max()""",
 )
 
 
-def main() -> None:
-    """Write the notebook with what its cells put out."""
+def run_cells(cells: Sequence[str]) -> nbformat.NotebookNode:
+    """Make a notebook of cells, text and code in turn, and run it in a folder of its own."""
     notebook = nbformat.v4.new_notebook()
     makers = (nbformat.v4.new_markdown_cell, nbformat.v4.new_code_cell)
     notebook.cells = [
-        makers[number % 2](cell, id=f"cell-{number}") for number, cell in enumerate(CELLS)
+        makers[number % 2](cell, id=f"cell-{number}") for number, cell in enumerate(cells)
     ]
     notebook.metadata.kernelspec = {
         "name": "python3",
@@ -154,7 +155,12 @@ def main() -> None:
         cell.metadata = {}  # times of the run, which would change with every one
         if cell.cell_type == "code":  # what libraries say about the machine
             cell.outputs = [one for one in cell.outputs if one.get("name") != "stderr"]
-    nbformat.write(notebook, NOTEBOOK)
+    return notebook
+
+
+def main() -> None:
+    """Write the notebook with what its cells put out."""
+    nbformat.write(run_cells(CELLS), NOTEBOOK)
 
 
 if __name__ == "__main__":

@@ -69,4 +69,5 @@ def test_what_the_api_takes_and_gives_has_pages(pages):
     assert (pages / "tf_frcnn" / "errors.html").is_file()
     assert (pages / "tf_frcnn" / "data" / "example.html").is_file()
     start = (pages / "tf_frcnn.html").read_text(encoding="utf-8")
+    assert 'id="Config.__init__"' not in start and 'id="Detector.__init__"' in start
     assert 'href="tf_frcnn/config.html"' in start  # from there, all others are a click away

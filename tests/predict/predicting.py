@@ -29,7 +29,8 @@ class CornerDetector:
         self.most_alive = 0
         self._seen = []
 
-    def __call__(self, images):
+    def __call__(self, images, batch_size):
+        assert len(images) <= batch_size  # so that one call here is one of the network
         self.batches.append([image.shape[:2] for image in images])
         self._seen += [weakref.ref(image) for image in images]
         self.most_alive = max(self.most_alive, sum(seen() is not None for seen in self._seen))

@@ -122,10 +122,10 @@ def test_an_interrupt_keeps_what_was_found(model, tmp_path, capsys, monkeypatch)
         write_picture(tmp_path / "in" / f"{name}.png")
     detect = type(model).__call__
 
-    def detect_two(self, images):
+    def detect_two(self, images, batch_size):
         if len(self.batches) == 2:
             raise KeyboardInterrupt
-        return detect(self, images)
+        return detect(self, images, batch_size)
 
     monkeypatch.setattr(type(model), "__call__", detect_two)
     assert predict(tmp_path / "in", "--output", tmp_path / "out") == 130

@@ -157,10 +157,10 @@ def test_without_pyav_the_extra_is_named(model, tmp_path, capsys, monkeypatch):
 
 
 def test_a_detector_that_fails_leaves_no_half_drawing(model, tmp_path, monkeypatch):
-    def fail(self, images):
+    def fail(self, images, batch_size):
         if len(self.batches) == 3:
             raise MemoryError
-        return detect(self, images)
+        return detect(self, images, batch_size)
 
     detect = type(model).__call__
     monkeypatch.setattr(type(model), "__call__", fail)
