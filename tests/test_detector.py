@@ -185,8 +185,8 @@ def test_run_export_and_its_parent_agree(models, run_detector, pictures, tiny_co
 
 def test_a_batch_gives_what_single_images_give(run_detector, models, tiny_config, pictures):
     # The second enters the network at 50 x 96, the others at 64 x 90; and so does a smaller one.
-    images = [*pictures, pictures[2][::2, ::2]]
-    for image, found in zip(images, run_detector(images), strict=True):
+    several = [*pictures, pictures[2][::2, ::2]]
+    for image, found in zip(several, run_detector(several), strict=True):
         boxes, scores, class_ids = models.latest(image)
         names = tuple(tiny_config.data.classes[class_id - 1] for class_id in class_ids)
         assert_same(found, Prediction(boxes, scores, class_ids, names))

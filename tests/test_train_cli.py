@@ -88,8 +88,8 @@ def test_what_a_run_leaves_behind(finished_run):
     }
     steps = [path.name for path in list_checkpoints(finished_run.output / "checkpoints")]
     assert steps == ["step-00000002.h5", "step-00000004.h5"]
-    for picture in ("curves.png", "detections.png"):
-        with Image.open(finished_run.output / picture) as image:
+    for name in ("curves.png", "detections.png"):
+        with Image.open(finished_run.output / name) as image:
             assert image.format == "PNG" and min(image.size) > 90
     assert [path.name for path in finished_run.export_dir.iterdir()] == ["1"]
     assert (finished_run.export_dir / "1" / "saved_model.pb").is_file()

@@ -97,18 +97,18 @@ def test_a_drawn_window_fits_and_leaves_what_the_loops_leave(picture, min_fracti
 @settings(deadline=None, max_examples=50)
 def test_a_box_stays_on_its_pixels_through_all_of_it(picture, seed, mirrored):
     size, boxes = picture
-    image = tf.constant(picture_with_box(size, boxes[0]))
+    pixels = tf.constant(picture_with_box(size, boxes[0]))
     boxes = tf.constant(boxes, tf.float32)
     window = draw_window(boxes, tf.constant(size), 1.0, 0.3, tf.constant([1, seed]))
-    image, boxes, _ = crop(image, boxes, tf.constant([1]), window)
-    from_size = tf.shape(image)[:2]
+    pixels, boxes, _ = crop(pixels, boxes, tf.constant([1]), window)
+    from_size = tf.shape(pixels)[:2]
     to_size = from_size * tf.constant([3, 2])
-    image, boxes = resize_images(image, to_size), scale_boxes(boxes, from_size, to_size)
+    pixels, boxes = resize_images(pixels, to_size), scale_boxes(boxes, from_size, to_size)
     if mirrored:
-        image, boxes = flip_horizontally(image, boxes)
+        pixels, boxes = flip_horizontally(pixels, boxes)
     # Enlarged bilinearly by 3 and by 2, an edge between black and white is halfway where it was;
     # a box of 3 px, or of fewer at the window's border, is all white in its middle.
-    assert box_in_pixels(image) == boxes[0].numpy().tolist()
+    assert box_in_pixels(pixels) == boxes[0].numpy().tolist()
 
 
 def test_an_uncut_picture_keeps_a_box_whose_centre_rounds_onto_its_border():

@@ -121,8 +121,8 @@ def test_tfds_own_coco_gives_the_examples_of_the_coco_folder(tmp_path, monkeypat
     )
     (tmp_path / "train2017").mkdir()
     for image in images:
-        picture = encode_picture(image["id"], picture_format="JPEG")
-        (tmp_path / "train2017" / image["file_name"]).write_bytes(picture)
+        encoded = encode_picture(image["id"], picture_format="JPEG")
+        (tmp_path / "train2017" / image["file_name"]).write_bytes(encoded)
     monkeypatch.setattr(
         builder_class,
         "_split_generators",

@@ -157,7 +157,7 @@ def test_detect_dataset_reads_each_picture_and_keeps_the_order(dataset, monkeypa
     assert last.classes.dtype == np.int32
 
 
-def test_memory_does_not_grow_with_the_number_of_pictures(monkeypatch):
+def test_memory_does_not_grow_with_the_size_of_the_set(monkeypatch):
     picture_bytes = 500 * 400 * 3
     dataset = make_dataset(*(picture(f"p{number}", [A]) for number in range(40)))
 

@@ -95,14 +95,14 @@ def nodes_of_a_run(model, signature_name):
     with tf.compat.v1.Session(graph=tf.Graph()) as session:
         graph = tf.compat.v1.saved_model.load(session, ["serve"], str(model))
         signature = graph.signature_def[signature_name]
-        ((_, image),) = signature.inputs.items()
-        dtype = tf.dtypes.as_dtype(image.dtype)
+        ((_, spec),) = signature.inputs.items()
+        dtype = tf.dtypes.as_dtype(spec.dtype)
         picture = np.zeros((1, 50, 70, 3), np.uint8)
         fed = [as_png(picture[0])] if dtype == tf.string else picture.astype(dtype.as_numpy_dtype)
         metadata = tf.compat.v1.RunMetadata()
         session.run(
             signature.outputs["detection_boxes"].name,
-            {image.name: fed},
+            {spec.name: fed},
             tf.compat.v1.RunOptions(output_partition_graphs=True),
             metadata,
         )

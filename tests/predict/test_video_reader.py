@@ -78,10 +78,10 @@ def test_every_frame_of_the_step_is_given(step, numbers, tmp_path):
     ],
 )
 def test_the_display_matrix_is_applied_when_that_was_asked_for(matrix, orientation, turn, tmp_path):
-    picture = moving_picture(3, (35, 51))
-    path = write_png_video(tmp_path / "a.mov", [picture, picture])
+    upright = moving_picture(3, (35, 51))
+    path = write_png_video(tmp_path / "a.mov", [upright, upright])
     write_matrix(path, *matrix)
-    for apply_orientation, expected in ((False, picture), (True, turn(picture))):
+    for apply_orientation, expected in ((False, upright), (True, turn(upright))):
         with VideoReader(path, apply_orientation, step=1) as video:
             frames = list(video)
         assert video.orientation == orientation

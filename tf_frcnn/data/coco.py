@@ -159,29 +159,29 @@ def _read_files(root: Path, paths: Iterable[Path]) -> tuple[dict[Path, _ReadFile
 
 def _read_pictures(content: CocoFile, finder: PictureFinder, faults: list[str]) -> _ReadFile:
     """Read all pictures of a file with their objects; what is wrong is added to the faults."""
-    images, image_faults = list_images(content)
+    entries, entry_faults = list_images(content)
     groups, group_faults = group_annotations(content)
-    faults += [*image_faults, *group_faults]
+    faults += [*entry_faults, *group_faults]
     pictures = []
-    for image in images:
+    for entry in entries:
         try:
-            image_path = finder.find(image)
+            image_path = finder.find(entry)
             image_size = read_image_size(image_path)
         except DataError as error:
             faults.append(str(error))
             continue
-        annotations = groups.get(image.key, [])
+        annotations = groups.get(entry.key, [])
         objects, object_faults = read_objects(annotations, content.class_names, image_size)
         faults += object_faults
         pictures.append(
             LabelledPicture(
-                str(image.key),
+                str(entry.key),
                 image_path,
                 image_size,
                 objects,
-                image.place,
-                size_differs=image.states_another_size(image_size),
+                entry.place,
+                size_differs=entry.states_another_size(image_size),
                 num_left_out=len(object_faults),
             )
         )
-    return _ReadFile(content, [str(image.key) for image in images], pictures)
+    return _ReadFile(content, [str(entry.key) for entry in entries], pictures)

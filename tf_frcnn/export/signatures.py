@@ -79,12 +79,12 @@ def make_signatures(model: InferenceModel, frozen: bool = False) -> dict[str, Si
         # at the borders. Each picture has all cores.
         return tf.map_fn(detect_one, image_bytes, parallel_iterations=1, fn_output_signature=one)
 
-    def pictures(dtype: tf.DType) -> tf.TensorSpec:
+    def spec_of(dtype: tf.DType) -> tf.TensorSpec:
         return tf.TensorSpec([None, None, None, 3], dtype, name="images")
 
     inputs = {
-        serving_default: pictures(tf.uint8),
-        serve_float: pictures(tf.float32),
+        serving_default: spec_of(tf.uint8),
+        serve_float: spec_of(tf.float32),
         serve_encoded: tf.TensorSpec([None], tf.string, name="image_bytes"),
     }
     return {
