@@ -1,8 +1,8 @@
 """Train on BCCD with several seeds and keep the figures: `results/bccd.json` and `results/bccd.md`.
 
-BCCD (blood cells, 364 pictures, 3 classes, Pascal VOC layout) is at
+BCCD (blood cells, 364 images, 3 classes, Pascal VOC layout) is at
 https://github.com/Shenggan/BCCD_Dataset. The budget is the one torchvision's Faster R-CNN was
-trained with for comparison: 800 steps of one picture on trainval, short side 400, conv1-2 frozen,
+trained with for comparison: 800 steps of one image on trainval, short side 400, conv1-2 frozen,
 from the ImageNet convolutions of VGG16; the last weights are judged on test, by which nothing was
 chosen.
 

@@ -39,11 +39,11 @@ class Arguments:
     torch_python: str = sys.executable
     """Python with torch and torchvision."""
     height: int = 600
-    """Rows of a picture."""
+    """Rows of an image."""
     width: int = 800
-    """Columns of a picture."""
+    """Columns of an image."""
     batch: int = 1
-    """Pictures a call."""
+    """Images a call."""
     rounds: int = 9
     """Calls of each system that count."""
     warm_up: int = 3
@@ -55,13 +55,13 @@ class Arguments:
     tflite: tuple[str, ...] = ()
     """Also time TFLite files of these forms, values of `tf-frcnn tflite --quantize`; batch 1."""
     output: Path = ROOT / "results" / "compare_torchvision.json"
-    """File of the figures, by processor; a table of another picture size or batch is kept."""
+    """File of the figures, by processor; a table of another image size or batch is kept."""
 
 
 def write_exports(arguments: Arguments, folder: Path) -> None:
     """Export the network of the paper with random weights, in each form that is compared.
 
-    It works on the pictures as large as they are. Writes `folder/FORM/1`, and the TFLite forms as
+    It works on the images as large as they are. Writes `folder/FORM/1`, and the TFLite forms as
     `folder/FORM.tflite`.
     """
     from tf_frcnn.environment import load_tensorflow

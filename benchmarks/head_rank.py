@@ -1,7 +1,7 @@
 """Measure `tf-frcnn export --head-rank`: seconds and AP for each rank of the two FC layers.
 
 Each rank is judged on the same split by the same rules. Times are of frozen exports, called in turn
-with the same picture, so that a busy machine slows all of them alike; medians.
+with the same image, so that a busy machine slows all of them alike; medians.
 """
 
 import statistics

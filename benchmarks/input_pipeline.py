@@ -1,8 +1,8 @@
 """Measure the input pipeline on one core beside the training steps that it feeds.
 
 The pipeline must never be the slower of the two. It is measured alone, with every augmentation off
-and with all of them on, in a process that has one core; the training steps (VGG16, one picture of
-short side 600) in a process that has all of them and its batches ready in memory. Pictures are made
+and with all of them on, in a process that has one core; the training steps (VGG16, one image of
+short side 600) in a process that has all of them and its batches ready in memory. Images are made
 for it, of the size of VOC's (500 x 375, about 80 kB of JPEG), or are those of a data set. Linux
 only: elsewhere a process can't be kept on one core.
 """
@@ -32,7 +32,7 @@ from tf_frcnn.environment import load_tensorflow
 IMAGE_SIZE = (375, 500)
 NUM_MADE = 64
 # Left out of the time: the first ones wait for the graph to be built.
-WARM_UP_PICTURES, WARM_UP_STEPS = 20, 1
+WARM_UP_IMAGES, WARM_UP_STEPS = 20, 1
 PLAIN = DataConfig(horizontal_flip=0.0)
 AUGMENTATIONS: dict[str, Any] = {
     "horizontal_flip": 0.5,
@@ -47,22 +47,22 @@ class Arguments:
     """What the benchmark takes."""
 
     data_root: str = ""
-    """Folder of a data set whose pictures are used; when not given, pictures are made."""
+    """Folder of a data set whose images are used; when not given, images are made."""
     data_split: str = "train"
     """Its split."""
-    pictures: int = 300
-    """Pictures that the pipeline is timed over."""
+    images: int = 300
+    """Images that the pipeline is timed over."""
     steps: int = 5
     """Training steps that are timed."""
     output: Path | None = None
     """File for the figures, as JSON."""
 
 
-# === Pictures ===
+# === Images ===
 
 
 def make_dataset(folder: Path) -> Dataset:
-    """Write JPEG pictures of smooth noise and grain, with one to four boxes each."""
+    """Write JPEG images of smooth noise and grain, with one to four boxes each."""
     examples = []
     for number in range(NUM_MADE):
         random = np.random.default_rng(number)
@@ -104,22 +104,22 @@ def _draw_noise(random: np.random.Generator) -> Image.Image:
 # === Measurements, each in a process of its own ===
 
 
-def measure_pipeline(dataset: Dataset, config: DataConfig, pictures: int) -> float:
-    """Count the pictures that the pipeline makes in a second on one core."""
+def measure_pipeline(dataset: Dataset, config: DataConfig, images: int) -> float:
+    """Count the images that the pipeline makes in a second on one core."""
     # Before TensorFlow is imported, for that is when it counts the cores.
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     load_tensorflow()
     from tf_frcnn.data.pipeline import BatchPipeline
 
     began = 0.0
-    for step, _ in enumerate(BatchPipeline(dataset, config, stop=WARM_UP_PICTURES + pictures)):
-        if step + 1 == WARM_UP_PICTURES:
+    for step, _ in enumerate(BatchPipeline(dataset, config, stop=WARM_UP_IMAGES + images)):
+        if step + 1 == WARM_UP_IMAGES:
             began = time.perf_counter()
-    return pictures / (time.perf_counter() - began)
+    return images / (time.perf_counter() - began)
 
 
 def measure_training(dataset: Dataset, config: DataConfig, steps: int) -> float:
-    """Count the pictures that training steps go through in a second on all cores."""
+    """Count the images that training steps go through in a second on all cores."""
     load_tensorflow()
     import tensorflow as tf
 
@@ -153,11 +153,11 @@ def compare(arguments: Arguments, dataset: Dataset) -> dict[str, Any]:
     """Measure pipeline and training, and put the figures into the form of the JSON file."""
     sizes = [example.image_path.stat().st_size for example in dataset.examples]
     pipeline = {
-        name: in_new_process(measure_pipeline, dataset, config, arguments.pictures)
+        name: in_new_process(measure_pipeline, dataset, config, arguments.images)
         for name, config in (("plain", PLAIN), ("augmented", DataConfig(**AUGMENTATIONS)))
     }
     training = in_new_process(measure_training, dataset, PLAIN, arguments.steps)
-    options = f"--pictures {arguments.pictures} --steps {arguments.steps}"
+    options = f"--images {arguments.images} --steps {arguments.steps}"
     if arguments.data_root:
         options = f"--data-root DIR --data-split {arguments.data_split} {options}"
     return {
@@ -174,9 +174,7 @@ def compare(arguments: Arguments, dataset: Dataset) -> dict[str, Any]:
 
 def as_text(figures: dict[str, Any]) -> str:
     """Write the figures as they are printed."""
-    pipeline, training = (
-        figures[f"{part}_pictures_per_second"] for part in ("pipeline", "training")
-    )
+    pipeline, training = (figures[f"{part}_images_per_second"] for part in ("pipeline", "training"))
     slowest = min(pipeline.values())
     verdict = (
         "The pipeline is the slower one: training waits for it."
@@ -184,9 +182,9 @@ def as_text(figures: dict[str, Any]) -> str:
         else f"The pipeline is never the slower one: {slowest / training:.0f} times as fast."
     )
     return (
-        f"pipeline, one core, no augmentation    {pipeline['plain']:8.2f} pictures/s\n"
-        f"pipeline, one core, all augmentations  {pipeline['augmented']:8.2f} pictures/s\n"
-        f"training step, all cores               {training:8.2f} pictures/s\n"
+        f"pipeline, one core, no augmentation    {pipeline['plain']:8.2f} images/s\n"
+        f"pipeline, one core, all augmentations  {pipeline['augmented']:8.2f} images/s\n"
+        f"training step, all cores               {training:8.2f} images/s\n"
         f"{verdict}"
     )
 

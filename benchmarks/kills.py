@@ -247,7 +247,7 @@ def as_markdown(kills: list[Kill], compared: dict[str, Any], seconds: float, cod
         f"# {len(kills)} kills in one run",
         "",
         "`python benchmarks/kills.py`; the command that was killed and given again: "
-        f"`python train.py {' '.join(OPTIONS)}` on {SMALL_DATA['train']} drawn pictures.",
+        f"`python train.py {' '.join(OPTIONS)}` on {SMALL_DATA['train']} drawn images.",
         "",
         f"Commit {code}; {processor()}; {seconds / 60:.0f} minutes, other programs running beside.",
         "",

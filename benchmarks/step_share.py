@@ -1,6 +1,6 @@
 """Time what a training step does beside the networks: proposals, labels, sampling and losses.
 
-VGG16, 20 classes, all layers trained, random weights, one picture. The part is computed by itself,
+VGG16, 20 classes, all layers trained, random weights, one image. The part is computed by itself,
 with the gradients of the losses in what the networks give; the whole step and the part are called
 in turn. What the RPN gives the part is drawn at random, so that its boxes overlap little and
 non-maximum suppression keeps all the proposals that it may: its dearest case. An untrained RPN
@@ -31,9 +31,9 @@ class Arguments:
     """What the benchmark takes."""
 
     height: int = 600
-    """Rows of the picture."""
+    """Rows of the image."""
     width: int = 800
-    """Columns of the picture."""
+    """Columns of the image."""
     rounds: int = 7
     """Calls of each that count, after two that do not."""
     output: Path = ROOT / "results" / "step_share.json"

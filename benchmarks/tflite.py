@@ -1,10 +1,10 @@
 """Measure the forms of a TFLite file: size, time and AP of each, beside the Keras network's.
 
-Pictures are stretched to the size of the file and boxes scaled back, which every program that uses
-such a file must do; where all pictures have the shape of the file, nothing is lost by that. Each
-form is judged on the same split by the same rules. Times are medians over the pictures of the
+Images are stretched to the size of the file and boxes scaled back, which every program that uses
+such a file must do; where all images have the shape of the file, nothing is lost by that. Each
+form is judged on the same split by the same rules. Times are medians over the images of the
 split, on all cores, with the interpreter that is installed. `int8` finds its ranges in training
-pictures of the run.
+images of the run.
 """
 
 import statistics
@@ -23,9 +23,9 @@ from tf_frcnn.environment import load_tensorflow, set_up_logging
 from tf_frcnn.errors import EXIT_OK, run_command
 from tf_frcnn.evaluation.evaluator import Detect, compute_metrics, detect_dataset
 from tf_frcnn.files import write_json
+from tf_frcnn.image_size import default_size, parse_size
 from tf_frcnn.model_files import find_model
-from tf_frcnn.picture_size import default_size, parse_size
-from tf_frcnn.tflite.pictures import find_pictures, read_resized
+from tf_frcnn.tflite.calibration import find_images, read_resized
 
 FORMS = ("none", "float16", "dynamic", "int8")
 FIGURES = ("coco_ap", "coco_ap50", "coco_ap75")
@@ -48,12 +48,12 @@ class Arguments:
 
 
 class TimedDetector:
-    """Detects in pictures of any size by a model of one size, and takes the time.
+    """Detects in images of any size by a model of one size, and takes the time.
 
-    Args of `__init__`: `detect` for pictures of `size`, (height, width) in pixels.
+    Args of `__init__`: `detect` for images of `size`, (height, width) in pixels.
 
     Attributes:
-        seconds: of each picture, without the resizing.
+        seconds: of each image, without the resizing.
     """
 
     def __init__(self, detect: Detect, size: tuple[int, int]) -> None:
@@ -113,8 +113,8 @@ def measure(arguments: Arguments) -> int:
     for form in arguments.forms:
         ranges = None
         if form == "int8":
-            pictures = find_pictures(None, model)
-            ranges = converter.find_ranges(read_resized(path, size) for path in pictures)
+            images = find_images(None, model)
+            ranges = converter.find_ranges(read_resized(path, size) for path in images)
         content = converter.convert(form, ranges)
         judge(form, FileRunner(content).detect, len(content))
     return EXIT_OK

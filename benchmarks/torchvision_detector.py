@@ -32,9 +32,9 @@ class RoIPool(torchvision.ops.MultiScaleRoIAlign):
 
 
 def build(num_classes: int, height: int, width: int) -> FasterRCNN:
-    """Build the network with random weights; it works on pictures as large as they are given."""
-    trunk = torchvision.models.vgg16(weights=None).features[:-1]
-    trunk.out_channels = 512
+    """Build the network with random weights; it works on images as large as they are given."""
+    backbone = torchvision.models.vgg16(weights=None).features[:-1]
+    backbone.out_channels = 512
     head = torch.nn.Sequential(
         torch.nn.Flatten(),
         torch.nn.Linear(512 * POOLED * POOLED, FC_UNITS),
@@ -43,7 +43,7 @@ def build(num_classes: int, height: int, width: int) -> FasterRCNN:
         torch.nn.ReLU(),
     )
     return FasterRCNN(
-        trunk,
+        backbone,
         rpn_anchor_generator=AnchorGenerator(((128, 256, 512),), ((0.5, 1.0, 2.0),)),
         box_roi_pool=RoIPool(),
         box_head=head,

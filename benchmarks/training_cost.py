@@ -1,7 +1,7 @@
 """Time training steps by batch size, and with options that change the arithmetic.
 
 VGG16, 20 classes, all layers trained, random weights. The systems of a table are processes of
-their own and called in turn. A cost that is linear in the batch size is `fixed + pictures * each`;
+their own and called in turn. A cost that is linear in the batch size is `fixed + images * each`;
 both are fitted to the medians (the update of 137 million weights is in `fixed`), and what the fit
 leaves over says how straight the line is.
 """
@@ -31,9 +31,9 @@ class Arguments:
     """What the benchmark takes."""
 
     height: int = 600
-    """Rows of a picture."""
+    """Rows of an image."""
     width: int = 800
-    """Columns of a picture."""
+    """Columns of an image."""
     batches: tuple[int, ...] = (1, 2, 3)
     """Batch sizes that are compared."""
     rounds: int = 5

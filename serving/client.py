@@ -1,4 +1,4 @@
-"""A client of a served model, whatever the protocol: pictures in, drawings and results out."""
+"""A client of a served model, whatever the protocol: images in, drawings and results out."""
 
 import itertools
 import logging
@@ -39,11 +39,11 @@ class Server(Protocol):
 
     address: str
 
-    def prepare(self, pictures: Sequence[bytes]) -> Any:
-        """Write the request for JPEG or PNG pictures; it may be sent more than once."""
+    def prepare(self, images: Sequence[bytes]) -> Any:
+        """Write the request for JPEG or PNG images; it may be sent more than once."""
 
-    def detect(self, request: Any, num_pictures: int) -> list[Prediction]:
-        """Send a request for a number of pictures; read the answer, or raise a `UserError`."""
+    def detect(self, request: Any, num_images: int) -> list[Prediction]:
+        """Send a request for a number of images; read the answer, or raise a `UserError`."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,7 @@ class ClientArguments:
     output: Path
     """New or empty folder for detections.json and the drawings."""
     # Not required, so that `check` tells what is missing, in the same words for every tyro.
-    inputs: Annotated[
-        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PICTURE...")
-    ] = ()
+    inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")] = ()
     """JPEG and PNG files; folders, of which those directly inside are taken; globs in quotes."""
     model: str = "quickstart"
     """Name that the model is served by, MODEL_NAME of serving/compose.yaml."""
@@ -64,7 +62,7 @@ class ClientArguments:
     score: float = 0.5
     """Detections below this score are left out."""
     batch_size: int = 1
-    """Pictures a request; the server refuses more than max_batch_size in
+    """Images a request; the server refuses more than max_batch_size in
     serving/batching_parameters.txt."""
     timeout: float = 60.0
     """Seconds to wait for an answer."""
@@ -81,12 +79,12 @@ class ClientArguments:
             raise UserError(f"--batch-size {self.batch_size}: expected 1 or more.")
         check_timeout(self.timeout)
         if not self.inputs:
-            raise UserError("no PICTURE was given: expected files, folders or globs.")
+            raise UserError("no IMAGE was given: expected files, folders or globs.")
 
 
 @dataclass(frozen=True)
-class _Picture:
-    """A picture to be sent: its file, the file's `content`, and `image` [H, W, 3] uint8 RGB."""
+class _Image:
+    """An image to be sent: its file, the file's `content`, and `image` [H, W, 3] uint8 RGB."""
 
     path: Path
     content: bytes
@@ -94,20 +92,20 @@ class _Picture:
 
 
 def run_client(arguments: ClientArguments, server: Server) -> int:
-    """Send pictures, draw what comes back, and write `detections.json`.
+    """Send images, draw what comes back, and write `detections.json`.
 
     Args:
         arguments: the options, checked.
         server: the model.
 
     Returns:
-        The exit status: `EXIT_FINDINGS` if a picture could not be read.
+        The exit status: `EXIT_FINDINGS` if an image could not be read.
 
     Raises:
-        UserError: there are no pictures, an output cannot be written, or the server fails; what
+        UserError: there are no images, an output cannot be written, or the server fails; what
             was found until then is kept.
     """
-    paths, problems = find_pictures(arguments.inputs)
+    paths, problems = find_images(arguments.inputs)
     output = arguments.output
     if output.is_dir() and any(output.iterdir()):
         raise UserError(f"--output {output}: there is something already. Give another folder.")
@@ -116,13 +114,13 @@ def run_client(arguments: ClientArguments, server: Server) -> int:
     drawings = drawing_paths([relative_name(path, folder) for path in paths], ".jpg")
     results: list[dict[str, Any]] = []
     num_done = 0
-    pictures = _read_pictures(paths)
+    images = _read_images(paths)
     try:
-        while batch := list(itertools.islice(pictures, arguments.batch_size)):
-            for picture, answer in zip(batch, _send(server, batch), strict=True):
-                file_name = relative_name(picture.path, folder)
+        while batch := list(itertools.islice(images, arguments.batch_size)):
+            for image, answer in zip(batch, _send(server, batch), strict=True):
+                file_name = relative_name(image.path, folder)
                 found = answer.select(np.flatnonzero(answer.scores >= arguments.score))
-                _write(picture, found, file_name, output / drawings[file_name], results)
+                _write(image, found, file_name, output / drawings[file_name], results)
                 num_done += 1
     except (UserError, KeyboardInterrupt):
         if num_done:
@@ -132,11 +130,11 @@ def run_client(arguments: ClientArguments, server: Server) -> int:
     write_json(output / DETECTIONS_FILE, results)
     logger.info("%s in %s", counted(len(results), "detection"), output / DETECTIONS_FILE)
     if num_done < len(paths):
-        logger.warning("%d of %d pictures were not sent.", len(paths) - num_done, len(paths))
+        logger.warning("%d of %d images were not sent.", len(paths) - num_done, len(paths))
     return EXIT_FINDINGS if problems or num_done < len(paths) else EXIT_OK
 
 
-def find_pictures(inputs: Sequence[str]) -> tuple[list[Path], list[str]]:
+def find_images(inputs: Sequence[str]) -> tuple[list[Path], list[str]]:
     """Find the files that a client is asked for, as `tf-frcnn predict` does.
 
     Args:
@@ -166,7 +164,7 @@ def read_encoded(path: Path) -> bytes:
     """Read a file as it is sent.
 
     Args:
-        path: of a picture.
+        path: of an image.
 
     Raises:
         DataError: it cannot be read, or is neither JPEG nor PNG by its first bytes.
@@ -174,46 +172,46 @@ def read_encoded(path: Path) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}). Expected a picture.") from None
+        raise DataError(f"{path}: cannot be read ({error.strerror}). Expected an image.") from None
     if not content.startswith(_FIRST_BYTES):
         raise DataError(
             f"{path}: begins with {content[:8]!r}, neither as JPEG nor as PNG does, and the server "
-            "decodes nothing else. Convert the picture first."
+            "decodes nothing else. Convert the image first."
         )
     return content
 
 
-def _read_pictures(paths: Iterable[Path]) -> Iterator[_Picture]:
-    """Read pictures one at a time; warn of those that cannot be read, and go on."""
+def _read_images(paths: Iterable[Path]) -> Iterator[_Image]:
+    """Read images one at a time; warn of those that cannot be read, and go on."""
     for path in paths:
         try:
             content = read_encoded(path)
-            # Needed for the drawing; and one broken picture would fail the request for all others.
+            # Needed for the drawing; and one broken image would fail the request for all others.
             image = read_image(path)
         except DataError as error:
             logger.warning("skipped: %s", error)
             continue
-        yield _Picture(path, content, image)
+        yield _Image(path, content, image)
 
 
-def _send(server: Server, batch: Sequence[_Picture]) -> list[Prediction]:
-    """Send pictures in one request; an error names them, since the server only counts them."""
+def _send(server: Server, batch: Sequence[_Image]) -> list[Prediction]:
+    """Send images in one request; an error names them, since the server only counts them."""
     try:
-        return server.detect(server.prepare([picture.content for picture in batch]), len(batch))
+        return server.detect(server.prepare([image.content for image in batch]), len(batch))
     except UserError as error:
-        names = enumerate_names(str(picture.path) for picture in batch)
+        names = enumerate_names(str(image.path) for image in batch)
         raise UserError(f"{error}\nThe request was for {names}.") from None
 
 
 def _write(
-    picture: _Picture,
+    image: _Image,
     found: Prediction,
     file_name: str,
     drawing: Path,
     results: list[dict[str, Any]],
 ) -> None:
-    """Draw what was found in a picture, add it to the results, and say so."""
-    write_drawing(drawing, picture.image, found)
+    """Draw what was found in an image, add it to the results, and say so."""
+    write_drawing(drawing, image.image, found)
     results += coco_results(file_name, found)
     counts = describe_counts(Counter(found.class_names))
-    logger.info("%s: %s -> %s", picture.path, counts, drawing)
+    logger.info("%s: %s -> %s", image.path, counts, drawing)

@@ -2,7 +2,7 @@
 
 from tf_frcnn.errors import UserError
 
-_MAX_QUOTED = 500  # the server may quote a whole request, which holds pictures
+_MAX_QUOTED = 500  # the server may quote a whole request, which holds images
 
 
 def no_server(address: str, reason: object) -> UserError:
@@ -17,7 +17,7 @@ def no_answer_in_time(address: str, seconds: float) -> UserError:
     """Make the error of a server that takes too long."""
     return UserError(
         f"{address}: no answer within {seconds:g} s. Wait longer: --timeout. A large model on a "
-        "busy machine takes seconds per picture, and longer for the first one without a warm-up."
+        "busy machine takes seconds per image, and longer for the first one without a warm-up."
     )
 
 

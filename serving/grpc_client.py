@@ -1,6 +1,6 @@
-"""Detect with a served model over gRPC: a drawing of each picture, and detections.json.
+"""Detect with a served model over gRPC: a drawing of each image, and detections.json.
 
-Exit status 1 when a picture could not be read, 2 when the server cannot be used.
+Exit status 1 when an image could not be read, 2 when the server cannot be used.
 """
 
 import sys
@@ -64,7 +64,7 @@ class GrpcServer:
         suffix = "" if version is None else f" version {version}"
         self.address = f"{target}, model {model}{suffix}"
 
-    def prepare(self, pictures: Sequence[bytes]) -> Any:
+    def prepare(self, images: Sequence[bytes]) -> Any:
         """Write the `PredictRequest` for the contents of JPEG or PNG files."""
         import tensorflow as tf
 
@@ -73,15 +73,15 @@ class GrpcServer:
         request.model_spec.signature_name = SIGNATURE
         if self._version is not None:
             request.model_spec.version.value = self._version
-        request.inputs[INPUT].CopyFrom(tf.make_tensor_proto(list(pictures), tf.string))
+        request.inputs[INPUT].CopyFrom(tf.make_tensor_proto(list(images), tf.string))
         return request
 
-    def detect(self, request: Any, num_pictures: int) -> list[Prediction]:
+    def detect(self, request: Any, num_images: int) -> list[Prediction]:
         """Send a request and read the answer.
 
         Args:
             request: what `prepare` wrote.
-            num_pictures: in it.
+            num_images: in it.
 
         Raises:
             UserError: there is no server, no answer in time, no such model, the request is
@@ -98,7 +98,7 @@ class GrpcServer:
                 f"{self.address}: the answer holds a tensor that cannot be read ({error}). "
                 "Expected the Predict API of TensorFlow Serving."
             ) from None
-        return from_response(rows, num_pictures, self.address)
+        return from_response(rows, num_images, self.address)
 
     def _failure(self, code: Any, details: str | None) -> UserError:
         codes = self._grpc.StatusCode
@@ -134,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; the process's own when None.
 
     Raises:
-        UserError: an option cannot be used, there are no pictures, or the server fails.
+        UserError: an option cannot be used, there are no images, or the server fails.
     """
     arguments = tyro.cli(GrpcArguments, prog="grpc_client.py", description=__doc__, args=argv)
     set_up_logging()

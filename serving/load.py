@@ -1,4 +1,4 @@
-"""Load a served model: pictures per second and latency, at a given number of requests at a time.
+"""Load a served model: images per second and latency, at a given number of requests at a time.
 
 A closed loop: each sender sends its next request when its last one is answered. Requests that end
 in the warm-up or after the measured time do not count. Latency is what a client sees, from sending
@@ -21,7 +21,7 @@ import grpc_client
 import numpy as np
 import rest_client
 import tyro
-from client import Server, check_timeout, find_pictures, read_encoded
+from client import Server, check_timeout, find_images, read_encoded
 
 from tf_frcnn.environment import set_up_logging
 from tf_frcnn.errors import EXIT_FINDINGS, EXIT_OK, UserError, run_command
@@ -40,7 +40,7 @@ _PROTOCOLS: dict[str, tuple[Callable[..., Server], str]] = {
 class LoadArguments:
     """Everything that the load script takes."""
 
-    inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PICTURE...")]
+    inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")]
     """JPEG and PNG files, folders, globs in quotes; they are sent in turn."""
     protocol: Literal["rest", "grpc"] = "rest"
     """What to speak."""
@@ -57,7 +57,7 @@ class LoadArguments:
     warm_up: float = 5.0
     """Seconds before it, at the same load."""
     batch_size: int = 1
-    """Pictures a request."""
+    """Images a request."""
     timeout: float = 60.0
     """Seconds to wait for an answer."""
     output: Path | None = None
@@ -81,7 +81,7 @@ class LoadArguments:
             raise UserError(f"--warm-up {self.warm_up}: expected 0 or more.")
         check_timeout(self.timeout)
         if not self.inputs:
-            raise UserError("no PICTURE was given: expected files, folders or globs.")
+            raise UserError("no IMAGE was given: expected files, folders or globs.")
 
 
 @dataclass(frozen=True)
@@ -138,10 +138,10 @@ def summarise(
         samples: the requests, in any order.
         start: of the measured time.
         seconds: how long that is.
-        batch_size: pictures a request.
+        batch_size: images a request.
 
     Returns:
-        `requests` that were answered in the measured time, `errors`, `pictures_per_second`, and
+        `requests` that were answered in the measured time, `errors`, `images_per_second`, and
         `latency_seconds`: `mean` and percentiles, each the latency of a request (nearest rank).
 
     Raises:
@@ -166,12 +166,12 @@ def summarise(
 
 
 def measure(arguments: LoadArguments, server: Server, contents: Sequence[bytes]) -> dict[str, Any]:
-    """Send pictures for the given time.
+    """Send images for the given time.
 
     Args:
         arguments: the options.
         server: the model.
-        contents: of the pictures' files.
+        contents: of the images' files.
 
     Returns:
         The settings, and the figures of `summarise`.
@@ -212,12 +212,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; the process's own when None.
 
     Raises:
-        UserError: an option cannot be used, a picture cannot be read, or the server fails.
+        UserError: an option cannot be used, an image cannot be read, or the server fails.
     """
     arguments = tyro.cli(LoadArguments, prog="load.py", description=__doc__, args=argv)
     set_up_logging()
     arguments.check()
-    paths, _ = find_pictures(arguments.inputs)
+    paths, _ = find_images(arguments.inputs)
     contents = [read_encoded(path) for path in paths]
     connect, default_server = _PROTOCOLS[arguments.protocol]
     server = connect(

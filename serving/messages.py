@@ -1,7 +1,7 @@
 """Requests to TensorFlow Serving and its answers, as pure functions that the clients share.
 
 The REST API is described at https://www.tensorflow.org/tfx/serving/api_rest. Requests are in its
-row format, one instance per picture; the answer then has one row per picture. gRPC answers with
+row format, one instance per image; the answer then has one row per image. gRPC answers with
 tensors that have a batch dimension; their rows are the same.
 """
 
@@ -28,38 +28,38 @@ OUTPUTS = (
 _REMEDY = "Serve a model that `tf-frcnn export` wrote, or name another one: --model."
 
 
-def to_request(pictures: Sequence[bytes]) -> dict[str, Any]:
+def to_request(images: Sequence[bytes]) -> dict[str, Any]:
     """Write the body of a REST request.
 
     Args:
-        pictures: the contents of JPEG or PNG files, of any sizes.
+        images: the contents of JPEG or PNG files, of any sizes.
 
     Returns:
         The body, to be sent as JSON.
     """
-    instances = [{INPUT: {"b64": base64.b64encode(content).decode()}} for content in pictures]
+    instances = [{INPUT: {"b64": base64.b64encode(content).decode()}} for content in images]
     return {"signature_name": SIGNATURE, "instances": instances}
 
 
-def from_response(rows: Any, num_pictures: int, server: str) -> list[Prediction]:
+def from_response(rows: Any, num_images: int, server: str) -> list[Prediction]:
     """Read what the server answered.
 
     Args:
         rows: the value of `predictions` in an answer of REST, or the rows of gRPC's tensors; it may
             be anything, and is checked.
-        num_pictures: how many were sent.
+        num_images: how many were sent.
         server: its address, for messages.
 
     Returns:
-        One prediction per picture, without the padding.
+        One prediction per image, without the padding.
 
     Raises:
-        UserError: the rows are not `OUTPUTS` for as many pictures as were sent.
+        UserError: the rows are not `OUTPUTS` for as many images as were sent.
     """
-    if not isinstance(rows, list) or len(rows) != num_pictures:
+    if not isinstance(rows, list) or len(rows) != num_images:
         there = f"{len(rows)} rows" if isinstance(rows, list) else f"{type(rows).__name__}, no rows"
         raise UserError(
-            f"{server}: the answer has {there}. Expected one per picture, {num_pictures}. {_REMEDY}"
+            f"{server}: the answer has {there}. Expected one per image, {num_images}. {_REMEDY}"
         )
     return [
         _read_row(row, f"{server}: row {number} of the answer")

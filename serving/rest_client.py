@@ -1,6 +1,6 @@
-"""Detect with a served model over REST: a drawing of each picture, and detections.json.
+"""Detect with a served model over REST: a drawing of each image, and detections.json.
 
-Exit status 1 when a picture could not be read, 2 when the server cannot be used.
+Exit status 1 when an image could not be read, 2 when the server cannot be used.
 """
 
 import json
@@ -61,16 +61,16 @@ class RestServer:
         self._timeout = timeout
         self.address = f"{parts.scheme}://{parts.netloc}{self._path}"
 
-    def prepare(self, pictures: Sequence[bytes]) -> bytes:
+    def prepare(self, images: Sequence[bytes]) -> bytes:
         """Write the body of a request; see `to_request`."""
-        return json.dumps(to_request(pictures)).encode()
+        return json.dumps(to_request(images)).encode()
 
-    def detect(self, request: bytes, num_pictures: int) -> list[Prediction]:
+    def detect(self, request: bytes, num_images: int) -> list[Prediction]:
         """Send a request and read the answer.
 
         Args:
             request: what `prepare` wrote.
-            num_pictures: in it.
+            num_images: in it.
 
         Raises:
             UserError: there is no server, no answer in time, no such model, the request is
@@ -91,7 +91,7 @@ class RestServer:
                 f"{self.address}: the answer is no JSON object ({shorten(_to_text(text))!r}). "
                 "Expected the REST API of TensorFlow Serving."
             )
-        return from_response(answer.get("predictions"), num_pictures, self.address)
+        return from_response(answer.get("predictions"), num_images, self.address)
 
     def _exchange(self, body: bytes) -> tuple[int, bytes]:
         """Post a request -> status and content of the answer."""
@@ -136,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; the process's own when None.
 
     Raises:
-        UserError: an option cannot be used, there are no pictures, or the server fails.
+        UserError: an option cannot be used, there are no images, or the server fails.
     """
     arguments = tyro.cli(RestArguments, prog="rest_client.py", description=__doc__, args=argv)
     set_up_logging()

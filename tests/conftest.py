@@ -43,7 +43,7 @@ def voc_xml(size, objects, filename="unused.png"):
 
 
 def write_voc_folder(root: Path) -> Path:
-    """Write ten pictures, 72 x 96, with one or two coloured rectangles each, in VOC layout."""
+    """Write ten images, 72 x 96, with one or two coloured rectangles each, in VOC layout."""
     for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (root / folder).mkdir(parents=True)
     class_names = list(VOC_CLASS_COLOURS)
@@ -51,16 +51,16 @@ def write_voc_folder(root: Path) -> Path:
         names = [f"{split}_{number}" for number in range(count)]
         (root / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(names) + "\n")
         for number, name in enumerate(names):
-            picture = Image.new("RGB", (96, 72), (90, 100, 90))
+            image = Image.new("RGB", (96, 72), (90, 100, 90))
             first, second = class_names[number % 3], class_names[(number + 1) % 3]
             objects = [(first, 4 + 3 * number, 6, 40 + 3 * number, 30 + 2 * number)]
             if number % 2:
                 objects.append((second, 50, 45, 90, 68))
             for class_name, xmin, ymin, xmax, ymax in objects:
-                ImageDraw.Draw(picture).rectangle(
+                ImageDraw.Draw(image).rectangle(
                     (xmin - 1, ymin - 1, xmax - 1, ymax - 1), fill=VOC_CLASS_COLOURS[class_name]
                 )
-            picture.save(root / "JPEGImages" / f"{name}.jpg", quality=95)
+            image.save(root / "JPEGImages" / f"{name}.jpg", quality=95)
             annotation = voc_xml((72, 96), objects, f"{name}.jpg")
             (root / "Annotations" / f"{name}.xml").write_text(annotation)
     return root

@@ -73,7 +73,7 @@ def encode(box, anchor, std=(1.0, 1.0, 1.0, 1.0)):
 
 
 def clip(box, size):
-    """Clip one yxyx box to a picture of (height, width)."""
+    """Clip one yxyx box to an image of (height, width)."""
     height, width = size
     return [
         min(max(edge, 0.0), limit)
@@ -82,7 +82,7 @@ def clip(box, size):
 
 
 def propose(scores, deltas, anchors, size, min_size, pre_nms_top_k, post_nms_top_k, nms_iou):
-    """The RPN's proposals of one picture: decode, clip, drop small, top N, NMS, in this order."""
+    """The RPN's proposals of one image: decode, clip, drop small, top N, NMS, in this order."""
     boxes = [clip(decode(*pair), size) for pair in zip(deltas, anchors, strict=True)]
     large = [
         index

@@ -18,7 +18,7 @@ ROIS = [[0, 0, 63, 95], [8, 4, 40, 20], [10, 50, 22, 90]]  # of 64 x 96 pixels
 
 
 def network_outputs(network):
-    """Run the stages of a network on one picture that is always the same.
+    """Run the stages of a network on one image that is always the same.
 
     What comes after these, proposals and detections, is a choice among nearly equal scores, in
     which the last bit counts.

@@ -42,7 +42,7 @@ def save_random_run(run, config, steps):
     trainer = FasterRCNNTrainer(network, config.train)
     for step in steps:
         random = np.random.default_rng(step)
-        # As they are drawn, features of a fresh trunk drive most scores to exactly 1.0, and ties
+        # As they are drawn, features of a fresh backbone drive most scores to exactly 1.0, and ties
         # may come in any order. These leave at least 2e-4 between neighbours.
         for name, scale in (("rpn_objectness", 1e-4), ("box_classes", 1e-3)):
             kernel = named_weights(network)[f"{name}/kernel"]
@@ -67,8 +67,8 @@ def run_detector(models):
 
 
 @pytest.fixture(scope="module")
-def pictures():
-    """Three pictures of noise; the first and the last have one size."""
+def images():
+    """Three images of noise; the first and the last have one size."""
     noise = np.random.default_rng(3).integers(0, 256, (2, 50, 70, 3)).astype(np.uint8)
     return [noise[0], noise[0][:33, :64], noise[1]]
 
@@ -159,7 +159,7 @@ def test_an_array_of_images_is_a_batch(part_detector):
     assert detector([]) == [] and detector(images[:0]) == []
 
 
-def test_evaluation_gets_the_arrays_of_one_picture(part_detector):
+def test_evaluation_gets_the_arrays_of_one_image(part_detector):
     detector, _ = part_detector
     boxes, scores, class_ids = detector.detect(np.full((40, 60, 3), 51, np.uint8))
     np.testing.assert_allclose(boxes, [[4, 12, 20, 54]], rtol=1e-6)
@@ -172,34 +172,34 @@ def test_evaluation_gets_the_arrays_of_one_picture(part_detector):
 # === Where models lie ===
 
 
-def test_run_export_and_its_parent_agree(models, run_detector, pictures, tiny_config):
-    expected = run_detector(pictures)
+def test_run_export_and_its_parent_agree(models, run_detector, images, tiny_config):
+    expected = run_detector(images)
     assert all(len(prediction) > 0 for prediction in expected)
     exported = Detector.load(models.versions)
-    for found, wanted in zip(exported(pictures), expected, strict=True):
+    for found, wanted in zip(exported(images), expected, strict=True):
         assert_same(found, wanted)
     for detector in (run_detector, exported, Detector.load(str(models.versions / "1"))):
         assert detector.config == tiny_config
         assert detector.class_names == ("cat", "dog", "duck")
 
 
-def test_a_batch_gives_what_single_images_give(run_detector, models, tiny_config, pictures):
+def test_a_batch_gives_what_single_images_give(run_detector, models, tiny_config, images):
     # The second enters the network at 50 x 96, the others at 64 x 90; and so does a smaller one.
-    several = [*pictures, pictures[2][::2, ::2]]
+    several = [*images, images[2][::2, ::2]]
     for image, found in zip(several, run_detector(several), strict=True):
         boxes, scores, class_ids = models.latest(image)
         names = tuple(tiny_config.data.classes[class_id - 1] for class_id in class_ids)
         assert_same(found, Prediction(boxes, scores, class_ids, names))
 
 
-def test_a_checkpoint_is_taken_by_itself(models, run_detector, pictures, monkeypatch):
+def test_a_checkpoint_is_taken_by_itself(models, run_detector, images, monkeypatch):
     monkeypatch.chdir(models.old_checkpoint.parent)  # a name alone must find its run as well
-    old = Detector.load(models.old_checkpoint.name)(pictures[0])
+    old = Detector.load(models.old_checkpoint.name)(images[0])
     network = models.latest.network
     load_checkpoint(models.old_checkpoint, network)
-    expected = models.latest(pictures[0])
+    expected = models.latest(images[0])
     load_checkpoint(models.old_checkpoint.with_name("step-00000004.h5"), network)
-    latest = run_detector(pictures[0])
+    latest = run_detector(images[0])
     assert_same(old, Prediction(*expected, old.class_names))
     assert not np.allclose(old.scores, latest.scores, atol=1e-2)
 
@@ -214,13 +214,13 @@ def test_the_newest_version_is_the_highest_number(models, tiny_config, tmp_path)
     assert Detector.load(tmp_path).class_names == ("a", "b", "c")
 
 
-def test_a_run_that_is_to_export_its_best_is_its_best(models, tiny_config, pictures, tmp_path):
+def test_a_run_that_is_to_export_its_best_is_its_best(models, tiny_config, images, tmp_path):
     shutil.copytree(models.run, tmp_path / "run")
     shutil.copy(models.old_checkpoint, tmp_path / "run" / "checkpoints" / "best.h5")
     train = dataclasses.replace(tiny_config.train, export="best")
     save_config(dataclasses.replace(tiny_config, train=train), tmp_path / "run" / "config.json")
     old = Detector.load(models.old_checkpoint)
-    assert_same(Detector.load(tmp_path / "run")(pictures[0]), old(pictures[0]))
+    assert_same(Detector.load(tmp_path / "run")(images[0]), old(images[0]))
     (tmp_path / "run" / "checkpoints" / "best.h5").write_bytes(b"")
     with pytest.raises(WeightsError, match=r"best\.h5: the checkpoint cannot be read"):
         Detector.load(tmp_path / "run")
@@ -229,7 +229,7 @@ def test_a_run_that_is_to_export_its_best_is_its_best(models, tiny_config, pictu
 # === Networks in memory, and exports ===
 
 
-def test_a_network_in_memory_answers_as_its_run_does(models, run_detector, pictures, tmp_path):
+def test_a_network_in_memory_answers_as_its_run_does(models, run_detector, images, tmp_path):
     names = ["cat", "dog", "duck"]
     detector = Detector.from_network(models.latest.network, names, short_side=64, long_side=96)
     assert detector.class_names == ("cat", "dog", "duck")
@@ -238,7 +238,7 @@ def test_a_network_in_memory_answers_as_its_run_does(models, run_detector, pictu
     exported = Detector.load(version)
     assert exported.config.model == models.latest.network.config
     for found, again, wanted in zip(
-        detector(pictures), exported(pictures), run_detector(pictures), strict=True
+        detector(images), exported(images), run_detector(images), strict=True
     ):
         assert_same(found, wanted)
         assert_same(again, wanted)
@@ -267,13 +267,13 @@ def test_names_and_sizes_that_do_not_fit_the_network(names, sizes, message, mode
 
 
 @pytest.mark.parametrize("form", ["run", "old_checkpoint", "versions"])
-def test_what_was_loaded_is_exported_with_its_configuration(form, models, tmp_path, pictures):
+def test_what_was_loaded_is_exported_with_its_configuration(form, models, tmp_path, images):
     detector = Detector.load(getattr(models, form))
     detector.export(tmp_path / "mine")
     again = Detector.load(detector.export(str(tmp_path / "mine")))
     assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == ["1", "2"]
     assert again.config == detector.config
-    for found, wanted in zip(again(pictures), detector(pictures), strict=True):
+    for found, wanted in zip(again(images), detector(images), strict=True):
         assert_same(found, wanted)
 
 
@@ -284,9 +284,9 @@ def test_records_of_a_model_go_along(models, tmp_path):
     assert (version / "assets" / "metrics.json").read_text() == '{\n  "voc_map": 0.5\n}\n'
 
 
-def test_a_frozen_export_answers_and_cannot_be_exported(models, run_detector, pictures, tmp_path):
+def test_a_frozen_export_answers_and_cannot_be_exported(models, run_detector, images, tmp_path):
     frozen = Detector.load(run_detector.export(tmp_path / "frozen", frozen=True))
-    for found, wanted in zip(frozen(pictures), run_detector(pictures), strict=True):
+    for found, wanted in zip(frozen(images), run_detector(images), strict=True):
         assert_same(found, wanted)
     with pytest.raises(WeightsError, match=r"frozen/1: is a frozen export, .* cannot be taken out"):
         frozen.export(tmp_path / "mine")
@@ -354,7 +354,7 @@ def test_a_saved_model_with_other_signatures(tiny_config, tmp_path):
         Detector.load(tmp_path)
 
 
-# === What is no picture ===
+# === What is no image ===
 
 
 @pytest.mark.parametrize(
@@ -374,7 +374,7 @@ def test_a_saved_model_with_other_signatures(tiny_config, tmp_path):
         ),
     ],
 )
-def test_arrays_that_are_no_picture(images, message, part_detector):
+def test_arrays_that_are_no_image(images, message, part_detector):
     detector, calls = part_detector
     with pytest.raises(ValueError, match=message):
         detector(images)

@@ -49,7 +49,7 @@ def test_another_split_and_the_default_folder(finished_run, tmp_path, capsys):
         options = ["--overwrite"] * (number - 1)
         assert run_evaluate(run, "--data.test-split", "train", *options) == 0
     metrics = read_json(run / "evaluation" / "metrics.json")
-    # 6 pictures with 1, 2, 1, 2, 1, 2 boxes.
+    # 6 images with 1, 2, 1, 2, 1, 2 boxes.
     assert (metrics["split"], metrics["num_pictures"], metrics["num_boxes"]) == ("train", 6, 9)
     assert len(list(run.glob("evaluation.bak-*"))) == 1
     assert "on split train of" in " ".join(capsys.readouterr().out.split())
@@ -144,7 +144,7 @@ def test_a_class_that_the_model_does_not_know(finished_run, voc_folder, tmp_path
 # === Faults, and splits that were made ===
 
 
-def test_a_broken_picture_stops_or_is_left_out_and_counted(
+def test_a_broken_image_stops_or_is_left_out_and_counted(
     finished_run, voc_folder, tmp_path, capsys
 ):
     broken = voc_folder / "JPEGImages" / "test_1.jpg"
@@ -156,7 +156,7 @@ def test_a_broken_picture_stops_or_is_left_out_and_counted(
     assert run_evaluate(*options, tmp_path / "skipped", "--data.on-error", "skip") == 0
     metrics = read_json(tmp_path / "skipped" / "metrics.json")
     assert (metrics["num_pictures"], metrics["num_pictures_left_out"]) == (1, 1)
-    assert "Left out for faults in the data: 1 pictures" in " ".join(
+    assert "Left out for faults in the data: 1 images" in " ".join(
         (tmp_path / "skipped" / "report.html").read_text().split()
     )
 
@@ -165,7 +165,7 @@ def test_a_run_is_evaluated_on_the_splits_that_were_made_for_it(
     finished_run, voc_folder, tmp_path, capsys
 ):
     run, data = tmp_path / "run", voc_folder
-    shutil.rmtree(data / "ImageSets")  # ten pictures without lists
+    shutil.rmtree(data / "ImageSets")  # ten images without lists
     shutil.copytree(finished_run.output, run)
     config = json.loads((run / "config.json").read_text())
     config["data"]["root"] = str(data)
@@ -173,11 +173,11 @@ def test_a_run_is_evaluated_on_the_splits_that_were_made_for_it(
     division = {"train": ["train_0"], "val": ["train_1"], "test": ["train_3", "val_0", "gone"]}
     (run / "splits.json").write_text(json.dumps(division))
     assert run_evaluate(run, "--output", tmp_path / "own") == 0
-    # train_3 has two boxes and val_0 one; the other six pictures are in no split.
+    # train_3 has two boxes and val_0 one; the other six images are in no split.
     metrics = read_json(tmp_path / "own" / "metrics.json")
     assert (metrics["num_pictures"], metrics["num_boxes"]) == (2, 3)
     assert "in no split: 6" in capsys.readouterr().err
-    # Other data are divided anew: 80/10/10 of ten pictures.
+    # Other data are divided anew: 80/10/10 of ten images.
     other = tmp_path / "other"
     shutil.copytree(data, other)
     assert run_evaluate(run, "--data.root", other, "--output", tmp_path / "others") == 0

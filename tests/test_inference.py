@@ -1,4 +1,4 @@
-"""From a picture to detections in its own pixels, whatever the network's input is."""
+"""From an image to detections in its own pixels, whatever the network's input is."""
 
 import dataclasses
 import shutil
@@ -20,7 +20,7 @@ from tf_frcnn.run_folder import RunFolder
 from tf_frcnn.training.trainer import FasterRCNNTrainer
 
 
-class PartOfThePicture:
+class PartOfTheImage:
     """Stands for a network: finds rows 0.1 to 0.5 and columns 0.2 to 0.9, class 2, and padding."""
 
     def __init__(self):
@@ -42,11 +42,11 @@ class PartOfThePicture:
 
 @pytest.fixture
 def part_detector():
-    return InferenceModel(PartOfThePicture(), ("cat", "dog"), short_side=20, long_side=50)
+    return InferenceModel(PartOfTheImage(), ("cat", "dog"), short_side=20, long_side=50)
 
 
-def test_boxes_are_in_pixels_of_the_picture_that_was_given(part_detector):
-    # 40 x 60 enters as 20 x 30; the box [2, 6, 10, 27] there is [4, 12, 20, 54] in the picture.
+def test_boxes_are_in_pixels_of_the_image_that_was_given(part_detector):
+    # 40 x 60 enters as 20 x 30; the box [2, 6, 10, 27] there is [4, 12, 20, 54] in the image.
     detections = part_detector.detect(tf.zeros([3, 40, 60, 3], tf.uint8))
     assert part_detector.network.image_shapes == [(3, 20, 30, 3)]
     assert detections["detection_boxes"].shape == (3, 2, 4)
@@ -59,7 +59,7 @@ def test_names_go_with_classes_and_padding_has_none(part_detector):
     assert detections["detection_names"].numpy().tolist() == [[b"dog", b""]]
 
 
-def test_one_picture_gives_what_was_found_without_padding(part_detector):
+def test_one_image_gives_what_was_found_without_padding(part_detector):
     boxes, scores, classes = part_detector(np.zeros((100, 10, 3), np.uint8))
     # 100 x 10: scale min(20 / 10, 50 / 100) = 0.5, so the network sees 50 x 5.
     np.testing.assert_allclose(boxes, [[10, 2, 50, 9]], rtol=1e-6)
@@ -68,7 +68,7 @@ def test_one_picture_gives_what_was_found_without_padding(part_detector):
     assert boxes.dtype == np.float32 and scores.dtype == np.float32
 
 
-def test_pictures_of_many_sizes_do_not_trace_again(part_detector):
+def test_images_of_many_sizes_do_not_trace_again(part_detector):
     for size in [(40, 60), (41, 7), (5, 5)]:
         part_detector(np.zeros((*size, 3), np.uint8))
     assert len(part_detector.network.image_shapes) == 1
@@ -175,7 +175,7 @@ def test_an_export_of_constants_names_what_to_give_instead(tiny_config, tmp_path
         load_network(find_model(tmp_path))
 
 
-def test_a_batch_gives_what_single_pictures_give(tiny_config):
+def test_a_batch_gives_what_single_images_give(tiny_config):
     keras.utils.set_random_seed(0)
     network = FasterRCNN(tiny_config.model, 3)
     kernel = network.box_head.classes.kernel

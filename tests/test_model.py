@@ -1,4 +1,4 @@
-"""The whole detector: any size, any batch, any weights, padded pictures, saved configuration."""
+"""The whole detector: any size, any batch, any weights, padded images, saved configuration."""
 
 import dataclasses
 import json
@@ -18,8 +18,8 @@ def detector(tiny_model_config):
     return FasterRCNN(tiny_model_config, num_classes=3)
 
 
-def random_pictures(num_pictures, height, width, seed=0):
-    values = np.random.default_rng(seed).uniform(0, 255, (num_pictures, height, width, 3))
+def random_images(num_images, height, width, seed=0):
+    values = np.random.default_rng(seed).uniform(0, 255, (num_images, height, width, 3))
     return tf.constant(values, tf.float32)
 
 
@@ -29,7 +29,7 @@ def scale_weights(layer, factor):
 
 
 def assert_detections_are_sound(detections, image_sizes, num_classes=3):
-    """Check finiteness, order, padding and that boxes lie in their pictures."""
+    """Check finiteness, order, padding and that boxes lie in their images."""
     boxes, scores, classes, counts = (
         detections[name].numpy()
         for name in (
@@ -39,16 +39,16 @@ def assert_detections_are_sound(detections, image_sizes, num_classes=3):
             "num_detections",
         )
     )
-    for picture, (height, width) in enumerate(np.asarray(image_sizes)):
-        count = counts[picture]
-        kept = boxes[picture, :count]
+    for image, (height, width) in enumerate(np.asarray(image_sizes)):
+        count = counts[image]
+        kept = boxes[image, :count]
         assert np.isfinite(boxes).all() and np.isfinite(scores).all()
         assert (kept >= 0).all() and (kept <= [height, width, height, width]).all()
         assert (kept[:, 2:] > kept[:, :2]).all()
-        assert (np.diff(scores[picture]) <= 0).all() and (scores[picture, :count] > 0).all()
-        assert set(classes[picture, :count]) <= set(range(1, num_classes + 1))
+        assert (np.diff(scores[image]) <= 0).all() and (scores[image, :count] > 0).all()
+        assert set(classes[image, :count]) <= set(range(1, num_classes + 1))
         for padding in (boxes, scores, classes):
-            assert not padding[picture, count:].any()
+            assert not padding[image, count:].any()
 
 
 def test_configuration_survives_json(detector, tiny_model_config):
@@ -67,7 +67,7 @@ def test_configuration_survives_json(detector, tiny_model_config):
 def test_a_restored_detector_with_the_same_weights_detects_the_same(detector):
     restored = FasterRCNN.from_config(detector.get_config())
     restored.set_weights(detector.get_weights())
-    inputs = (random_pictures(1, 40, 70), tf.constant([[40.0, 70.0]]))
+    inputs = (random_images(1, 40, 70), tf.constant([[40.0, 70.0]]))
     for name, value in detector(inputs).items():
         np.testing.assert_allclose(restored(inputs)[name], value, atol=1e-5)
 
@@ -82,24 +82,24 @@ def test_a_detector_saved_under_the_old_names_is_restored(detector):
 
 @pytest.mark.parametrize("num_pictures", [1, 3])
 @pytest.mark.parametrize("size", [(1, 1), (17, 33), (64, 48), (600, 1)])
-def test_any_size_and_batch(detector, num_pictures, size):
-    sizes = [size] * num_pictures
-    detections = detector((random_pictures(num_pictures, *size), tf.constant(sizes, tf.float32)))
-    assert detections["detection_boxes"].shape == (num_pictures, 30, 4)
+def test_any_size_and_batch(detector, num_images, size):
+    sizes = [size] * num_images
+    detections = detector((random_images(num_images, *size), tf.constant(sizes, tf.float32)))
+    assert detections["detection_boxes"].shape == (num_images, 30, 4)
     assert_detections_are_sound(detections, sizes)
     if min(size) >= 17:  # one pixel is less than the smallest proposal
         assert (detections["num_detections"].numpy() > 0).all()
 
 
-def test_padded_pictures_have_no_boxes_in_the_padding(detector):
+def test_padded_images_have_no_boxes_in_the_padding(detector):
     sizes = [(64, 96), (33, 50), (64, 17)]
-    detections = detector((random_pictures(3, 64, 96), tf.constant(sizes, tf.float32)))
+    detections = detector((random_images(3, 64, 96), tf.constant(sizes, tf.float32)))
     assert_detections_are_sound(detections, sizes)
     assert (detections["num_detections"].numpy() > 0).all()
 
 
 def test_what_stands_in_the_padding_does_not_matter(detector):
-    images = random_pictures(1, 64, 96).numpy()
+    images = random_images(1, 64, 96).numpy()
     sizes = tf.constant([[33.0, 50.0]])
     black = images.copy()
     black[:, 33:], black[:, :, 50:] = 0, 0
@@ -116,14 +116,14 @@ def test_extreme_outputs_of_the_heads_stay_finite(tiny_model_config, factor):
     scale_weights(detector.box_head.classes, factor)
     scale_weights(detector.box_head.deltas, factor)
     sizes = [(64, 96), (40, 60)]
-    detections = detector((random_pictures(2, 64, 96), tf.constant(sizes, tf.float32)))
+    detections = detector((random_images(2, 64, 96), tf.constant(sizes, tf.float32)))
     assert_detections_are_sound(detections, sizes)
 
 
 @pytest.mark.parametrize("name", sorted(ROI_OPS))
 def test_every_roi_operator_can_be_chosen(tiny_model_config, name):
     detector = FasterRCNN(dataclasses.replace(tiny_model_config, roi_op=name), num_classes=3)
-    detections = detector((random_pictures(1, 40, 70), tf.constant([[40.0, 70.0]])))
+    detections = detector((random_images(1, 40, 70), tf.constant([[40.0, 70.0]])))
     assert_detections_are_sound(detections, [(40, 70)])
     assert detections["num_detections"][0] > 0
 
@@ -139,7 +139,7 @@ def test_mixed_precision_keeps_weights_and_boxes_in_float32(compute, tiny_model_
     ):
         assert layer.compute_dtype == compute
     sizes = tf.constant([(64.0, 96.0), (40.0, 61.0)])
-    images = random_pictures(2, 64, 96)
+    images = random_images(2, 64, 96)
     pixels = detector.preprocessing((images, sizes))
     maps = as_maps(detector.backbone(pixels))
     assert maps[0].dtype == compute

@@ -1,4 +1,4 @@
-"""What was found in one picture, and parts of it; `to_supervision` is tested with the detector."""
+"""What was found in one image, and parts of it; `to_supervision` is tested with the detector."""
 
 import numpy as np
 import pytest

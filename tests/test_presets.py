@@ -32,10 +32,10 @@ def test_the_presets():
         ("model", "rpn_pre_nms_top_k", 6_000),
         ("model", "rpn_post_nms_top_k", 300),
         ("model", "rpn_nms_iou", 0.7),
-        ("model", "rpn_min_size", 16 * 1.6),  # px of the picture times the scale 600 / 375
+        ("model", "rpn_min_size", 16 * 1.6),  # px of the image times the scale 600 / 375
         # Box targets of the detector divided by (0.1, 0.1, 0.2, 0.2).
         ("model", "box_std", (0.1, 0.1, 0.2, 0.2)),
-        # Test: score 0.05, per-class NMS 0.3, 100 a picture.
+        # Test: score 0.05, per-class NMS 0.3, 100 an image.
         ("model", "score_threshold", 0.05),
         ("model", "nms_iou", 0.3),
         ("model", "max_detections", 100),

@@ -138,7 +138,7 @@ def test_shape_table(vgg16):
         assert tuple(layer.bias.shape) == shape[-1:]
 
 
-def test_trunk_is_vgg16_through_conv5_3(vgg16):
+def test_backbone_is_vgg16_through_conv5_3(vgg16):
     convolutions = [layer for layer in vgg16.backbone.layers if "conv" in layer.name]
     assert [layer.filters for layer in convolutions] == (
         [64] * 2 + [128] * 2 + [256] * 3 + [512] * 3 + [512] * 3
@@ -149,7 +149,7 @@ def test_trunk_is_vgg16_through_conv5_3(vgg16):
 
 
 def test_parameters_of_the_whole_model(vgg16):
-    # Trunk: 9 (3*64 + 64*64 + 64*128 + 128*128 + 128*256 + 2*256*256 + 256*512 + 5*512*512)
+    # Backbone: 9 (3*64 + 64*64 + 64*128 + 128*128 + 128*256 + 2*256*256 + 256*512 + 5*512*512)
     #        + biases 2*64 + 2*128 + 3*256 + 6*512                          =  14,714,688
     # RPN:   9*512*512 + 512 + 512*18 + 18 + 512*36 + 36                    =   2,387,510
     # FC:    25088*4096 + 4096 + 4096*4096 + 4096                           = 119,545,856
@@ -193,7 +193,7 @@ def test_offsets_of_class_k_are_y_4k_to_4k_plus_4():
 
 
 def test_rpn_mini_batch_is_128_objects_and_128_background():
-    # A picture of 608 x 1008 pixels; the objects are all anchors of 128 x 128 in the left part.
+    # An image of 608 x 1008 pixels; the objects are all anchors of 128 x 128 in the left part.
     anchors = grid_anchors(
         cell_anchors(PAPER_SIZES, PAPER_RATIOS), tf.constant([38, 63]), tf.constant([16.0, 16.0])
     )
@@ -265,7 +265,7 @@ def test_proposals_take_the_class_of_the_largest_iou():
 def test_proposals_become_a_cat_and_background():
     # The same with boxes. Proposal 1, 10 x 20: a cat that is its upper 8 rows (IoU 160 / 200 =
     # 0.8), one that is its lower 6 (0.6), a dog and a duck elsewhere. Proposal 2, likewise in a
-    # picture of its own: a cat elsewhere, one of 1 row (0.1), a dog of 2 rows (0.2), a duck
+    # image of its own: a cat elsewhere, one of 1 row (0.1), a dog of 2 rows (0.2), a duck
     # elsewhere.
     proposal = [0.0, 0, 10, 20]
     elsewhere = [[50.0, 50, 60, 70], [80, 50, 90, 70]]

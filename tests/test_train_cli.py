@@ -103,7 +103,7 @@ def test_the_figures_of_a_run(finished_run):
     for name in ("voc_ap50_11pt", "voc_ap50_area", "coco_ap", "coco_ap50"):
         assert 0.0 <= metrics[name] <= 1.0
         assert all(0.0 <= figures[name] <= 1.0 for figures in metrics["per_class"].values())
-    # Two pictures: a cat; a dog and a duck.
+    # Two images: a cat; a dog and a duck.
     assert [metrics["num_pictures"], metrics["num_boxes"]] == [2, 3]
 
 
@@ -193,7 +193,7 @@ def test_sigterm_saves_and_is_status_143(options, no_real_steps, monkeypatch, ca
 def test_a_loss_that_is_not_finite_is_status_3_or_left_out(
     options, no_real_steps, no_figures, monkeypatch, capsys
 ):
-    def give_nan_from_step_4(self, batch):  # pictures 6 and 7 of the order, two a step
+    def give_nan_from_step_4(self, batch):  # images 6 and 7 of the order, two a step
         loss = tf.where(batch["seeds"][0, 1] < 6, 1.0, np.nan)
         finite = tf.cast(tf.math.is_finite(loss), tf.float32)
         return {**dict.fromkeys(("loss", *self.loss_names), loss), "finite": finite}
@@ -315,13 +315,13 @@ def break_xml(root):
     (root / "Annotations" / "train_2.xml").write_text("<annotation><object>")
 
 
-def cut_picture(root):
+def cut_image(root):
     path = root / "JPEGImages" / "train_3.jpg"
     path.write_bytes(path.read_bytes()[:700])  # its header is whole
 
 
-def overwrite_picture(root):
-    (root / "JPEGImages" / "train_3.jpg").write_text("not a picture")
+def overwrite_image(root):
+    (root / "JPEGImages" / "train_3.jpg").write_text("not an image")
 
 
 def replace_in_train_1(old, new):
@@ -350,8 +350,8 @@ BAD_INPUT = [
         id="unknown class",
     ),
     pytest.param(break_xml, [], ["train_2.xml", "cannot be read as XML"], id="broken XML"),
-    pytest.param(overwrite_picture, [], ["train_3.jpg", "Expected"], id="no picture"),
-    pytest.param(cut_picture, [], ["train_3.jpg", "Expected"], id="cut picture"),
+    pytest.param(overwrite_image, [], ["train_3.jpg", "Expected"], id="no image"),
+    pytest.param(cut_image, [], ["train_3.jpg", "Expected"], id="cut image"),
     pytest.param(
         replace_in_train_1(r"<xmin>\d+</xmin>", "<xmin>95</xmin>"),
         [],

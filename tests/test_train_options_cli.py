@@ -25,10 +25,10 @@ def test_all_options_at_once(tiny_options, voc_folder, tmp_path):
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["steps"] == 4
     # The run, read from its checkpoint, and the export are one model: float32, averaged weights.
-    picture = np.asarray(Image.open(voc_folder / "JPEGImages" / "test_0.jpg"))
+    image = np.asarray(Image.open(voc_folder / "JPEGImages" / "test_0.jpg"))
     exported = tf.saved_model.load(str(tmp_path / "exported" / "1")).signatures["serving_default"]
-    answer = exported(images=tf.constant(picture[None]))
-    found = Detector.load(tmp_path / "run")(picture)
+    answer = exported(images=tf.constant(image[None]))
+    found = Detector.load(tmp_path / "run")(image)
     count = int(answer["num_detections"][0])
     assert count == len(found.boxes) > 0
     np.testing.assert_allclose(answer["detection_boxes"][0, :count], found.boxes, atol=1e-2)

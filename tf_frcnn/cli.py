@@ -11,7 +11,7 @@ from tf_frcnn.errors import EXIT_OK, EXIT_USAGE, run_command
 COMMANDS = {
     "train": ("tf_frcnn.commands.train", "train, evaluate and export a detector"),
     "evaluate": ("tf_frcnn.commands.evaluate", "figures of a model, or of a file of detections"),
-    "predict": ("tf_frcnn.commands.predict", "detect in pictures and videos; drawings and JSON"),
+    "predict": ("tf_frcnn.commands.predict", "detect in images and videos; drawings and JSON"),
     "export": ("tf_frcnn.commands.export", "write a model as a SavedModel, to be served"),
     "tflite": ("tf_frcnn.commands.tflite", "write a model as a TFLite file, and look into it"),
     "benchmark": ("tf_frcnn.commands.benchmark", "measure how long a model takes, by stage"),

@@ -138,7 +138,7 @@ _ONLY_FIELDS = pydantic.ConfigDict(extra="forbid")
 @_section("data")
 @dataclass(frozen=True, config=_ONLY_FIELDS)
 class DataConfig:
-    """Where the pictures and boxes are, and how they reach the network."""
+    """Where the images and boxes are, and how they reach the network."""
 
     format: Literal["auto", "voc", "coco", "tfds"] = "auto"
     """Layout of the data set: Pascal VOC, COCO JSON, or a set of TensorFlow Datasets by its name;
@@ -164,30 +164,30 @@ class DataConfig:
     ] = ()
     """Class names in the order of their ids, from 1; when not given, those found in the data."""
     short_side: Count = 600
-    """Pictures are resized so that their shorter side has this many pixels ..."""
+    """Images are resized so that their shorter side has this many pixels ..."""
     long_side: Count = 1000
     """... unless their longer side would then exceed this many."""
     horizontal_flip: Probability = 0.5
-    """Probability with which a training picture is mirrored left to right."""
+    """Probability with which a training image is mirrored left to right."""
     scale_jitter: Annotated[
         tuple[Positive, Positive],
         _expect(
             lambda factors: factors[0] <= factors[1], "the smallest factor and then the largest"
         ),
     ] = (1.0, 1.0)
-    """Each training picture's `short_side` and `long_side` are multiplied by a factor drawn evenly
+    """Each training image's `short_side` and `long_side` are multiplied by a factor drawn evenly
     from the first to the second number."""
     photometric_jitter: Probability = 0.0
-    """Strength of random changes of a training picture's colours, from 0 (none) to 1: brightness
+    """Strength of random changes of a training image's colours, from 0 (none) to 1: brightness
     by up to 32 of 255, contrast and saturation times 0.5 to 1.5, hue by up to 18 degrees."""
     crop: Probability = 0.0
-    """Probability with which a training picture is cropped to a random window. Boxes are clipped to
-    it; those whose centres are outside are dropped, but never all that a picture has."""
+    """Probability with which a training image is cropped to a random window. Boxes are clipped to
+    it; those whose centres are outside are dropped, but never all that an image has."""
     crop_min_fraction: Fraction = 0.5
-    """Smallest height and width of that window, as fractions of the picture's."""
+    """Smallest height and width of that window, as fractions of the image's."""
     on_error: Literal["stop", "skip"] = "stop"
     """What to do about faults in the data: stop and list them, or go on without the boxes and
-    pictures that have them."""
+    images that have them."""
     draw_seed: CountOrZero | None = None
     """Draw the quickstart's data set with this seed into `root` first (reused when it is there)."""
 
@@ -203,12 +203,12 @@ class DataConfig:
 class ModelConfig:
     """The network: what is saved with the weights and cannot change after training.
 
-    The defaults are the paper's; the architecture's name fixes the widths of trunk, RPN and head.
+    The defaults are the paper's; the architecture fixes the widths of backbone, RPN and head.
     """
 
     architecture: ArchitectureName = "vgg16"
     """`vgg16` is the slides' network; `vgg16_quarter` its layer plan at a quarter of the width with
-    batch normalisation, for small machines and small pictures."""
+    batch normalisation, for small machines and small images."""
     anchor_sizes: PositiveNumbers = (128.0, 256.0, 512.0)
     """Square roots of the anchors' areas, in pixels of the network's input."""
     aspect_ratios: PositiveNumbers = (0.5, 1.0, 2.0)
@@ -234,7 +234,7 @@ class ModelConfig:
     nms_iou: Probability = 0.3
     """IoU above which the NMS of one class drops the detection with the lower score."""
     max_detections: Count = 100
-    """Detections kept per picture."""
+    """Detections kept per image."""
     # No option of training: `tf-frcnn export --head-rank` sets it together with the weights.
     head_rank: Annotated[CountOrZero, tyro.conf.Suppress] = 0
     """Rank of the two FC layers where each is a product of two smaller ones; 0 for whole ones."""
@@ -248,7 +248,7 @@ class TrainConfig:
     steps: Count = 70_000
     """Optimiser steps in all."""
     batch_size: Count = 1
-    """Pictures a step, on all devices and machines together."""
+    """Images a step, on all devices and machines together."""
     learning_rate: Positive = 1e-3
     """Learning rate after the warm-up."""
     warmup_steps: CountOrZero = 0
@@ -286,11 +286,11 @@ class TrainConfig:
     """Momentum, such as 0.999, of a moving average of the weights, which is then what is validated,
     evaluated and exported; 0 for none."""
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
-    """Type in which trunk and heads compute in training; weights, boxes and losses stay float32."""
+    """Type in which backbone and heads compute in training; weights, boxes, losses stay float32."""
     jit_compile: bool = False
-    """Compile trunk, heads and losses with XLA in training; once for every size of picture."""
+    """Compile backbone, heads and losses with XLA in training; once for every size of image."""
     seed: Seed = 0
-    """Seed of the weights, the order of pictures, the augmentation and the sampling."""
+    """Seed of the weights, the order of images, the augmentation and the sampling."""
     start_from: Annotated[str, _expect(len, "imagenet, none or a PATH")] = "imagenet"
     """What the weights start from: `imagenet` (the keras.applications file, downloaded once),
     `none`, or the PATH of such a file, with or without its top."""
@@ -298,23 +298,23 @@ class TrainConfig:
         "block1",
         "block2",
     )
-    """Layers of trunk and heads whose name starts so are not trained."""
+    """Layers of backbone and heads whose name starts so are not trained."""
     rpn_positive_iou: Probability = 0.7
     """An anchor whose IoU with a ground-truth box reaches this is an object."""
     rpn_negative_iou: Probability = 0.3
     """An anchor whose IoUs all stay below this is background."""
     rpn_batch_size: Count = 256
-    """Anchors sampled per picture for the RPN's losses."""
+    """Anchors sampled per image for the RPN's losses."""
     rpn_positive_fraction: Probability = 0.5
     """Share of objects among them, at most."""
     ignore_border_anchors: bool = True
-    """Leave anchors that cross the picture's border out of the RPN's losses."""
+    """Leave anchors that cross the image's border out of the RPN's losses."""
     rpn_pre_nms_top_k: Count = 12_000
     """Proposals kept before NMS in training."""
     rpn_post_nms_top_k: Count = 2_000
     """Proposals kept after NMS in training."""
     roi_batch_size: Count = 128
-    """RoIs sampled per picture for the detector's losses."""
+    """RoIs sampled per image for the detector's losses."""
     roi_positive_fraction: Probability = 0.25
     """Share of objects among them, at most."""
     roi_positive_iou: Probability = 0.5

@@ -35,7 +35,7 @@ class ConfigError(UserError, ValueError):
 
 
 class DataError(UserError, ValueError):
-    """A data set, annotation file or picture that cannot be used."""
+    """A data set, annotation file or image that cannot be used."""
 
 
 class WeightsError(UserError, ValueError):

@@ -1,4 +1,4 @@
-"""From pictures of any size to detections in their own pixels: what is evaluated and exported."""
+"""From images of any size to detections in their own pixels: what is evaluated and exported."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ class InferenceModel:
     """Wraps a network in the resizing before it and the scaling back of boxes after it.
 
     Args of `__init__`: `network`; `class_names` of classes 1..N; `short_side` and `long_side` to
-    which pictures are resized, in pixels.
+    which images are resized, in pixels.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class InferenceModel:
         )
 
     def detect(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Detect in a batch of pictures of one size.
+        """Detect in a batch of images of one size.
 
         Args:
             images: [B, H, W, 3] uint8 or float32 RGB, 0-255; any B, H, W.
@@ -58,13 +58,13 @@ class InferenceModel:
         return detections
 
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Detect in one picture.
+        """Detect in one image.
 
         Args:
             image: [H, W, 3] uint8 RGB.
 
         Returns:
-            boxes [D, 4] float32 yxyx in pixels of the picture, scores [D] float32, classes [D]
+            boxes [D, 4] float32 yxyx in pixels of the image, scores [D] float32, classes [D]
             int32 from 1; best first, D being the number found.
         """
         detections = self._detect_one(tf.constant(image))

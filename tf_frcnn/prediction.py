@@ -1,4 +1,4 @@
-"""What a detector found in one picture. No TensorFlow here, so that clients need none."""
+"""What a detector found in one image. No TensorFlow here, so that clients need none."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What was found in one picture, best first.
+    """What was found in one image, best first.
 
     Attributes:
-        boxes: [D, 4] float32 yxyx boxes in pixels of the picture, half-open.
+        boxes: [D, 4] float32 yxyx boxes in pixels of the image, half-open.
         scores: [D] float32 from 0 to 1.
         class_ids: [D] int32 from 1.
         class_names: [D] the names that go with `class_ids`.

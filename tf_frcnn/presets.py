@@ -65,7 +65,7 @@ def voc07() -> Config:
                 *("sheep", "sofa", "train", "tvmonitor"),
             ),
         ),
-        # 16 px of the stored picture, at the scale of VOC's 500 x 375: 600 / 375 = 1.6.
+        # 16 px of the stored image, at the scale of VOC's 500 x 375: 600 / 375 = 1.6.
         model=ModelConfig(dropout=0.5, rpn_min_size=16.0 * 1.6),
         train=TrainConfig(roi_background_iou=0.1, checkpoint_every=2000, log_every=20),
     )
@@ -75,7 +75,7 @@ def finetune() -> Config:
     """Train VGG16 from ImageNet weights on a folder of your own: `--data.root DIR`.
 
     The paper's recipe, shortened, and with what later detectors found better for objects that are
-    small or cut by the picture's border.
+    small or cut by the image's border.
     """
     return Config(
         model=ModelConfig(

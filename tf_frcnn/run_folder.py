@@ -3,7 +3,7 @@
 | file               | what it holds                                             |
 |--------------------|-----------------------------------------------------------|
 | `config.json`      | the configuration, classes filled in                      |
-| `splits.json`      | which picture is in which split, where they were made     |
+| `splits.json`      | which image is in which split, where they were made     |
 | `dataset.json`     | the fingerprint of the data                               |
 | `metrics.jsonl`    | a line every few steps: losses, rate, seconds a step      |
 | `events/`          | the same for TensorBoard                                  |
@@ -11,7 +11,7 @@
 | `non_finite/`      | steps whose loss or gradient was not finite, to be replayed |
 | `curves.png`       | losses over steps                                         |
 | `detections.json`  | what was found in the evaluated split, as COCO's results  |
-| `detections.png`   | pictures of that split with what was found                |
+| `detections.png`   | images of that split with what was found                |
 | `report.html`      | all figures, plots and galleries on one page              |
 | `metrics.json`     | the figures; written last: a run that has it is finished  |
 """
@@ -84,7 +84,7 @@ class RunFolder:
         return load_config(self.config_file)
 
     def load_division(self) -> dict[str, list[str]] | None:
-        """Read which picture is in which split; None where the data set has splits of its own.
+        """Read which image is in which split; None where the data set has splits of its own.
 
         Raises:
             UserError: splits.json is there and is not what a run writes.
@@ -101,7 +101,7 @@ class RunFolder:
         except (OSError, UnicodeDecodeError) as error:
             problem = str(error)
         raise UserError(
-            f"{self.splits_file}: {problem}. Expected the names of each split's pictures, as "
+            f"{self.splits_file}: {problem}. Expected the names of each split's images, as "
             "training wrote them: restore the file from a backup, or give --overwrite to start "
             "anew."
         )
@@ -143,7 +143,7 @@ def start_run(
     Args:
         folder: of the run; nothing is written where another process writes.
         config: classes filled in; of a run that goes on, its folders may be others than before.
-        division: the names of each split's pictures; None where the data set has its own splits.
+        division: the names of each split's images; None where the data set has its own splits.
         dataset_record: the fingerprint, if there is one.
     """
     if not folder.is_writer:

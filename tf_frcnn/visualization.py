@@ -1,7 +1,7 @@
-"""Draw detections on pictures, and pictures on a sheet.
+"""Draw detections on images, and images on a sheet.
 
 Sizes of lines and letters follow the size of the drawing, so that a label reads the same on a
-picture from a telescope and on a thumbnail. The font is the one that comes with Pillow.
+image from a telescope and on a thumbnail. The font is the one that comes with Pillow.
 """
 
 import colorsys
@@ -41,7 +41,7 @@ class _Label:
 
 
 def class_color(class_id: int) -> Color:
-    """Choose the colour of a class: the same in every picture, and far from its neighbours'.
+    """Choose the colour of a class: the same in every image, and far from its neighbours'.
 
     Hues advance by the golden ratio, which spreads them evenly over any number of classes.
 
@@ -72,16 +72,16 @@ def draw_detections(
     truth_boxes: np.ndarray | None = None,
     fit_size: tuple[int, int] | None = None,
 ) -> Image.Image:
-    """Draw boxes with class and score on a picture.
+    """Draw boxes with class and score on an image.
 
     Args:
         image: [H, W, 3] uint8 RGB.
-        found: the detections. Boxes are clipped to the picture; a box without area becomes a line,
+        found: the detections. Boxes are clipped to the image; a box without area becomes a line,
             one that is not finite is left out. Where labels or boxes meet, the higher score lies
             on top.
         truth_boxes: [G, 4] ground truth, drawn as thin dashed white lines.
-        fit_size: (height, width) into which the picture is enlarged or shrunk before drawing,
-            its aspect ratio kept; None keeps its size. Labels are readable on a small picture only
+        fit_size: (height, width) into which the image is enlarged or shrunk before drawing,
+            its aspect ratio kept; None keeps its size. Labels are readable on a small image only
             if it is enlarged.
 
     Returns:
@@ -114,20 +114,20 @@ def draw_detections(
     return drawing
 
 
-def detection_sheet(pictures: Sequence[Image.Image], columns: int, cell_width: int) -> Image.Image:
+def detection_sheet(images: Sequence[Image.Image], columns: int, cell_width: int) -> Image.Image:
     """Lay drawings out in a grid of equal cells.
 
     Args:
-        pictures: the drawings, row by row. Those drawn with `fit_size=(cell_width, cell_width)`
+        images: the drawings, row by row. Those drawn with `fit_size=(cell_width, cell_width)`
             are not scaled again.
-        columns: cells in a row; a sheet of fewer pictures has fewer.
-        cell_width: pixels; no picture is drawn taller than this either.
+        columns: cells in a row; a sheet of fewer images has fewer.
+        cell_width: pixels; no image is drawn taller than this either.
 
     Returns:
-        The sheet; one empty cell where there are no pictures.
+        The sheet; one empty cell where there are no images.
     """
-    fitted = [_fit(picture, (cell_width, cell_width)) for picture in pictures]
-    cell_height = max((picture.height for picture in fitted), default=cell_width)
+    fitted = [_fit(image, (cell_width, cell_width)) for image in images]
+    cell_height = max((image.height for image in fitted), default=cell_width)
     columns = max(1, min(columns, len(fitted)))
     rows = max(1, math.ceil(len(fitted) / columns))
     gap = max(2, cell_width // 40)
@@ -136,21 +136,21 @@ def detection_sheet(pictures: Sequence[Image.Image], columns: int, cell_width: i
         (columns * (cell_width + gap) + gap, rows * (cell_height + gap) + gap),
         SHEET_BACKGROUND,
     )
-    for index, picture in enumerate(fitted):
+    for index, image in enumerate(fitted):
         row, column = divmod(index, columns)
-        x = gap + column * (cell_width + gap) + (cell_width - picture.width) // 2
-        y = gap + row * (cell_height + gap) + (cell_height - picture.height) // 2
-        sheet.paste(picture, (x, y))
+        x = gap + column * (cell_width + gap) + (cell_width - image.width) // 2
+        y = gap + row * (cell_height + gap) + (cell_height - image.height) // 2
+        sheet.paste(image, (x, y))
     return sheet
 
 
-def _fit(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Scale a picture, its aspect ratio kept, to the largest that fits into (height, width)."""
-    scale = min(size[0] / picture.height, size[1] / picture.width)
-    fitted = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    if fitted == picture.size:
-        return picture
-    return picture.resize(fitted, Image.Resampling.LANCZOS)
+def _fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Scale an image, its aspect ratio kept, to the largest that fits into (height, width)."""
+    scale = min(size[0] / image.height, size[1] / image.width)
+    fitted = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    if fitted == image.size:
+        return image
+    return image.resize(fitted, Image.Resampling.LANCZOS)
 
 
 def _rectangle(box: np.ndarray, size: tuple[int, int]) -> Rectangle:

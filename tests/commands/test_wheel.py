@@ -86,8 +86,8 @@ def test_from_training_to_export_without_a_checkout(bin_folder, tmp_path):
     assert (tmp_path / "runs/quickstart/report.html").is_file()
     run("tf-frcnn", "evaluate", "saved_models/quickstart", "--output", "figures")
     assert (tmp_path / "figures/metrics.json").is_file()
-    pictures = "data/quickstart/JPEGImages/00001*.jpg"
-    run("tf-frcnn", "predict", "runs/quickstart", pictures, "--output", "predictions")
+    images = "data/quickstart/JPEGImages/00001*.jpg"
+    run("tf-frcnn", "predict", "runs/quickstart", images, "--output", "predictions")
     assert (tmp_path / "predictions/detections.json").is_file()
     run("tf-frcnn", "export", "runs/quickstart", "--output", "saved_models/quickstart")
     assert (tmp_path / "saved_models/quickstart/2/saved_model.pb").is_file()

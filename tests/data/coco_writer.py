@@ -10,12 +10,12 @@ from tf_frcnn.data.coco import read_coco
 from tf_frcnn.data.splits import Divider
 from tf_frcnn.errors import DataError
 
-SIZE = (100, 200)  # (height, width) of the pictures drawn below
+SIZE = (100, 200)  # (height, width) of the images drawn below
 CATEGORIES = {3: "cat", 7: "dog"}
 
 
-def picture(number, **fields):
-    """Make an entry of `images`, for the picture `pNUMBER.png`."""
+def image(number, **fields):
+    """Make an entry of `images`, for the image `pNUMBER.png`."""
     entry = {"id": number, "file_name": f"p{number}.png", "height": SIZE[0], "width": SIZE[1]}
     return {**entry, **fields}
 
@@ -43,7 +43,7 @@ def write_json(path, value):
     return path
 
 
-def write_pictures(folder, *names):
+def write_images(folder, *names):
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -51,8 +51,8 @@ def write_pictures(folder, *names):
 
 
 def write_coco(root, value, split="train", count=3):
-    """Write a split's JSON and the pictures p0.png, p1.png, ... into `images`."""
-    write_pictures(root / "images", *(f"p{number}.png" for number in range(count)))
+    """Write a split's JSON and the images p0.png, p1.png, ... into `images`."""
+    write_images(root / "images", *(f"p{number}.png" for number in range(count)))
     write_json(root / "annotations" / f"instances_{split}.json", value)
     return root
 
@@ -68,7 +68,7 @@ def message_of(root, class_names=(), splits=("train",)):
 
 
 def voc_to_coco(voc_root, root, class_names, splits):
-    """Write a VOC data set in COCO form, by the definition of both; the pictures are linked.
+    """Write a VOC data set in COCO form, by the definition of both; the images are linked.
 
     Category ids have gaps, image ids are over 2^32.
     """

@@ -10,8 +10,8 @@ from tests.data.voc_writer import SIZE, message_of, read_train, write_one, write
 from tf_frcnn.config import DataConfig
 from tf_frcnn.data.assembly import (
     BACKGROUND_NAMES,
+    LabelledImage,
     LabelledObject,
-    LabelledPicture,
     assemble_datasets,
     clip_box,
 )
@@ -22,19 +22,19 @@ from tf_frcnn.errors import ConfigError, DataError
 
 @pytest.mark.parametrize(
     ("box", "expected", "clipped"),
-    [  # the picture is 100 high and 200 wide
+    [  # the image is 100 high and 200 wide
         ((20, 10, 25, 30), [20, 10, 25, 30], False),
         ((0, 0, 100, 200), [0, 0, 100, 200], False),
         ((-5, 190, 40, 1e300), [0, 190, 40, 200], True),
         ((90, -1, 130, 30), [90, 0, 100, 30], True),
-        ((100, 10, 120, 30), None, True),  # begins where the picture ends
+        ((100, 10, 120, 30), None, True),  # begins where the image ends
         ((10, 200, 20, 230), None, True),
-        ((-9, 10, 0, 30), None, True),  # ends where the picture begins
+        ((-9, 10, 0, 30), None, True),  # ends where the image begins
         ((10, 150, 20, 150), None, False),  # inside, but of no width
         ((10, 120, 20, 110), None, False),  # inverted
     ],
 )
-def test_a_box_is_cut_to_its_picture(box, expected, clipped):
+def test_a_box_is_cut_to_its_image(box, expected, clipped):
     result, was_clipped = clip_box(box, SIZE)
     assert was_clipped is clipped
     if expected is None:
@@ -102,17 +102,17 @@ def test_a_class_of_the_backgrounds_name_is_refused(tmp_path, name, class_names)
 # === Data sets ===
 
 
-def labelled_picture(tmp_path, name, *objects):
-    return LabelledPicture(name, tmp_path / f"{name}.png", SIZE, objects, f"{name}.json")
+def labelled_image(tmp_path, name, *objects):
+    return LabelledImage(name, tmp_path / f"{name}.png", SIZE, objects, f"{name}.json")
 
 
-def test_data_sets_share_classes_and_pictures_and_keep_all_flags(tmp_path):
+def test_data_sets_share_classes_and_images_and_keep_all_flags(tmp_path):
     duck = LabelledObject("duck", np.array([1, 2, 30, 40], np.float32), "a.json: 1", crowd=True)
     ant = LabelledObject(
         "ant", np.array([5, 6, 7, 80], np.float32), "b.json: 1", difficult=True, clipped=True
     )
-    a = labelled_picture(tmp_path, "a", duck, ant)
-    b = labelled_picture(tmp_path, "b", ant)
+    a = labelled_image(tmp_path, "a", duck, ant)
+    b = labelled_image(tmp_path, "b", ant)
     datasets = assemble_datasets(tmp_path, {"train": [a, b], "val": [a]}, ())
     assert datasets["train"].class_names == datasets["val"].class_names == ("ant", "duck")
     first, second = datasets["train"].examples
@@ -124,9 +124,9 @@ def test_data_sets_share_classes_and_pictures_and_keep_all_flags(tmp_path):
     assert datasets["train"].num_clipped == 2 and datasets["val"].num_clipped == 1
 
 
-def test_a_picture_in_two_splits_is_warned_of_once(tmp_path, caplog):
+def test_a_image_in_two_splits_is_warned_of_once(tmp_path, caplog):
     ant = LabelledObject("ant", np.array([5, 6, 7, 8], np.float32), "a.json: 1", clipped=True)
-    a = labelled_picture(tmp_path, "a", ant)
+    a = labelled_image(tmp_path, "a", ant)
     assemble_datasets(tmp_path, {"train": [a], "test": [a]}, (), clipping_hint="is it so?")
     (warning,) = [record.getMessage() for record in caplog.records]
     assert "clipped: 1 (is it so?); the first: a.json: 1" in warning
@@ -134,10 +134,10 @@ def test_a_picture_in_two_splits_is_warned_of_once(tmp_path, caplog):
 
 def test_the_readers_faults_come_before_those_of_the_classes(tmp_path):
     cow = LabelledObject("cow", np.array([5, 6, 7, 8], np.float32), "a.json: 1 (cow)")
-    splits = {"train": [labelled_picture(tmp_path, "a", cow)]}
+    splits = {"train": [labelled_image(tmp_path, "a", cow)]}
     with pytest.raises(DataError) as caught:
         assemble_datasets(tmp_path, splits, ("cat",), ["b.json: is broken."])
     lines = str(caught.value).splitlines()
-    assert lines[0] == f"{tmp_path}: 2 faults in the annotations and pictures:"
+    assert lines[0] == f"{tmp_path}: 2 faults in the annotations and images:"
     assert lines[1] == "  b.json: is broken." and lines[2].startswith("  a.json: 1 (cow), name")
     assert len(lines) == 4

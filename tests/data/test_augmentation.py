@@ -1,4 +1,4 @@
-"""Augmentation in the pipeline: boxes on their pixels, separate streams, batches, odd pictures."""
+"""Augmentation in the pipeline: boxes on their pixels, separate streams, batches, odd images."""
 
 import dataclasses
 
@@ -26,12 +26,12 @@ def batches_of(dataset, config, stop, **values):
 
 
 def single(batches, name):
-    """Give a value of batches that hold one picture each."""
+    """Give a value of batches that hold one image each."""
     return [batch[name][0] for batch in batches]
 
 
 def make_plain_example(folder, name, size, value, boxes=()):
-    """Write a picture of one grey; its boxes are on nothing."""
+    """Write an image of one grey; its boxes are on nothing."""
     example = make_example(folder, name, size, boxes)
     Image.fromarray(np.full((*size, 3), value, np.uint8)).save(example.image_path)
     return example
@@ -39,7 +39,7 @@ def make_plain_example(folder, name, size, value, boxes=()):
 
 @pytest.fixture
 def ramp(tmp_path):
-    """Give a picture that is brighter to the right, with one box."""
+    """Give an image that is brighter to the right, with one box."""
     example = make_example(tmp_path, "ramp")
     columns = np.linspace(60, 180, 60).astype(np.uint8)
     Image.fromarray(np.broadcast_to(columns[:, None], (40, 60, 3)).copy()).save(example.image_path)
@@ -84,7 +84,7 @@ def test_scale_jitter_is_a_factor_on_both_limits(tmp_path):
     assert abs(sizes[:, 1].mean() - 80) < 8
 
 
-def test_a_picture_with_objects_keeps_one_and_its_class(tmp_path):
+def test_a_image_with_objects_keeps_one_and_its_class(tmp_path):
     boxes = [[0, 0, 4, 3], BOX, [36, 55, 40, 60]]
     config = dataclasses.replace(PLAIN, crop=1.0, crop_min_fraction=0.2)
     batches = batches_of(make_dataset(make_example(tmp_path, "one", boxes=boxes)), config, 100)
@@ -100,7 +100,7 @@ def test_a_picture_with_objects_keeps_one_and_its_class(tmp_path):
 
 
 @pytest.mark.parametrize("difficult", [None, [True]])
-def test_pictures_without_objects_to_train_on_are_cropped_too(tmp_path, difficult):
+def test_images_without_objects_to_train_on_are_cropped_too(tmp_path, difficult):
     boxes = [] if difficult is None else [BOX]
     example = make_example(tmp_path, "one", boxes=boxes, difficult=difficult)
     config = dataclasses.replace(PLAIN, crop=1.0)
@@ -128,8 +128,8 @@ def test_starting_later_equals_skipping_with_everything_on(tmp_path):
 def reveal_draws(ramp, grey, config, stop=40):
     """Find out from the batches what was drawn, each as it shows whatever the others do.
 
-    Mirrored pictures are brighter to the left; the short side is 40 times the factor, as the long
-    one never binds; one grey shows the brightness; the box, in parts of the picture and mirrored
+    Mirrored images are brighter to the left; the short side is 40 times the factor, as the long
+    one never binds; one grey shows the brightness; the box, in parts of the image and mirrored
     back, shows the window.
     """
     batches = batches_of(ramp, config, stop)
@@ -159,7 +159,7 @@ def test_no_option_changes_what_another_draws(ramp, tmp_path):
             )
 
 
-def test_the_draws_of_a_picture_have_nothing_to_do_with_each_other(ramp, tmp_path):
+def test_the_draws_of_a_image_have_nothing_to_do_with_each_other(ramp, tmp_path):
     grey = make_dataset(make_plain_example(tmp_path, "grey", (40, 60), 128))
     draws = reveal_draws(ramp, grey, ALL, stop=200)
     uncropped = np.array(BOX) / [40, 60, 40, 60]
@@ -173,8 +173,8 @@ def test_the_draws_of_a_picture_have_nothing_to_do_with_each_other(ramp, tmp_pat
 
 
 @pytest.mark.parametrize("size", [(40, 60), (60, 40)])
-def test_a_batch_is_padded_to_its_largest_picture(tmp_path, size):
-    # All white: what is 255 is picture, what is 0 is padding.
+def test_a_batch_is_padded_to_its_largest_image(tmp_path, size):
+    # All white: what is 255 is image, what is 0 is padding.
     dataset = make_dataset(
         *(make_plain_example(tmp_path, f"p{number}", size, 255, [BOX]) for number in range(4))
     )
@@ -195,12 +195,12 @@ def test_a_batch_is_padded_to_its_largest_picture(tmp_path, size):
     assert differing > 30
 
 
-# === Odd pictures ===
+# === Odd images ===
 
 
 @pytest.mark.parametrize("size", [(1, 1), (4000, 1), (1, 4000), (2, 3)])
 @pytest.mark.parametrize("has_box", [True, False])
-def test_pictures_of_any_form_stay_finite(tmp_path, size, has_box):
+def test_images_of_any_form_stay_finite(tmp_path, size, has_box):
     boxes = [[0, 0, *size]] if has_box else []
     dataset = make_dataset(make_plain_example(tmp_path, "odd", size, 200, boxes))
     config = dataclasses.replace(ALL, crop_min_fraction=0.1, scale_jitter=(0.01, 2.0))

@@ -15,15 +15,15 @@ from tests.data.coco_writer import (
     SIZE,
     annotation,
     content,
+    image,
     message_of,
-    picture,
     read_train,
     voc_to_coco,
     write_coco,
     write_json,
 )
 from tests.data.voc_writer import write_voc
-from tests.evaluation.pictures import found
+from tests.evaluation.images import found
 from tf_frcnn.config import DataConfig
 from tf_frcnn.data.coco import read_coco
 from tf_frcnn.data.loading import read_dataset, read_datasets
@@ -40,7 +40,7 @@ BOX = [1, 2, 3, 4]
 
 def test_categories_without_boxes_are_classes_and_told(tmp_path, caplog):
     categories = {12: "ant", 5: "bee", 0: "background", 8: "cow"}
-    value = content([picture(0)], [annotation(1, 0, BOX, 8)], categories)
+    value = content([image(0)], [annotation(1, 0, BOX, 8)], categories)
     root = write_coco(tmp_path, value)
     with caplog.at_level(logging.WARNING):
         dataset = read_train(root)
@@ -52,7 +52,7 @@ def test_categories_without_boxes_are_classes_and_told(tmp_path, caplog):
 
 
 def test_given_classes_are_the_only_ones_and_fix_the_ids(tmp_path, caplog):
-    root = write_coco(tmp_path, content([picture(0)], [annotation(1, 0, BOX, 7)]))
+    root = write_coco(tmp_path, content([image(0)], [annotation(1, 0, BOX, 7)]))
     dataset = read_train(root, ("bee", "dog"))
     assert dataset.class_names == ("bee", "dog")
     assert dataset.examples[0].classes.tolist() == [2] and not caplog.records
@@ -60,7 +60,7 @@ def test_given_classes_are_the_only_ones_and_fix_the_ids(tmp_path, caplog):
 
 def test_annotations_of_other_classes_are_a_fault_as_in_voc(tmp_path):
     annotations = [annotation(number, 0, BOX, 7 - 4 * (number == 5)) for number in (4, 5, 6)]
-    root = write_coco(tmp_path, content([picture(0)], annotations))
+    root = write_coco(tmp_path, content([image(0)], annotations))
     message = message_of(root, class_names=("cat", "dogs"))
     assert (
         f"{root / 'annotations' / 'instances_train.json'}: annotations[0] (id 4) (dog), "
@@ -71,15 +71,15 @@ def test_annotations_of_other_classes_are_a_fault_as_in_voc(tmp_path):
 
 
 def test_boxes_of_the_background_are_a_fault(tmp_path):
-    value = content([picture(0)], [annotation(9, 0, BOX, 0)], {0: "background", 1: "cat"})
+    value = content([image(0)], [annotation(9, 0, BOX, 0)], {0: "background", 1: "cat"})
     message = message_of(write_coco(tmp_path, value))
     assert "annotations[0] (id 9) (background), name = 'background'" in message
     assert "Class 0 is the background" in message
 
 
 def test_files_agree_on_classes_by_name(tmp_path):
-    write_coco(tmp_path, content([picture(0)], [annotation(1, 0, BOX, 3)]))
-    other = content([picture(1)], [annotation(1, 1, BOX, 3)], {1: "cow", 3: "dog", 9: "cat"})
+    write_coco(tmp_path, content([image(0)], [annotation(1, 0, BOX, 3)]))
+    other = content([image(1)], [annotation(1, 1, BOX, 3)], {1: "cow", 3: "dog", 9: "cat"})
     write_coco(tmp_path, other, split="val")
     datasets = read_coco(tmp_path, ("train", "val"), (), Divider(0))
     # The lowest ids: cow 1, cat 3, dog 3; cat before dog by name.
@@ -89,7 +89,7 @@ def test_files_agree_on_classes_by_name(tmp_path):
 
 
 def test_without_any_box_the_classes_must_be_given(tmp_path):
-    root = write_coco(tmp_path, content([picture(0)]))
+    root = write_coco(tmp_path, content([image(0)]))
     message = message_of(root)
     assert "no object in any of the 1 annotations of train. Expected at least one" in message
     assert "`--data.classes`" in message
@@ -101,18 +101,18 @@ def test_without_any_box_the_classes_must_be_given(tmp_path):
 
 def test_the_faults_of_all_files_are_told_at_once(tmp_path):
     bad = [annotation(number, number % 2, [1, 2, 0, 4]) for number in range(24)]
-    write_coco(tmp_path, content([picture(0), picture(1)], bad))
+    write_coco(tmp_path, content([image(0), image(1)], bad))
     write_json(tmp_path / "annotations" / "instances_val.json", "{")
     message = message_of(tmp_path, splits=("train", "val"))
     assert "25 faults" in message and "the first 20" in message
     listed = [line for line in message.splitlines() if line.startswith("  ")]
-    # Picture by picture: the 12 of picture 0, then 8 of picture 1.
+    # Image by image: the 12 of image 0, then 8 of image 1.
     assert len(listed) == 20 and "annotations[14]" in listed[7] and "annotations[1]" in listed[12]
     assert "instances_val.json: cannot be read" in message_of(tmp_path, splits=("val",))
 
 
 def test_a_file_that_is_two_splits_is_read_once(tmp_path):
-    root = write_coco(tmp_path, content([picture(0)], [annotation(1, 0, [1, 2, 0, 4])]))
+    root = write_coco(tmp_path, content([image(0)], [annotation(1, 0, [1, 2, 0, 4])]))
     assert "1 fault " in message_of(root, splits=("train", "annotations/instances_train.json"))
 
 
@@ -128,7 +128,7 @@ def test_a_model_reads_one_split_with_its_own_classes(coco_folder):
 
 
 def assert_same(voc, coco):
-    """Compare everything but the pictures' ids and the names of the annotation files."""
+    """Compare everything but the images' ids and the names of the annotation files."""
     assert voc.class_names == coco.class_names and voc.num_clipped == coco.num_clipped
     for one, other in zip(voc.examples, coco.examples, strict=True):
         assert one.image_path.name == other.image_path.name
@@ -219,7 +219,7 @@ def test_bccd_is_the_same_in_both_forms(tmp_path):
 def test_crowds_are_ignored_by_both_kinds_of_figures(tmp_path):
     annotations = [annotation(1, 0, [10, 20, 30, 40]), annotation(2, 0, [100, 0, 80, 90])]
     annotations[1]["iscrowd"] = 1
-    root = write_coco(tmp_path, content([picture(0)], annotations, {3: "cat"}))
+    root = write_coco(tmp_path, content([image(0)], annotations, {3: "cat"}))
     dataset = read_train(root)
     # Two detections of the crowd region come first; both are ignored, so the precision stays 1.
     records = [found("0", [[0, 100, 90, 180]] * 2 + [[20, 10, 60, 40]], [0.9, 0.85, 0.8])]

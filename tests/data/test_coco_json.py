@@ -12,8 +12,8 @@ from tests.data.coco_writer import (
     SIZE,
     annotation,
     content,
+    image,
     message_of,
-    picture,
     read_train,
     write_coco,
 )
@@ -23,12 +23,12 @@ from tf_frcnn.data.coco_json import read_objects
 
 
 def read_one(tmp_path, *annotations, **fields):
-    root = write_coco(tmp_path, content([picture(0, **fields)], annotations))
+    root = write_coco(tmp_path, content([image(0, **fields)], annotations))
     return read_train(root)
 
 
 def boxes_of(*boxes):
-    """Read annotations with these boxes, all in one picture -> (objects, faults)."""
+    """Read annotations with these boxes, all in one image -> (objects, faults)."""
     entries = [(f"a.json: annotations[{i}]", annotation(i, 0, box)) for i, box in enumerate(boxes)]
     return read_objects(entries, {3: "cat"}, SIZE)
 
@@ -49,7 +49,7 @@ def test_a_box_is_turned_into_yxyx(tmp_path):
 
 
 def test_a_box_partly_outside_is_clipped_counted_and_told_once(tmp_path, caplog):
-    # x -4 to 6 and y 90 to 110 in a picture 100 high: [90, 0, 100, 6].
+    # x -4 to 6 and y 90 to 110 in an image 100 high: [90, 0, 100, 6].
     with caplog.at_level(logging.WARNING):
         dataset = read_one(
             tmp_path,
@@ -77,7 +77,7 @@ def test_rounding_of_a_sum_is_no_clipping():
         *(st.integers(-150, 250) for _ in range(2)), *(st.integers(-9, 300) for _ in range(2))
     )
 )
-def test_a_box_holds_the_pixels_that_it_shares_with_its_picture(box):
+def test_a_box_holds_the_pixels_that_it_shares_with_its_image(box):
     x, y, width, height = box
     rows = [row for row in range(y, y + height) if 0 <= row < SIZE[0]]
     columns = [column for column in range(x, x + width) if 0 <= column < SIZE[1]]
@@ -94,8 +94,8 @@ def test_a_box_holds_the_pixels_that_it_shares_with_its_picture(box):
     [
         ([10, 20, 0, 5], "bbox = [10, 20, 0, 5]: the box is empty or inverted. Expected [x, y, w"),
         ([10, 20, 5, -1], "bbox = [10, 20, 5, -1]: the box is empty or inverted"),
-        ([200, 20, 5, 5], "[200, 20, 5, 5]: no area inside of the picture. Expected [x, y, width"),
-        ([10, -9, 5, 9], "no area inside of the picture"),
+        ([200, 20, 5, 5], "[200, 20, 5, 5]: no area inside of the image. Expected [x, y, width"),
+        ([10, -9, 5, 9], "no area inside of the image"),
         ([10, 100, 5, 5], "with x from 0 to 200 and y from 0 to 100."),
         ([10, 20, 5], "bbox = [10, 20, 5]. Expected [x, y, width, height], four finite numbers"),
         ([10, 20, 5, float("nan")], "bbox = [10, 20, 5, nan]. Expected"),
@@ -109,7 +109,7 @@ def test_a_box_holds_the_pixels_that_it_shares_with_its_picture(box):
 )
 def test_a_wrong_box_is_a_fault_that_names_it(tmp_path, box, parts):
     wrong = annotation(42, 0, [1, 2, 3, 4]) | {"bbox": box}
-    root = write_coco(tmp_path, content([picture(0)], [annotation(1, 0, [1, 2, 3, 4]), wrong]))
+    root = write_coco(tmp_path, content([image(0)], [annotation(1, 0, [1, 2, 3, 4]), wrong]))
     message = message_of(root)
     assert "1 fault " in message and parts in message
     assert (
@@ -117,11 +117,11 @@ def test_a_wrong_box_is_a_fault_that_names_it(tmp_path, box, parts):
     )
 
 
-# === Ids, crowds, pictures without boxes ===
+# === Ids, crowds, images without boxes ===
 
 
 def test_ids_over_32_bits_gaps_and_text(tmp_path):
-    images = [picture(0, id=2**40 + 1), picture(1, id=2**63), picture(2, id="a b")]
+    images = [image(0, id=2**40 + 1), image(1, id=2**63), image(2, id="a b")]
     annotations = [
         annotation(2**50, 2**63, [1, 2, 3, 4], 90),
         annotation(2**50 + 1, 2**40 + 1, [5, 6, 7, 8], 2**33),
@@ -147,24 +147,24 @@ def test_crowds_are_marked_and_segmentations_play_no_part(tmp_path):
     assert example.boxes[1].tolist() == [6, 5, 86, 75]
 
 
-def test_pictures_without_boxes_are_kept_in_the_order_of_the_file(tmp_path):
+def test_images_without_boxes_are_kept_in_the_order_of_the_file(tmp_path):
     root = write_coco(
         tmp_path,
-        content([picture(2), picture(0), picture(1)], [annotation(1, 0, [1, 2, 3, 4])]),
+        content([image(2), image(0), image(1)], [annotation(1, 0, [1, 2, 3, 4])]),
     )
     examples = read_train(root).examples
     assert [example.image_id for example in examples] == ["2", "0", "1"]
     assert [example.boxes.shape for example in examples] == [(0, 4), (1, 4), (0, 4)]
 
 
-def test_the_size_is_the_pictures_and_a_difference_is_told_once(tmp_path, caplog):
-    images = [picture(0, width=201), picture(1, height=200, width=100), picture(2)]
+def test_the_size_is_the_images_and_a_difference_is_told_once(tmp_path, caplog):
+    images = [image(0, width=201), image(1, height=200, width=100), image(2)]
     del images[2]["height"], images[2]["width"]  # nothing stated
     root = write_coco(tmp_path, content(images, [annotation(1, 0, [1, 2, 3, 4], 3)], {3: "cat"}))
     with caplog.at_level(logging.WARNING):
         assert [example.image_size for example in read_train(root).examples] == [SIZE] * 3
     (warning,) = [record.getMessage() for record in caplog.records]
-    assert "used: 2;" in warning and "images[0] (p0.png), picture 200 x 100" in warning
+    assert "used: 2;" in warning and "images[0] (p0.png), image 200 x 100" in warning
 
 
 # === Faults in entries ===
@@ -181,19 +181,19 @@ CAT = {"id": 3, "name": "cat"}
 @pytest.mark.parametrize(
     ("key", "entries", "expected"),
     [
-        ("images", [picture(0), 5], "images[1] = 5. Expected an object with the key 'id'"),
-        ("images", [without(picture(0), "id")], "images[0], key 'id': there is none. Expected"),
-        ("images", [picture(0, id=None)], "images[0], id = None. Expected an id: a whole number"),
-        ("images", [picture(0, id=True)], "images[0], id = True. Expected an id"),
-        ("images", [picture(0, id=1.5)], "images[0], id = 1.5. Expected an id"),
-        ("images", [without(picture(0), "file_name")], "images[0], key 'file_name': there is none"),
-        ("images", [picture(0, file_name="")], "images[0], file_name = ''. Expected a name"),
-        ("images", [picture(0, file_name=7)], "images[0], file_name = 7. Expected a name"),
-        ("images", [picture(0), picture(1, id=0)], "images[1], id = '0': images[0] has the same"),
-        ("images", [picture(0), picture(1, id="0")], "images[1], id = '0': images[0] has the same"),
+        ("images", [image(0), 5], "images[1] = 5. Expected an object with the key 'id'"),
+        ("images", [without(image(0), "id")], "images[0], key 'id': there is none. Expected"),
+        ("images", [image(0, id=None)], "images[0], id = None. Expected an id: a whole number"),
+        ("images", [image(0, id=True)], "images[0], id = True. Expected an id"),
+        ("images", [image(0, id=1.5)], "images[0], id = 1.5. Expected an id"),
+        ("images", [without(image(0), "file_name")], "images[0], key 'file_name': there is none"),
+        ("images", [image(0, file_name="")], "images[0], file_name = ''. Expected a name"),
+        ("images", [image(0, file_name=7)], "images[0], file_name = 7. Expected a name"),
+        ("images", [image(0), image(1, id=0)], "images[1], id = '0': images[0] has the same"),
+        ("images", [image(0), image(1, id="0")], "images[1], id = '0': images[0] has the same"),
         (
             "images",
-            [picture(0), picture(1, file_name="p0.png")],
+            [image(0), image(1, file_name="p0.png")],
             "images[1], file_name = 'p0.png': images[0] has the same. Expected each only once",
         ),
         ("annotations", [[1, 2]], "annotations[0] = [1, 2]. Expected an object with the key 'ima"),
@@ -229,7 +229,7 @@ CAT = {"id": 3, "name": "cat"}
             "annotations",
             [annotation(8, 99, BOX), annotation(9, 99, BOX)],
             "annotations[0] (id 8), image_id = 99 (annotations with it: 2): there is no such "
-            "picture. Expected the id of an entry of images",
+            "image. Expected the id of an entry of images",
         ),
         ("annotations", [annotation(8, "0", BOX)], "image_id = '0' (annotations with it: 1)"),
         ("categories", [CAT, "dog"], "categories[1] = 'dog'. Expected an object with the key 'id'"),
@@ -246,7 +246,7 @@ CAT = {"id": 3, "name": "cat"}
     ],
 )
 def test_a_wrong_entry_is_one_fault_that_names_file_entry_and_key(tmp_path, key, entries, expected):
-    value = content([picture(0)], [annotation(1, 0, BOX)]) | {key: entries}
+    value = content([image(0)], [annotation(1, 0, BOX)]) | {key: entries}
     if key == "images":
         value["annotations"] = []
     message = message_of(write_coco(tmp_path, value), class_names=("cat",))
@@ -254,12 +254,12 @@ def test_a_wrong_entry_is_one_fault_that_names_file_entry_and_key(tmp_path, key,
     assert "1 fault " in message and f"{source}: {key}[" in message and expected in message
 
 
-def test_annotations_of_a_broken_picture_are_no_further_faults(tmp_path):
-    root = write_coco(tmp_path, content([picture(0)], [annotation(1, 0, BOX)]))
-    (root / "images" / "p0.png").write_bytes(b"no picture")
+def test_annotations_of_a_broken_image_are_no_further_faults(tmp_path):
+    root = write_coco(tmp_path, content([image(0)], [annotation(1, 0, BOX)]))
+    (root / "images" / "p0.png").write_bytes(b"no image")
     message = message_of(root)
-    assert "1 fault " in message and "p0.png: the content is not that of a picture" in message
-    write_coco(tmp_path, content([picture(0, file_name=None)], [annotation(1, 0, BOX)]))
+    assert "1 fault " in message and "p0.png: the content is not that of an image" in message
+    write_coco(tmp_path, content([image(0, file_name=None)], [annotation(1, 0, BOX)]))
     message = message_of(root)
     assert "1 fault " in message and "images[0], file_name = None. Expected a name" in message
 
@@ -277,9 +277,9 @@ def test_annotations_of_a_broken_picture_are_no_further_faults(tmp_path):
         ('"text"', "the top level is a str. Expected an object"),
         ('{"images": []}', "key 'annotations': there is none. Expected a list, as in COCO"),
         ('{"annotations": []}', "key 'images': there is none. Expected a list"),
-        (json.dumps(without(content([picture(0)]), "categories")), "key 'categories': there is"),
+        (json.dumps(without(content([image(0)]), "categories")), "key 'categories': there is"),
         (json.dumps(content([]) | {"images": {"a": 1}}), "key 'images': {'a': 1}. Expected a list"),
-        (json.dumps(content([])), "images is empty. Expected at least one picture"),
+        (json.dumps(content([])), "images is empty. Expected at least one image"),
     ],
 )
 def test_a_file_of_another_form_is_named_with_the_place(tmp_path, text, expected):
@@ -289,7 +289,7 @@ def test_a_file_of_another_form_is_named_with_the_place(tmp_path, text, expected
 
 
 def test_text_that_is_no_utf8_is_an_error_and_a_byte_order_mark_is_none(tmp_path):
-    root = write_coco(tmp_path, content([picture(0)], [annotation(1, 0, BOX)]))
+    root = write_coco(tmp_path, content([image(0)], [annotation(1, 0, BOX)]))
     path = root / "annotations" / "instances_train.json"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert len(read_train(root).examples) == 1

@@ -1,4 +1,4 @@
-"""Where a COCO data set has its files: splits by name, path or seed, pictures, detection."""
+"""Where a COCO data set has its files: splits by name, path or seed, images, detection."""
 
 import logging
 import shutil
@@ -9,12 +9,12 @@ from tests.conftest import VOC_SPLIT_COUNTS
 from tests.data.coco_writer import (
     annotation,
     content,
+    image,
     message_of,
-    picture,
     read_train,
     write_coco,
+    write_images,
     write_json,
-    write_pictures,
 )
 from tf_frcnn.config import DataConfig
 from tf_frcnn.data.coco import read_coco
@@ -24,11 +24,11 @@ from tf_frcnn.data.splits import Divider
 from tf_frcnn.errors import DataError
 
 BOX = [1, 2, 3, 4]
-ONE = content([picture(0)], [annotation(1, 0, BOX)])
+ONE = content([image(0)], [annotation(1, 0, BOX)])
 
 
 def many(count):
-    return content(map(picture, range(count)), [annotation(n, n, BOX) for n in range(count)])
+    return content(map(image, range(count)), [annotation(n, n, BOX) for n in range(count)])
 
 
 # === The file of a split ===
@@ -46,7 +46,7 @@ def many(count):
 def test_a_split_is_found_by_its_name_and_by_its_path(tmp_path, path):
     source = write_json(tmp_path / path, ONE)
     write_json(tmp_path / "annotations" / "instances_val2017.json", many(2))
-    write_pictures(tmp_path / "images", "p0.png")
+    write_images(tmp_path / "images", "p0.png")
     assert detect_coco(tmp_path)
     for split in ("train2017", path, str(source)):
         dataset = read_coco(tmp_path, (split,), (), Divider(0))[split]
@@ -69,14 +69,14 @@ def test_cocos_own_names_and_val_that_stands_in_for_test(coco_folder, caplog):
     assert "no split 'test': split 'val2017' is evaluated" in caplog.text
 
 
-def test_a_json_outside_of_the_root_names_pictures_inside_of_it(tmp_path):
+def test_a_json_outside_of_the_root_names_images_inside_of_it(tmp_path):
     source = write_json(tmp_path / "elsewhere" / "mine.json", ONE)
-    write_pictures(tmp_path / "root" / "images", "p0.png")
+    write_images(tmp_path / "root" / "images", "p0.png")
     split = str(source)
     (example,) = read_coco(tmp_path / "root", (split,), (), Divider(0))[split].examples
     assert example.image_path == tmp_path / "root" / "images" / "p0.png"
     shutil.move(tmp_path / "root" / "images" / "p0.png", source.with_name("p0.png"))
-    assert "there is no such picture in" in message_of(tmp_path / "root", splits=(split,))
+    assert "there is no such image in" in message_of(tmp_path / "root", splits=(split,))
 
 
 def test_a_missing_split_lists_those_that_are_there(tmp_path):
@@ -112,13 +112,13 @@ def test_missing_folders_and_files_are_named(tmp_path):
     assert "no COCO JSON file: the folder is empty. Expected COCO JSON: annotations/inst" in message
 
 
-# === Pictures ===
+# === Images ===
 
 
 @pytest.mark.parametrize("folder", ["train", "images/train", "images", ".", "annotations"])
-def test_pictures_are_found_in_each_place(tmp_path, folder):
-    write_pictures(tmp_path / folder, "p0.png", "sub/p1.png")
-    images = [picture(0), picture(1, file_name="sub\\p1.png"), picture(2, file_name="./p0.png")]
+def test_images_are_found_in_each_place(tmp_path, folder):
+    write_images(tmp_path / folder, "p0.png", "sub/p1.png")
+    images = [image(0), image(1, file_name="sub\\p1.png"), image(2, file_name="./p0.png")]
     value = content(images, [annotation(1, 0, BOX)])
     write_json(tmp_path / "annotations" / "instances_train.json", value)
     paths = [example.image_path for example in read_train(tmp_path).examples]
@@ -127,14 +127,14 @@ def test_pictures_are_found_in_each_place(tmp_path, folder):
 
 def test_the_splits_own_folder_goes_first(tmp_path):
     for folder in (".", "images", "images/train", "train"):
-        write_pictures(tmp_path / folder, "p0.png")
+        write_images(tmp_path / folder, "p0.png")
     write_json(tmp_path / "train.json", ONE)
     for folder in ("train", "images/train", "images", "."):
         path = tmp_path / folder / "p0.png"
         assert read_train(tmp_path).examples[0].image_path == path
         path.unlink()
     message = message_of(tmp_path)
-    assert "images[0] (p0.png), file_name = 'p0.png': there is no such picture in " in message
+    assert "images[0] (p0.png), file_name = 'p0.png': there is no such image in " in message
     assert f"in {tmp_path / 'train'}, {tmp_path / 'images' / 'train'}, {tmp_path}" in message
 
 
@@ -142,9 +142,9 @@ def test_the_splits_own_folder_goes_first(tmp_path):
     "name", ["../secret.png", "images/../../secret.png", "/{0}/secret.png", "..\\secret.png"]
 )
 def test_a_file_name_cannot_leave_the_root(tmp_path, name):
-    write_pictures(tmp_path, "secret.png")
+    write_images(tmp_path, "secret.png")
     name = name.format(str(tmp_path).lstrip("/"))
-    root = write_coco(tmp_path / "root", content([picture(0, file_name=name)]))
+    root = write_coco(tmp_path / "root", content([image(0, file_name=name)]))
     message = message_of(root, class_names=("cat",))
     assert "1 fault " in message
     assert f"file_name = {name!r}: leads out of the data set. Expected a path inside" in message
@@ -154,15 +154,15 @@ def test_a_file_name_cannot_leave_the_root(tmp_path, name):
     "name", ["gone.png", "a\0/p0.png", "\ud800.png", ".", "x/", "p0.png/p0.png"]
 )
 def test_odd_file_names_are_faults(tmp_path, name):
-    root = write_coco(tmp_path, content([picture(0, file_name=name)]))
+    root = write_coco(tmp_path, content([image(0, file_name=name)]))
     message = message_of(root, class_names=("cat",))
     assert "1 fault " in message
-    assert f"file_name = {name!r}: there is no such picture in {root / 'images'}, {root}" in message
+    assert f"file_name = {name!r}: there is no such image in {root / 'images'}, {root}" in message
 
 
 def test_names_in_composed_and_decomposed_letters_are_the_same(tmp_path):
-    write_pictures(tmp_path / "images", "Bla\u0308schen.png")
-    value = content([picture(0, file_name="Bl\u00e4schen.png")], [annotation(1, 0, BOX)])
+    write_images(tmp_path / "images", "Bla\u0308schen.png")
+    value = content([image(0, file_name="Bl\u00e4schen.png")], [annotation(1, 0, BOX)])
     write_json(tmp_path / "train.json", value)
     assert read_train(tmp_path).examples[0].image_path.is_file()
 
@@ -174,7 +174,7 @@ def test_names_in_composed_and_decomposed_letters_are_the_same(tmp_path):
     "path", ["annotations/instances_default.json", "result.json", "_annotations.coco.json"]
 )
 def test_one_file_without_splits_is_divided_80_10_10(tmp_path, caplog, path):
-    write_pictures(tmp_path / "images", *(f"p{number}.png" for number in range(20)))
+    write_images(tmp_path / "images", *(f"p{number}.png" for number in range(20)))
     write_json(tmp_path / path, many(20))
     config = DataConfig(root=str(tmp_path))
     ids = {}
@@ -189,15 +189,15 @@ def test_one_file_without_splits_is_divided_80_10_10(tmp_path, caplog, path):
         assert ids[seed]["train"] == sorted(ids[seed]["train"])  # the order of the file
         alone = read_dataset(config, "test", ("cat", "dog"), seed)
         assert [int(example.image_id) for example in alone.examples] == ids[seed]["test"]
-    assert "one JSON file; pictures divided with seed 3: train 16, val 2, test 2" in caplog.text
+    assert "one JSON file; images divided with seed 3: train 16, val 2, test 2" in caplog.text
     assert ids[3] != ids[4]
 
 
 def test_what_cannot_be_made_is_an_error(tmp_path):
-    write_pictures(tmp_path / "images", "p0.png", "p1.png")
+    write_images(tmp_path / "images", "p0.png", "p1.png")
     write_json(tmp_path / "all.json", many(2))
     message = message_of(tmp_path, splits=("train", "val"))
-    assert "all.json: too few pictures, the split 'val' is empty. Expected at least 3" in message
+    assert "all.json: too few images, the split 'val' is empty. Expected at least 3" in message
     assert "`--data.val-split none`" in message
     message = message_of(tmp_path, splits=("trainval",))
     assert "split 'trainval' cannot be made: all.json is the only COCO JSON file" in message

@@ -6,7 +6,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.data.test_transforms import box_in_pixels, picture_with_box
+from tests.data.test_transforms import box_in_pixels, image_with_box
 from tf_frcnn.data.transforms import (
     crop,
     draw_window,
@@ -41,7 +41,7 @@ def test_boxes_are_cropped_with_their_pixels():
 
 @st.composite
 def sizes_and_boxes(draw, min_side=1, max_boxes=4):
-    """Draw a picture's size and boxes in it, sides of whole pixels and `min_side` at least."""
+    """Draw an image's size and boxes in it, sides of whole pixels and `min_side` at least."""
     size = draw(st.tuples(*[st.integers(min_side, 60)] * 2))
     boxes = []
     for _ in range(draw(st.integers(1, max_boxes))):
@@ -53,13 +53,13 @@ def sizes_and_boxes(draw, min_side=1, max_boxes=4):
 
 
 @given(
-    picture=sizes_and_boxes(),
+    image=sizes_and_boxes(),
     min_fraction=st.sampled_from([0.1, 0.5, 0.9]),
     seed=st.integers(0, 2**31 - 1),
 )
 @settings(deadline=None, max_examples=100)
-def test_a_drawn_window_fits_and_leaves_what_the_loops_leave(picture, min_fraction, seed):
-    size, boxes = picture
+def test_a_drawn_window_fits_and_leaves_what_the_loops_leave(image, min_fraction, seed):
+    size, boxes = image
     window = draw_window(
         tf.constant(boxes, tf.float32), tf.constant(size), 1.0, min_fraction, tf.constant([0, seed])
     ).numpy()
@@ -84,20 +84,20 @@ def test_a_drawn_window_fits_and_leaves_what_the_loops_leave(picture, min_fracti
         tf.range(1, len(boxes) + 1),
         tf.constant(window),
     )
-    assert len(expected) > 0  # a picture with objects keeps one
+    assert len(expected) > 0  # an image with objects keeps one
     np.testing.assert_array_equal(left, expected)
     np.testing.assert_array_equal(classes, expected_classes)
 
 
 @given(
-    picture=sizes_and_boxes(min_side=3, max_boxes=1),
+    image=sizes_and_boxes(min_side=3, max_boxes=1),
     seed=st.integers(0, 2**31 - 1),
     mirrored=st.booleans(),
 )
 @settings(deadline=None, max_examples=50)
-def test_a_box_stays_on_its_pixels_through_all_of_it(picture, seed, mirrored):
-    size, boxes = picture
-    pixels = tf.constant(picture_with_box(size, boxes[0]))
+def test_a_box_stays_on_its_pixels_through_all_of_it(image, seed, mirrored):
+    size, boxes = image
+    pixels = tf.constant(image_with_box(size, boxes[0]))
     boxes = tf.constant(boxes, tf.float32)
     window = draw_window(boxes, tf.constant(size), 1.0, 0.3, tf.constant([1, seed]))
     pixels, boxes, _ = crop(pixels, boxes, tf.constant([1]), window)
@@ -111,7 +111,7 @@ def test_a_box_stays_on_its_pixels_through_all_of_it(picture, seed, mirrored):
     assert box_in_pixels(pixels) == boxes[0].numpy().tolist()
 
 
-def test_an_uncut_picture_keeps_a_box_whose_centre_rounds_onto_its_border():
+def test_an_uncut_image_keeps_a_box_whose_centre_rounds_onto_its_border():
     # The float32 before 500 is 500 - 2**-15; the mean of the two, taken in float32, is 500.
     thin = [[0.0, np.nextafter(np.float32(500), np.float32(0)), 7.0, 500.0]]
     assert np.float32(0.5) * (np.float32(thin[0][1]) + np.float32(500)) == 500
@@ -141,7 +141,7 @@ def windows_of_seeds(count, probability=1.0, min_fraction=0.5, boxes=(), size=SI
     # 200 draws of 0.3: mean 60, standard deviation 6.5; 27 and 93 are 5 of them away.
     [(0.0, 0, 0), (1.0, 200, 200), (0.3, 27, 93)],
 )
-def test_pictures_are_cropped_with_the_probability(probability, low, high):
+def test_images_are_cropped_with_the_probability(probability, low, high):
     windows = windows_of_seeds(200, probability)
     assert low <= np.count_nonzero((windows != WHOLE).any(axis=1)) <= high
 
@@ -154,7 +154,7 @@ def test_sides_and_places_are_drawn_evenly():
     assert fractions.min() >= 0.495 and fractions.min() < 0.55 and fractions.max() > 0.95
     assert places.min() < 0.05 and places.max() > 0.95
     # The mean of 400 draws from 0 to 1 has a standard deviation of 0.289 / 20 = 0.0144, 5 of them
-    # are 0.072. A landscape picture's height gives some of its share to the width, so its mean
+    # are 0.072. A landscape image's height gives some of its share to the width, so its mean
     # fraction is only bounded.
     np.testing.assert_allclose(places.mean(axis=0), 0.5, atol=0.072)
     assert 0.65 < fractions[:, 0].mean() <= fractions[:, 1].mean() < 0.85
@@ -163,7 +163,7 @@ def test_sides_and_places_are_drawn_evenly():
     assert np.abs(correlation).max() < 0.25
 
 
-def test_every_place_of_a_small_picture_is_drawn_equally_often():
+def test_every_place_of_a_small_image_is_drawn_equally_often():
     windows = windows_of_seeds(400, size=(3, 3))
     starts = windows[windows[:, 2] - windows[:, 0] == 2, 0]  # 2 of 3 rows: from 0 or from 1
     # A square's height is the smaller of two sides from 1.5 to 3: rounded it is 2, not 3, unless
@@ -174,7 +174,7 @@ def test_every_place_of_a_small_picture_is_drawn_equally_often():
 
 
 @pytest.mark.parametrize("size", [(40, 60), (60, 40), (50, 50), (1, 7), (7, 1)])
-def test_a_window_has_the_orientation_of_its_picture(size):
+def test_a_window_has_the_orientation_of_its_image(size):
     # With fractions from 0.1 to 1 a third of the windows of 40 x 60 would be higher than wide.
     windows = windows_of_seeds(100, min_fraction=0.1, size=size)
     heights, widths = (windows[:, 2:] - windows[:, :2]).T
@@ -191,7 +191,7 @@ def test_a_window_that_leaves_no_box_is_drawn_again():
     assert np.count_nonzero((windows != WHOLE).any(axis=1)) > 90
 
 
-def test_a_picture_stays_whole_where_no_window_leaves_a_box():
+def test_a_image_stays_whole_where_no_window_leaves_a_box():
     # Only a window in the very corner keeps this box.
     windows = windows_of_seeds(30, boxes=[[374, 499, 375, 500]])
     assert np.all(windows[:, 2:] == SIZE)

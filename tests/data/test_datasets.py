@@ -39,7 +39,7 @@ def test_given_classes_fix_the_ids(voc_folder):
     datasets = read_datasets(config, seed=0)
     counts = {role: len(dataset.examples) for role, dataset in datasets.items()}
     assert counts == VOC_SPLIT_COUNTS
-    # The fixture's second picture holds a dog and a duck.
+    # The fixture's second image holds a dog and a duck.
     assert datasets["train"].examples[1].classes.tolist() == [2, 1]
 
 
@@ -191,14 +191,14 @@ def test_every_format_of_the_configuration_has_a_reader():
 
 def test_the_fixtures_boxes_lie_on_its_drawings(voc_folder):
     example = read_dataset(DataConfig(root=str(voc_folder)), "train", (), 0).examples[4]
-    picture = read_image(example.image_path)
-    assert picture.shape == (72, 96, 3)
+    image = read_image(example.image_path)
+    assert image.shape == (72, 96, 3)
     ymin, xmin, ymax, xmax = example.boxes[0].astype(int)
     background = np.array([90, 100, 90])
-    inside = np.abs(picture[ymin:ymax, xmin:xmax].astype(int) - background).sum(axis=-1)
+    inside = np.abs(image[ymin:ymax, xmin:xmax].astype(int) - background).sum(axis=-1)
     assert inside.min() > 60  # every pixel of the box is drawn on
     for y, x in ((ymin - 3, xmin), (ymin, xmin - 3), (ymax + 3, xmax), (ymax, xmax + 3)):
-        assert np.abs(picture[y, x].astype(int) - background).sum() < 40
+        assert np.abs(image[y, x].astype(int) - background).sum() < 40
 
 
 def test_readers_do_not_import_tensorflow():

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from tf_frcnn.data import drawings
-from tf_frcnn.data.drawings import CLASS_NAMES, SPLITS, draw_picture, ensure_drawings
-from tf_frcnn.data.drawn import picture
+from tf_frcnn.data.drawings import CLASS_NAMES, SPLITS, draw_image, ensure_drawings
+from tf_frcnn.data.drawn import image
 from tf_frcnn.data.splits import Divider
 from tf_frcnn.data.voc import read_voc
 from tf_frcnn.errors import DataError
@@ -27,7 +27,7 @@ def tree(root):
 
 
 def test_annotations_are_one_based_and_inclusive():
-    drawing = picture.Drawing(
+    drawing = image.Drawing(
         image=Image.new("RGB", (256, 192)),
         boxes=np.array([[2, 5, 40, 90], [0, 0, 192, 256]], np.float32),
         classes=("duck", "cat"),
@@ -58,7 +58,7 @@ def test_the_reader_reads_what_was_drawn(tmp_path):
     for split in SPLITS:
         assert len(datasets[split].examples) == COUNTS[split]
         for index, example in enumerate(datasets[split].examples):
-            drawing = draw_picture(3, split, index)
+            drawing = draw_image(3, split, index)
             np.testing.assert_array_equal(example.boxes, drawing.boxes)
             assert [CLASS_NAMES[k - 1] for k in example.classes] == list(drawing.classes)
             assert example.image_size == (192, 256)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tf_frcnn.data.drawings import CLASS_NAMES, draw_picture
-from tf_frcnn.data.drawn import figures, palette, picture
+from tf_frcnn.data.drawings import CLASS_NAMES, draw_image
+from tf_frcnn.data.drawn import figures, image, palette
 from tf_frcnn.data.drawn.animals import draw_animal
 from tf_frcnn.data.drawn.figures import Figure, Layer, View
 from tf_frcnn.errors import DataError
@@ -17,7 +17,7 @@ def opaque(layer):
 
 @pytest.fixture(scope="module")
 def many():
-    return [draw_picture(5, "train", index) for index in range(150)]
+    return [draw_image(5, "train", index) for index in range(150)]
 
 
 # ---- figures
@@ -27,12 +27,12 @@ def test_figures_are_drawn_at_their_size_in_pixels():
     # A rectangle 20 wide and 80 high; size 60 is the root of its area: 60 / sqrt(1600) = 1.5 times.
     figure = Figure([Layer([figures.polygon([(0, 0), (20, 0), (20, 80), (0, 80)], RED)])], LINE)
     mask = opaque(figures.render(figure, View(60), (1, 999)))
-    box = picture._tight_box(mask)
+    box = image._tight_box(mask)
     assert np.abs(box[2:] - box[:2] - (120, 30)).max() <= 1
     assert mask.sum() == (box[2:] - box[:2]).prod()
     # A quarter turn exchanges the sides; the stretch of 2 comes before it.
     mask = opaque(figures.render(figure, View(60 * 2**0.5, 90, stretch=2.0), (1, 999)))
-    box = picture._tight_box(mask)
+    box = image._tight_box(mask)
     assert np.abs(box[2:] - box[:2] - (60, 120)).max() <= 1
 
 
@@ -40,7 +40,7 @@ def test_figures_are_drawn_at_their_size_in_pixels():
 def test_the_limits_of_the_sides_win_over_the_size(limits, sides):
     figure = Figure([Layer([figures.polygon([(0, 0), (20, 0), (20, 80), (0, 80)], RED)])], LINE)
     size = 20 if limits[0] == 40 else 200
-    box = picture._tight_box(opaque(figures.render(figure, View(size), limits)))
+    box = image._tight_box(opaque(figures.render(figure, View(size), limits)))
     assert np.abs(box[2:] - box[:2] - sides).max() <= 1
 
 
@@ -89,7 +89,7 @@ def test_animals_of_one_coat_differ_in_pose_and_proportions(name):
     assert len(set(heights)) == 8 and heights.max() > 1.1 * heights.min()
 
 
-# ---- pictures
+# ---- images
 
 
 def test_boxes_are_tight_around_what_was_drawn():
@@ -98,12 +98,12 @@ def test_boxes_are_tight_around_what_was_drawn():
     On black a pixel is a * c, on white a * c + (1 - a) * 255, so the difference is 255 - alpha.
     """
     for seed in range(40):
-        pictures = []
+        images = []
         for grey in (0, 255):
-            scene = picture._Scene(Image.new("RGB", picture.IMAGE_SIZE[::-1], (grey,) * 3))
-            picture._place_animal(scene, 1, np.zeros(3), np.random.default_rng(seed))
-            pictures.append(np.asarray(scene.image, int))
-        alpha = 255 - (pictures[1] - pictures[0]).mean(axis=-1)
+            scene = image._Scene(Image.new("RGB", image.IMAGE_SIZE[::-1], (grey,) * 3))
+            image._place_animal(scene, 1, np.zeros(3), np.random.default_rng(seed))
+            images.append(np.asarray(scene.image, int))
+        alpha = 255 - (images[1] - images[0]).mean(axis=-1)
         (animal,) = scene.animals
         ymin, xmin, ymax, xmax = animal.box.astype(int)
         outside = alpha.copy()
@@ -117,17 +117,17 @@ def test_boxes_are_tight_around_what_was_drawn():
 def test_tight_box_is_half_open_and_yxyx():
     mask = np.zeros((10, 20), bool)
     mask[2:4, 5] = mask[3, 5:11] = True
-    np.testing.assert_array_equal(picture._tight_box(mask), [2, 5, 4, 11])
+    np.testing.assert_array_equal(image._tight_box(mask), [2, 5, 4, 11])
 
 
 def test_overlap_is_a_share_of_the_smaller_box():
     # 10 x 20 and 4 x 10 share 2 x 5: 10 / 40.
     large, small = np.array([0.0, 0, 10, 20]), np.array([8.0, 15, 12, 25])
-    assert picture._overlap(large, small) == picture._overlap(small, large) == 0.25
-    assert picture._overlap(large, small + 100) == 0
+    assert image._overlap(large, small) == image._overlap(small, large) == 0.25
+    assert image._overlap(large, small + 100) == 0
 
 
-def test_pictures_keep_their_promises(many):
+def test_images_keep_their_promises(many):
     height, width = 192, 256
     for drawing in many:
         assert drawing.image.size == (width, height) and drawing.image.mode == "RGB"
@@ -151,7 +151,7 @@ def test_pictures_keep_their_promises(many):
                 assert rows * columns / union <= 0.25
 
 
-def test_pictures_vary(many):
+def test_images_vary(many):
     numbers = [len(drawing.classes) for drawing in many]
     assert set(numbers) == {0, 1, 2, 3, 4}
     assert numbers.count(0) <= 15  # 3 % of 150 are 4.5; 16 or more come once in 10 000 times
@@ -165,20 +165,20 @@ def test_pictures_vary(many):
     assert sides.min() < 40 and sides.max() > 120
 
 
-def test_a_picture_depends_on_seed_split_and_index_only():
-    first = draw_picture(1, "val", 2)
-    again = draw_picture(1, "val", 2)
+def test_a_image_depends_on_seed_split_and_index_only():
+    first = draw_image(1, "val", 2)
+    again = draw_image(1, "val", 2)
     assert first.image.tobytes() == again.image.tobytes()
     np.testing.assert_array_equal(first.boxes, again.boxes)
     assert (first.classes, first.visible) == (again.classes, again.visible)
     for other in ((2, "val", 2), (1, "train", 2), (1, "val", 3)):
-        assert draw_picture(*other).image.tobytes() != first.image.tobytes()
+        assert draw_image(*other).image.tobytes() != first.image.tobytes()
 
 
 @pytest.mark.parametrize(
     ("seed", "split", "index", "named"),
     [(0, "dev", 0, "'dev'"), (-1, "val", 0, "-1"), (0, "val", -4, "-4")],
 )
-def test_impossible_pictures_are_refused(seed, split, index, named):
+def test_impossible_images_are_refused(seed, split, index, named):
     with pytest.raises(DataError, match=f"{named}.*expected"):
-        draw_picture(seed, split, index)
+        draw_image(seed, split, index)

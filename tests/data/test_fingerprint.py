@@ -1,4 +1,4 @@
-"""The fingerprint of a data set: equal for equal pictures and boxes, and for no others."""
+"""The fingerprint of a data set: equal for equal images and boxes, and for no others."""
 
 import dataclasses
 import hashlib
@@ -37,7 +37,7 @@ def digest(dataset):
 
 
 def test_a_worked_fingerprint():
-    # A line a picture, sorted; numbers as JSON writes them.
+    # A line an image, sorted; numbers as JSON writes them.
     lines = (
         '["a.jpg",[40,60],[[1.0,2.5,30.0,50.0,"dog"],[0.0,0.0,7.0,9.0,"cat"]]]\n',
         '["b.jpg",[8,9],[]]\n',
@@ -60,7 +60,7 @@ def test_a_set_of_tensorflow_datasets_keeps_its_whole_name():
     assert fingerprint("voc/2007", "tfds", {})["root"] == "voc/2007"
 
 
-def test_neither_the_order_of_pictures_nor_that_of_classes_counts():
+def test_neither_the_order_of_images_nor_that_of_classes_counts():
     swapped = dataclasses.replace(FIRST, classes=np.array([1, 2], np.int32))
     assert digest(Dataset("other", ("dog", "cat"), (swapped, EMPTY))) == digest(SPLIT)
 

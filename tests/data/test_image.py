@@ -1,4 +1,4 @@
-"""Pictures of every supported kind decode to the RGB values that were stored."""
+"""Images of every supported kind decode to the RGB values that were stored."""
 
 import io
 import struct
@@ -12,11 +12,11 @@ from tf_frcnn.data import image as image_module
 from tf_frcnn.data.image import MAX_PIXELS, read_image, read_image_size
 from tf_frcnn.errors import DataError
 
-# Height 3, width 5: a picture whose axes cannot be mistaken for each other.
+# Height 3, width 5: an image whose axes cannot be mistaken for each other.
 PIXELS = np.arange(3 * 5 * 3, dtype=np.uint8).reshape(3, 5, 3) * 5
 
 
-def smooth_picture(height=24, width=40):
+def smooth_image(height=24, width=40):
     """A ramp down in red, across in green: JPEG and WebP keep it to a few grey levels."""
     rows, columns = np.mgrid[0:height, 0:width]
     blue = np.full((height, width), 90)
@@ -64,19 +64,19 @@ def test_lossless_webp_comes_back_unchanged():
     [("JPEG", {}), ("JPEG", {"progressive": True}), ("WEBP", {"quality": 95})],
 )
 def test_lossy_colour_comes_back_nearly(kind, options):
-    picture = smooth_picture()
+    image = smooth_image()
     options = {"quality": 95, **options}
     if kind == "JPEG":
         options["subsampling"] = 0
-    result = read_image(encode(Image.fromarray(picture), kind, **options))
+    result = read_image(encode(Image.fromarray(image), kind, **options))
     assert result.shape == (24, 40, 3)
     # Neighbouring rows differ by 10 in red and columns by 6 in green: a swap of axes or channels
     # is far outside of this tolerance.
-    assert np.abs(result.astype(int) - picture).mean() < 4
+    assert np.abs(result.astype(int) - image).mean() < 4
 
 
 def test_grey_jpeg_is_repeated_over_the_channels():
-    grey = smooth_picture()[..., 1]
+    grey = smooth_image()[..., 1]
     result = read_image(encode(Image.fromarray(grey), "JPEG", quality=95))
     assert result.shape == (24, 40, 3)
     assert (result[..., 0] == result[..., 2]).all()
@@ -85,8 +85,8 @@ def test_grey_jpeg_is_repeated_over_the_channels():
 
 def test_cmyk_jpeg_becomes_rgb():
     # Cyan 200, magenta 0, yellow 100, black 0: RGB = 255 - (200, 0, 100) = (55, 255, 155).
-    picture = Image.new("CMYK", (16, 8), (200, 0, 100, 0))
-    result = read_image(encode(picture, "JPEG", quality=95))
+    image = Image.new("CMYK", (16, 8), (200, 0, 100, 0))
+    result = read_image(encode(image, "JPEG", quality=95))
     assert result.shape == (8, 16, 3)
     np.testing.assert_allclose(result[4, 8], (55, 255, 155), atol=4)
 
@@ -110,10 +110,10 @@ def test_16_bit_colour_png_keeps_the_high_byte():
 
 @pytest.mark.filterwarnings("error")
 def test_palette_png_with_transparency_gives_the_palettes_colours():
-    picture = Image.new("P", (3, 2), 0)
-    picture.putpalette([10, 20, 30, 200, 100, 50])
-    picture.putpixel((2, 0), 1)  # x 2, y 0
-    result = read_image(encode(picture, "PNG", transparency=b"\x00\x80"))
+    image = Image.new("P", (3, 2), 0)
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.putpixel((2, 0), 1)  # x 2, y 0
+    result = read_image(encode(image, "PNG", transparency=b"\x00\x80"))
     assert result[0, 2].tolist() == [200, 100, 50]
     assert result[1, 2].tolist() == [10, 20, 30]
 
@@ -144,15 +144,15 @@ def test_gif_gives_its_first_frame():
 
 def test_exif_orientation_is_ignored(tmp_path):
     exif = Image.Exif()
-    exif[0x0112] = 6  # a viewer would turn the picture by a quarter
+    exif[0x0112] = 6  # a viewer would turn the image by a quarter
     path = tmp_path / "turned.jpg"
-    Image.fromarray(smooth_picture()).save(path, exif=exif)
+    Image.fromarray(smooth_image()).save(path, exif=exif)
     assert read_image(path).shape == (24, 40, 3)
     assert read_image_size(path) == (24, 40)
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (4000, 1), (1, 4000)])
-def test_pictures_of_one_pixel_across(width, height):
+def test_images_of_one_pixel_across(width, height):
     content = encode(Image.new("RGB", (width, height), (1, 2, 3)), "PNG")
     assert read_image(content).shape == (height, width, 3)
     assert read_image_size(content) == (height, width)
@@ -166,7 +166,7 @@ def test_content_decides_and_names_may_hold_anything(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP"])
-def test_a_truncated_picture_names_file_reason_and_expectation(tmp_path, kind):
+def test_a_truncated_image_names_file_reason_and_expectation(tmp_path, kind):
     noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     content = encode(Image.fromarray(noise), kind)
     path = tmp_path / "cut.jpg"
@@ -175,12 +175,12 @@ def test_a_truncated_picture_names_file_reason_and_expectation(tmp_path, kind):
         read_image(path)
     message = str(caught.value)
     assert str(path) in message
-    assert "cannot be decoded" in message or "not that of a picture" in message
+    assert "cannot be decoded" in message or "not that of an image" in message
     assert "JPEG, PNG, GIF, WebP or BMP" in message
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xd8", b"<svg xmlns='x'/>", b"II*\x00" + bytes(60)])
-def test_what_is_no_picture_is_named(tmp_path, content):
+def test_what_is_no_image_is_named(tmp_path, content):
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
     for read in (read_image, read_image_size):
@@ -189,12 +189,12 @@ def test_what_is_no_picture_is_named(tmp_path, content):
 
 
 def test_a_format_outside_of_the_list_is_refused():
-    with pytest.raises(DataError, match="picture of .* bytes: .*not that of a picture"):
+    with pytest.raises(DataError, match="image of .* bytes: .*not that of an image"):
         read_image(encode(Image.fromarray(PIXELS), "TIFF"))
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
-    with pytest.raises(DataError, match="nowhere.png: there is no such file. Expected a picture"):
+    with pytest.raises(DataError, match="nowhere.png: there is no such file. Expected an image"):
         read_image(tmp_path / "nowhere.png")
     with pytest.raises(DataError, match="cannot be decoded .*directory"):
         read_image_size(tmp_path)

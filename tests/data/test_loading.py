@@ -18,17 +18,17 @@ def config(root, **options):
 
 @pytest.fixture
 def faulty(voc_folder):
-    """Spoil three of six training pictures and one of two of the test split, in four ways.
+    """Spoil three of six training images and one of two of the test split, in four ways.
 
-    The folder's training pictures 1, 3 and 5 have two boxes, the others one: 9; those of test have
+    The folder's training images 1, 3 and 5 have two boxes, the others one: 9; those of test have
     two and one: 3.
     """
-    annotations, pictures = voc_folder / "Annotations", voc_folder / "JPEGImages"
+    annotations, images = voc_folder / "Annotations", voc_folder / "JPEGImages"
     (annotations / "train_0.xml").write_text("<annotation><obj")
     inverted = voc_xml((72, 96), [("cat", 50, 10, 20, 40), ("dog", 3, 4, 30, 40)])
     (annotations / "train_1.xml").write_text(inverted)
     for name in ("train_2", "test_1"):
-        path = pictures / f"{name}.jpg"
+        path = images / f"{name}.jpg"
         path.write_bytes(path.read_bytes()[:-200])  # the header is whole
     return voc_folder
 
@@ -37,11 +37,11 @@ def lines_of(caplog, start):
     return [record.message for record in caplog.records if record.message.startswith(start)]
 
 
-def test_faults_of_annotations_and_pictures_are_told_in_one_message(faulty):
+def test_faults_of_annotations_and_images_are_told_in_one_message(faulty):
     with pytest.raises(DataError) as caught:
         load_datasets(config(faulty), seed=0)
     lines = str(caught.value).splitlines()
-    assert lines[0] == f"{faulty}: 4 faults in the annotations and pictures:"
+    assert lines[0] == f"{faulty}: 4 faults in the annotations and images:"
     for line, name in zip(lines[1:5], ("train_0", "train_1", "train_2", "test_1"), strict=True):
         assert f"{name}." in line
     assert "--data.on-error skip" in lines[5]
@@ -52,20 +52,20 @@ def test_what_is_skipped_is_not_counted_as_there(faulty, caplog):
         datasets = load_datasets(config(faulty, on_error="skip"), seed=0)
     # Boxes: 9 - 1 (train_0) - 2 + 1 (train_1, whose two were replaced, one of them good) - 1.
     assert lines_of(caplog, "train: ") == [
-        "train: 4 pictures, 6 boxes (split train); left out for their faults: 2 pictures, 1 box"
+        "train: 4 images, 6 boxes (split train); left out for their faults: 2 images, 1 box"
     ]
-    assert lines_of(caplog, "val: ") == ["val: 2 pictures, 3 boxes (split val)"]
-    assert lines_of(caplog, "test: ")[0].startswith("test: 1 picture, ")
+    assert lines_of(caplog, "val: ") == ["val: 2 images, 3 boxes (split val)"]
+    assert lines_of(caplog, "test: ")[0].startswith("test: 1 image, ")
     assert [len(dataset.examples) for dataset in datasets.values()] == [4, 2, 1]
     told = lines_of(caplog, f"{faulty}: 4 faults")
     assert len(told) == 1 and "Going on without" in told[0]
 
 
 @pytest.mark.parametrize("on_error", ["stop", "skip"])
-def test_a_split_whose_pictures_are_all_broken(voc_folder, on_error):
+def test_a_split_whose_images_are_all_broken(voc_folder, on_error):
     for path in (voc_folder / "JPEGImages").glob("val_*"):
         path.write_bytes(path.read_bytes()[:-200])
-    expected = {"stop": ": 2 faults in", "skip": "split val: no picture is left, all 2"}
+    expected = {"stop": ": 2 faults in", "skip": "split val: no image is left, all 2"}
     with pytest.raises(DataError, match=expected[on_error]):
         load_datasets(config(voc_folder, on_error=on_error), seed=0)
 
@@ -88,5 +88,5 @@ def test_one_split_with_the_classes_of_a_model(faulty, caplog):
     with caplog.at_level(logging.INFO):
         dataset = load_dataset(config(faulty, on_error="skip"), "test", NAMES, seed=0)
     assert [example.image_id for example in dataset.examples] == ["test_0"]
-    assert dataset.num_pictures_left_out == 1
-    assert len(lines_of(caplog, "test: 1 picture, ")) == 1
+    assert dataset.num_images_left_out == 1
+    assert len(lines_of(caplog, "test: 1 image, ")) == 1

@@ -10,7 +10,7 @@ from tf_frcnn.data.orientation import UPRIGHT, read_orientation, turn_upright
 ORIENTATION = 0x0112  # the EXIF tag
 
 
-def write_picture(path, orientation, size=(40, 60)):
+def write_image(path, orientation, size=(40, 60)):
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     Image.new("RGB", size[::-1], (204, 20, 90)).save(path, exif=exif)
@@ -25,8 +25,8 @@ def test_turning_is_what_pillow_does(orientation, extension, tmp_path):
     exif[ORIENTATION] = orientation
     path = tmp_path / f"a.{extension}"
     Image.fromarray(pixels).save(path, exif=exif, lossless=True)
-    with Image.open(path) as picture:
-        expected = np.asarray(ImageOps.exif_transpose(picture))
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
     assert read_orientation(path) == orientation
     np.testing.assert_array_equal(turn_upright(read_image(path), orientation), expected)
 
@@ -39,11 +39,11 @@ def test_orientation_6_by_hand():
 
 @pytest.mark.parametrize("value", [0, 9, 65535])
 def test_an_orientation_without_sense_counts_as_none(value, tmp_path):
-    assert read_orientation(write_picture(tmp_path / "a.jpg", value)) == UPRIGHT
+    assert read_orientation(write_image(tmp_path / "a.jpg", value)) == UPRIGHT
 
 
 def test_broken_metadata_count_as_none(tmp_path):
-    path = write_picture(tmp_path / "a.jpg", orientation=6)
+    path = write_image(tmp_path / "a.jpg", orientation=6)
     content = path.read_bytes()
     assert content.count(b"MM\x00*") == 1  # where the EXIF block begins
     path.write_bytes(content.replace(b"MM\x00*", b"MM\xff\xff"))

@@ -13,7 +13,7 @@ LUMA = [0.299, 0.587, 0.114]
 ROUNDING = 1e-3
 
 
-def picture_of(*colours):
+def image_of(*colours):
     return tf.constant([colours], tf.float32)  # [1, W, 3]
 
 
@@ -46,7 +46,7 @@ def picture_of(*colours):
     ],
 )
 def test_colours_worked_by_hand(amounts, pixels, expected):
-    adjusted = adjust_colours(picture_of(*pixels), **amounts)
+    adjusted = adjust_colours(image_of(*pixels), **amounts)
     assert adjusted.dtype == tf.float32
     np.testing.assert_allclose(adjusted[0], expected, atol=0.006)  # two decimals
 
@@ -69,14 +69,14 @@ middling = st.tuples(*[st.integers(100, 155)] * 3)
 @given(colour=middling, hue=st.floats(-180, 180), saturation=st.floats(0, 1.2))
 @settings(deadline=None, max_examples=50)
 def test_hue_and_saturation_keep_the_luma(colour, hue, saturation):
-    adjusted = adjust_colours(picture_of(colour), hue=hue, saturation=saturation)[0, 0]
+    adjusted = adjust_colours(image_of(colour), hue=hue, saturation=saturation)[0, 0]
     np.testing.assert_allclose(np.dot(adjusted, LUMA), np.dot(colour, LUMA), atol=ROUNDING)
 
 
 @given(colour=middling, hue=st.floats(-180, 180))
 @settings(deadline=None, max_examples=50)
 def test_turning_there_and_back_changes_nothing(colour, hue):
-    there = adjust_colours(picture_of(colour), hue=hue)
+    there = adjust_colours(image_of(colour), hue=hue)
     np.testing.assert_allclose(adjust_colours(there, hue=-hue)[0, 0], colour, atol=ROUNDING)
 
 
@@ -84,7 +84,7 @@ def test_turning_there_and_back_changes_nothing(colour, hue):
 
 
 def jittered(image, strength, count=200):
-    """Jitter a picture with seeds 0 to `count` - 1: [count, H, W, 3]."""
+    """Jitter an image with seeds 0 to `count` - 1: [count, H, W, 3]."""
     jitter = tf.function(lambda seed: jitter_colours(image, strength, seed))
     return np.stack([jitter(tf.constant([2, number])) for number in range(count)])
 
@@ -92,14 +92,14 @@ def jittered(image, strength, count=200):
 @pytest.mark.parametrize("strength", [1.0, 0.5])
 def test_brightness_is_drawn_evenly_up_to_the_strength(strength):
     # On one grey, contrast, saturation and hue do nothing.
-    change = jittered(picture_of((128, 128, 128)), strength)[:, 0, 0, 0] - 128
+    change = jittered(image_of((128, 128, 128)), strength)[:, 0, 0, 0] - 128
     assert 30 * strength < np.abs(change).max() <= 32 * strength + ROUNDING
     # Standard deviation of one draw 32 / sqrt(3) = 18.5, of the mean of 200 1.31, times 5.
     assert abs(change.mean()) < 6.6 * strength
 
 
 def test_contrast_is_drawn_up_to_the_strength():
-    two = jittered(picture_of((120, 120, 120), (136, 136, 136)), 1.0)[:, 0, :, 0]
+    two = jittered(image_of((120, 120, 120), (136, 136, 136)), 1.0)[:, 0, :, 0]
     contrast = (two[:, 1] - two[:, 0]) / 16
     assert 0.5 - ROUNDING <= contrast.min() < 0.53 and 1.47 < contrast.max() <= 1.5 + ROUNDING
 
@@ -108,7 +108,7 @@ def test_saturation_and_hue_are_drawn_up_to_the_strength():
     # Two colours of one luma, about which contrast works, so that both are moved by the same.
     pair = np.array([(140.0, 100.0, 90.0), (120.0, 120.0, 120.0)], np.float32)
     pair[1] = np.dot(pair[0], LUMA)
-    images = jittered(picture_of(*pair), 1.0)[:, 0]  # [200, 2, 3]
+    images = jittered(image_of(*pair), 1.0)[:, 0]  # [200, 2, 3]
     difference = images[:, 0] - images[:, 1]  # scaled by contrast and saturation, and turned
     before = pair[0] - pair[1]
     angle = np.arctan2(0.877 * difference[:, 0], 0.492 * difference[:, 2])
@@ -123,9 +123,9 @@ def test_saturation_and_hue_are_drawn_up_to_the_strength():
 def test_the_four_amounts_have_nothing_to_do_with_each_other():
     # Two greys show brightness and contrast: their mean stays where it is but for the brightness. A
     # colour beside grey of its luma shows contrast times saturation, and the turn.
-    greys = jittered(picture_of((120, 120, 120), (136, 136, 136)), 1.0)[:, 0, :, 0]
+    greys = jittered(image_of((120, 120, 120), (136, 136, 136)), 1.0)[:, 0, :, 0]
     luma = np.dot((140.0, 100.0, 90.0), LUMA)
-    pair = jittered(picture_of((140, 100, 90), (luma,) * 3), 1.0)[:, 0]
+    pair = jittered(image_of((140, 100, 90), (luma,) * 3), 1.0)[:, 0]
     red, _, blue = (pair[:, 0] - pair[:, 1]).T
     contrast = (greys[:, 1] - greys[:, 0]) / 16
     saturation = np.hypot(0.877 * red, 0.492 * blue) / contrast
@@ -142,7 +142,7 @@ def test_no_strength_is_no_change():
 
 
 def test_a_draw_depends_on_its_seed_alone():
-    image = picture_of((200, 100, 50))
+    image = image_of((200, 100, 50))
     first = jittered(image, 1.0, 10)
     np.testing.assert_array_equal(first, jittered(image, 1.0, 10))
     assert len(np.unique(first[:, 0, 0, 0])) == 10
@@ -155,7 +155,7 @@ def test_a_draw_depends_on_its_seed_alone():
 )
 @settings(deadline=None, max_examples=100)
 def test_values_stay_values(pixels, strength, seed):
-    result = jitter_colours(picture_of(*pixels), strength, tf.constant([0, seed])).numpy()
+    result = jitter_colours(image_of(*pixels), strength, tf.constant([0, seed])).numpy()
     assert result.shape == (1, len(pixels), 3)
     assert np.isfinite(result).all() and result.min() >= 0 and result.max() <= 255
 

@@ -1,4 +1,4 @@
-"""Batches: what is in them, that a step alone decides it, and what a broken picture says."""
+"""Batches: what is in them, that a step alone decides it, and what a broken image says."""
 
 import dataclasses
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.test_transforms import box_in_pixels, picture_with_box
+from tests.data.test_transforms import box_in_pixels, image_with_box
 from tf_frcnn.config import DataConfig
 from tf_frcnn.data.example import Dataset, Example
 from tf_frcnn.data.pipeline import BatchPipeline
@@ -17,9 +17,9 @@ UNSCALED = DataConfig(short_side=40, long_side=60, horizontal_flip=0.0)
 
 
 def make_example(folder, name, size=(40, 60), boxes=(BOX,), difficult=None, crowd=None):
-    """Write a black picture whose first box is white."""
+    """Write a black image whose first box is white."""
     path = folder / f"{name}.png"
-    Image.fromarray(picture_with_box(size, boxes[0] if boxes else [0, 0, 0, 0])).save(path)
+    Image.fromarray(image_with_box(size, boxes[0] if boxes else [0, 0, 0, 0])).save(path)
     count = len(boxes)
     return Example(
         image_id=name,
@@ -38,8 +38,8 @@ def make_dataset(*examples):
 
 
 @pytest.fixture
-def six_pictures(tmp_path):
-    """Give six pictures of one size whose boxes differ in width."""
+def six_images(tmp_path):
+    """Give six images of one size whose boxes differ in width."""
     boxes = [[8, 10, 20, 30 + 5 * number] for number in range(6)]
     return make_dataset(
         *(make_example(tmp_path, f"p{number}", boxes=[box]) for number, box in enumerate(boxes))
@@ -63,7 +63,7 @@ def assert_bit_equal(batches, expected):
 
 def test_shapes_dtypes_and_padding(tmp_path):
     # Short side 20: 40 x 60 becomes 20 x 30, 40 x 50 becomes 20 x 25; both padded to 20 x 30.
-    # Two boxes and one: G = 2 + 1, as every picture gets an empty box at its end.
+    # Two boxes and one: G = 2 + 1, as every image gets an empty box at its end.
     two_boxes = make_example(tmp_path, "two", (40, 60), [BOX, [0, 0, 40, 60]])
     one_box = make_example(tmp_path, "one", (40, 50), [BOX])
     config = DataConfig(short_side=20, long_side=40, horizontal_flip=0.0)
@@ -92,7 +92,7 @@ def test_shapes_dtypes_and_padding(tmp_path):
     assert batch["images"].max() == 255.0
 
 
-def test_padding_is_zero_below_a_bright_picture(tmp_path):
+def test_padding_is_zero_below_a_bright_image(tmp_path):
     # Portrait 60 x 40 and 50 x 40 with short side 40: the shorter one is padded at the bottom.
     tall = make_example(tmp_path, "tall", (60, 40), [[0, 0, 60, 40]])
     short = make_example(tmp_path, "short", (50, 40), [[0, 0, 50, 40]])
@@ -103,7 +103,7 @@ def test_padding_is_zero_below_a_bright_picture(tmp_path):
     np.testing.assert_array_equal(images[50:], 0.0)
 
 
-def test_a_picture_without_boxes_has_one_empty_one(tmp_path):
+def test_a_image_without_boxes_has_one_empty_one(tmp_path):
     empty = make_example(tmp_path, "empty", boxes=[])
     (batch,) = as_arrays(BatchPipeline(make_dataset(empty), UNSCALED, stop=1))
     np.testing.assert_array_equal(batch["gt_boxes"], np.zeros((1, 1, 4)))
@@ -123,10 +123,10 @@ def test_difficult_and_crowd_boxes_are_left_out(tmp_path):
     np.testing.assert_array_equal(batch["gt_classes"], [[2, 0]])
 
 
-def test_validation_goes_through_the_pictures_in_order_one_by_one(six_pictures):
-    batches = as_arrays(BatchPipeline(six_pictures, UNSCALED, batch_size=4, training=False))
+def test_validation_goes_through_the_images_in_order_one_by_one(six_images):
+    batches = as_arrays(BatchPipeline(six_images, UNSCALED, batch_size=4, training=False))
     assert [int(batch["indices"][0]) for batch in batches] == list(range(6))
-    for batch, example in zip(batches, six_pictures.examples, strict=True):
+    for batch, example in zip(batches, six_images.examples, strict=True):
         np.testing.assert_array_equal(batch["gt_boxes"][0, :1], example.boxes)
 
 
@@ -140,14 +140,14 @@ def test_validation_goes_through_the_pictures_in_order_one_by_one(six_pictures):
     ],
     ids=str,
 )
-def test_validation_pictures_are_never_augmented(six_pictures, option):
+def test_validation_images_are_never_augmented(six_images, option):
     always = dataclasses.replace(UNSCALED, **option)
-    plain = as_arrays(BatchPipeline(six_pictures, UNSCALED, training=False))
-    assert_bit_equal(as_arrays(BatchPipeline(six_pictures, always, training=False)), plain)
+    plain = as_arrays(BatchPipeline(six_images, UNSCALED, training=False))
+    assert_bit_equal(as_arrays(BatchPipeline(six_images, always, training=False)), plain)
 
 
-def test_a_validation_pipeline_can_be_gone_through_again(six_pictures):
-    pipeline = BatchPipeline(six_pictures, UNSCALED, training=False)
+def test_a_validation_pipeline_can_be_gone_through_again(six_images):
+    pipeline = BatchPipeline(six_images, UNSCALED, training=False)
     assert_bit_equal(as_arrays(pipeline), as_arrays(pipeline))
 
 
@@ -157,36 +157,36 @@ def test_a_validation_pipeline_can_be_gone_through_again(six_pictures):
 FLIPPING = DataConfig(short_side=30, long_side=60, horizontal_flip=0.5)
 
 
-def test_the_same_seed_gives_the_same_batches(six_pictures):
+def test_the_same_seed_gives_the_same_batches(six_images):
     first, second = (
-        as_arrays(BatchPipeline(six_pictures, FLIPPING, 2, seed=4, stop=7)) for _ in range(2)
+        as_arrays(BatchPipeline(six_images, FLIPPING, 2, seed=4, stop=7)) for _ in range(2)
     )
     assert_bit_equal(first, second)
 
 
-def test_another_seed_gives_other_batches(six_pictures):
+def test_another_seed_gives_other_batches(six_images):
     orders = [
         [batch["indices"].tolist() for batch in as_arrays(pipeline)]
         for pipeline in (
-            BatchPipeline(six_pictures, FLIPPING, 2, seed=seed, stop=12) for seed in (4, 5)
+            BatchPipeline(six_images, FLIPPING, 2, seed=seed, stop=12) for seed in (4, 5)
         )
     ]
     assert orders[0] != orders[1]
 
 
 @pytest.mark.parametrize("start", [1, 3, 5, 7])
-def test_starting_later_equals_skipping(six_pictures, start):
-    whole = as_arrays(BatchPipeline(six_pictures, FLIPPING, 2, seed=4, stop=8))
-    rest = as_arrays(BatchPipeline(six_pictures, FLIPPING, 2, seed=4, start=start, stop=8))
+def test_starting_later_equals_skipping(six_images, start):
+    whole = as_arrays(BatchPipeline(six_images, FLIPPING, 2, seed=4, stop=8))
+    rest = as_arrays(BatchPipeline(six_images, FLIPPING, 2, seed=4, start=start, stop=8))
     assert_bit_equal(rest, whole[start:])
 
 
-def test_nothing_is_left_after_the_last_step(six_pictures):
-    assert as_arrays(BatchPipeline(six_pictures, FLIPPING, 2, start=8, stop=8)) == []
+def test_nothing_is_left_after_the_last_step(six_images):
+    assert as_arrays(BatchPipeline(six_images, FLIPPING, 2, start=8, stop=8)) == []
 
 
-def test_every_picture_of_every_step_has_seeds_of_its_own(six_pictures):
-    batches = as_arrays(BatchPipeline(six_pictures, UNSCALED, 2, seed=9, stop=20))
+def test_every_image_of_every_step_has_seeds_of_its_own(six_images):
+    batches = as_arrays(BatchPipeline(six_images, UNSCALED, 2, seed=9, stop=20))
     seeds = np.concatenate([batch["seeds"] for batch in batches])
     assert len({tuple(pair) for pair in seeds}) == 40
     assert set(seeds[:, 0]) == {9}
@@ -196,7 +196,7 @@ def test_every_picture_of_every_step_has_seeds_of_its_own(six_pictures):
 
 
 def mirrored(batch):
-    """Tell whether a 40 x 60 picture is mirrored, and check that its box is on its pixels."""
+    """Tell whether a 40 x 60 image is mirrored, and check that its box is on its pixels."""
     box = batch["gt_boxes"][0, 0]
     assert box_in_pixels(batch["images"][0]) == box.tolist()
     if box.tolist() == BOX:
@@ -210,7 +210,7 @@ def mirrored(batch):
     # 200 draws of 0.5: mean 100, standard deviation 7.07; 65 and 135 are 5 of them away.
     [(0.0, 0, 0), (0.5, 65, 135), (1.0, 200, 200)],
 )
-def test_pictures_are_mirrored_with_the_probability_and_boxes_with_them(
+def test_images_are_mirrored_with_the_probability_and_boxes_with_them(
     tmp_path, probability, low, high
 ):
     dataset = make_dataset(make_example(tmp_path, "one"))
@@ -222,17 +222,17 @@ def test_pictures_are_mirrored_with_the_probability_and_boxes_with_them(
 # === Faults ===
 
 
-def test_a_broken_picture_is_named_after_the_good_batches(six_pictures):
-    broken = six_pictures.examples[3].image_path
+def test_a_broken_image_is_named_after_the_good_batches(six_images):
+    broken = six_images.examples[3].image_path
     broken.write_bytes(broken.read_bytes()[:60])  # the header is whole, the pixels are cut
     done = []
-    with pytest.raises(DataError, match=r"p3\.png: the picture cannot be decoded"):
-        for batch in BatchPipeline(six_pictures, UNSCALED, training=False):
+    with pytest.raises(DataError, match=r"p3\.png: the image cannot be decoded"):
+        for batch in BatchPipeline(six_images, UNSCALED, training=False):
             done.append(int(batch["indices"][0]))
     assert done == [0, 1, 2]
 
 
-def test_a_picture_that_vanished_is_named(six_pictures):
-    six_pictures.examples[0].image_path.unlink()
+def test_a_image_that_vanished_is_named(six_images):
+    six_images.examples[0].image_path.unlink()
     with pytest.raises(DataError, match=r"p0\.png: there is no such file"):
-        as_arrays(BatchPipeline(six_pictures, UNSCALED, training=False))
+        as_arrays(BatchPipeline(six_images, UNSCALED, training=False))

@@ -1,4 +1,4 @@
-"""The order of training pictures: whole epochs, one orientation a batch, any step at once."""
+"""The order of training images: whole epochs, one orientation a batch, any step at once."""
 
 import math
 
@@ -17,7 +17,7 @@ def epoch_of(sampler, epoch):
     return np.stack([sampler.batch(first + step) for step in range(sampler.steps_per_epoch)])
 
 
-def test_batches_of_one_visit_every_picture_once_an_epoch():
+def test_batches_of_one_visit_every_image_once_an_epoch():
     sampler = BatchSampler([LANDSCAPE, PORTRAIT, SQUARE, PORTRAIT, LANDSCAPE], 1, seed=3)
     assert sampler.steps_per_epoch == 5
     for epoch in range(4):
@@ -25,12 +25,12 @@ def test_batches_of_one_visit_every_picture_once_an_epoch():
 
 
 def test_steps_of_an_epoch_are_counted_by_orientation():
-    # 5 landscape pictures make ceil(5 / 2) = 3 batches, 3 portrait ones ceil(3 / 2) = 2.
+    # 5 landscape images make ceil(5 / 2) = 3 batches, 3 portrait ones ceil(3 / 2) = 2.
     sampler = BatchSampler([LANDSCAPE] * 5 + [PORTRAIT] * 3, 2, seed=0)
     assert sampler.steps_per_epoch == 5
 
 
-def test_square_pictures_go_with_landscape_ones():
+def test_square_images_go_with_landscape_ones():
     sampler = BatchSampler([SQUARE, LANDSCAPE], 2, seed=0)
     assert sampler.steps_per_epoch == 1
     assert sorted(sampler.batch(0)) == [0, 1]
@@ -51,12 +51,12 @@ def test_an_epoch_is_complete_balanced_and_of_one_orientation_a_batch(portrait, 
     for flag in set(portrait):
         members = [index for index, value in enumerate(portrait) if value == flag]
         counts = [int(np.sum(batches == index)) for index in members]
-        # Filling up the last batch repeats pictures, none of them twice as often as another.
+        # Filling up the last batch repeats images, none of them twice as often as another.
         assert sum(counts) == math.ceil(len(members) / batch_size) * batch_size
         assert min(counts) >= 1 and max(counts) - min(counts) <= 1
 
 
-def test_a_batch_larger_than_the_data_repeats_pictures():
+def test_a_batch_larger_than_the_data_repeats_images():
     sampler = BatchSampler([LANDSCAPE, LANDSCAPE], 5, seed=0)
     batch = sampler.batch(0)
     assert sampler.steps_per_epoch == 1
@@ -73,7 +73,7 @@ def test_any_step_can_be_asked_for_at_once():
 
 @pytest.mark.parametrize(("seed", "epoch"), [(0, 1), (1, 0)])
 def test_another_epoch_or_seed_is_another_order(seed, epoch):
-    # 40 pictures: equal orders by chance have probability 1 / 40!.
+    # 40 images: equal orders by chance have probability 1 / 40!.
     sizes = [LANDSCAPE] * 40
     first = epoch_of(BatchSampler(sizes, 1, seed=0), 0)
     other = epoch_of(BatchSampler(sizes, 1, seed=seed), epoch)

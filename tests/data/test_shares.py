@@ -1,4 +1,4 @@
-"""Shares of batches: together the whole, padded alike, and nobody decodes another's pictures."""
+"""Shares of batches: together the whole, padded alike, and nobody decodes another's images."""
 
 import numpy as np
 import pytest
@@ -21,8 +21,8 @@ AUGMENTED = DataConfig(
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """Give eight landscape pictures of different sizes, one of them without boxes."""
+def images(tmp_path):
+    """Give eight landscape images of different sizes, one of them without boxes."""
     sizes = [(40, 60 + 7 * number) for number in range(8)]
     return make_dataset(
         *(
@@ -56,12 +56,12 @@ def put_together(shares, num_replicas):
     ("config", "num_workers", "num_replicas"),
     [(WIDE, 4, 1), (AUGMENTED, 2, 1), (AUGMENTED, 1, 2), (AUGMENTED, 2, 2)],
 )
-def test_the_shares_of_a_step_are_its_batch(pictures, config, num_workers, num_replicas):
-    whole = as_arrays(BatchPipeline(pictures, config, 4, seed=3, start=1, stop=5))
+def test_the_shares_of_a_step_are_its_batch(images, config, num_workers, num_replicas):
+    whole = as_arrays(BatchPipeline(images, config, 4, seed=3, start=1, stop=5))
     shares = [
         as_arrays(
             BatchPipeline(
-                pictures, config, 4, 3, 1, 5, share=Share(worker, num_workers, num_replicas)
+                images, config, 4, 3, 1, 5, share=Share(worker, num_workers, num_replicas)
             )
         )
         for worker in range(num_workers)
@@ -74,10 +74,10 @@ def test_the_shares_of_a_step_are_its_batch(pictures, config, num_workers, num_r
             np.testing.assert_array_equal(step[name], expected[name], err_msg=name)
 
 
-def test_the_padding_is_that_of_the_whole_batch(pictures):
-    # One picture a batch would not be padded at all; the widest of four is in some other share.
+def test_the_padding_is_that_of_the_whole_batch(images):
+    # One image a batch would not be padded at all; the widest of four is in some other share.
     shares = [
-        as_arrays(BatchPipeline(pictures, WIDE, 4, stop=2, share=Share(worker, 4)))
+        as_arrays(BatchPipeline(images, WIDE, 4, stop=2, share=Share(worker, 4)))
         for worker in range(4)
     ]
     for parts in zip(*shares, strict=True):
@@ -87,7 +87,7 @@ def test_the_padding_is_that_of_the_whole_batch(pictures):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_a_worker_decodes_its_own_pictures_only(pictures, monkeypatch, training):
+def test_a_worker_decodes_its_own_images_only(images, monkeypatch, training):
     decoded = []
     read_image = pipeline_module.read_image
 
@@ -97,19 +97,17 @@ def test_a_worker_decodes_its_own_pictures_only(pictures, monkeypatch, training)
 
     monkeypatch.setattr(pipeline_module, "read_image", read_and_note)
     share = Share(worker=1, num_workers=2)
-    batches = as_arrays(
-        BatchPipeline(pictures, AUGMENTED, 4, stop=3, training=training, share=share)
-    )
+    batches = as_arrays(BatchPipeline(images, AUGMENTED, 4, stop=3, training=training, share=share))
     own = [f"p{index}" for batch in batches for index in batch["indices"]]
     assert len(own) == (3 * 2 if training else 4)
     assert sorted(decoded) == sorted(own)
 
 
-def test_validation_is_shared_picture_by_picture_with_the_seeds_of_the_whole(pictures):
-    whole = as_arrays(BatchPipeline(pictures, UNSCALED, seed=5, training=False))
+def test_validation_is_shared_image_by_image_with_the_seeds_of_the_whole(images):
+    whole = as_arrays(BatchPipeline(images, UNSCALED, seed=5, training=False))
     for worker in range(3):
         share = Share(worker, 3)
-        own = as_arrays(BatchPipeline(pictures, UNSCALED, seed=5, training=False, share=share))
+        own = as_arrays(BatchPipeline(images, UNSCALED, seed=5, training=False, share=share))
         assert [int(batch["indices"][0]) for batch in own] == list(range(worker, 8, 3))
         for batch in own:
             expected = whole[int(batch["indices"][0])]
@@ -117,7 +115,7 @@ def test_validation_is_shared_picture_by_picture_with_the_seeds_of_the_whole(pic
                 np.testing.assert_array_equal(batch[name], expected[name], err_msg=name)
 
 
-def test_a_worker_without_validation_pictures_has_none(pictures):
-    few = make_dataset(*pictures.examples[:2])
+def test_a_worker_without_validation_images_has_none(images):
+    few = make_dataset(*images.examples[:2])
     share = Share(worker=2, num_workers=3)
     assert as_arrays(BatchPipeline(few, UNSCALED, training=False, share=share)) == []

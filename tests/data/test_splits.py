@@ -25,7 +25,7 @@ def test_every_name_is_in_one_split(names, seed):
     assert len(made["val"]) == max(tenth, int(len(names) >= 3))
 
 
-def test_a_kept_division_leaves_new_pictures_out_and_forgets_lost_ones(caplog):
+def test_a_kept_division_leaves_new_images_out_and_forgets_lost_ones(caplog):
     names = [f"p{number:02}" for number in range(20)]
     kept = make_splits(names, seed=0)
     lost = kept["train"][0]
@@ -33,18 +33,18 @@ def test_a_kept_division_leaves_new_pictures_out_and_forgets_lost_ones(caplog):
     with caplog.at_level(logging.INFO):
         divided = Divider(1, kept).divide(present, "DIR: no lists")
     assert divided == {**kept, "train": kept["train"][1:]}
-    assert "pictures that were added since, in no split: 1: new" in caplog.text
-    assert "DIR: no lists; pictures divided as when the run was started: train 15" in caplog.text
+    assert "images that were added since, in no split: 1: new" in caplog.text
+    assert "DIR: no lists; images divided as when the run was started: train 15" in caplog.text
 
 
 def test_a_new_division_says_its_seed(caplog):
     with caplog.at_level(logging.INFO):
         made = Divider(7).divide(["a", "b", "c"], "DIR")
     assert made == make_splits(["a", "b", "c"], 7)
-    assert "DIR; pictures divided with seed 7: train 1, val 1, test 1" in caplog.text
+    assert "DIR; images divided with seed 7: train 1, val 1, test 1" in caplog.text
 
 
-def test_a_run_keeps_its_splits_when_pictures_are_added(tiny_options, tmp_path, capsys):
+def test_a_run_keeps_its_splits_when_images_are_added(tiny_options, tmp_path, capsys):
     data, output = tmp_path / "data", tmp_path / "run"
     write_without_lists(data, data, 12)
     options = [*tiny_options, "--data.root", str(data), "--output", str(output)]

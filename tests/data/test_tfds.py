@@ -1,4 +1,4 @@
-"""The reader of TensorFlow Datasets: classes, splits, faults, pictures, and check-data."""
+"""The reader of TensorFlow Datasets: classes, splits, faults, images, and check-data."""
 
 import logging
 
@@ -9,7 +9,7 @@ from tests.data.tfds_writer import (
     CLASS_NAMES,
     box,
     config,
-    encode_picture,
+    encode_image,
     features,
     item,
     message_of,
@@ -21,13 +21,13 @@ from tests.data.tfds_writer import (
 )
 from tf_frcnn.cli import main
 from tf_frcnn.data.loading import read_datasets
-from tf_frcnn.data.verification import verify_pictures
+from tf_frcnn.data.verification import verify_images
 from tf_frcnn.errors import DataError
 
 
 @pytest.fixture(autouse=True)
 def data_dir(tmp_path, monkeypatch):
-    """Keep the sets of TFDS and the pictures of the reader out of the user's folders."""
+    """Keep the sets of TFDS and the images of the reader out of the user's folders."""
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "tfds"
@@ -94,16 +94,16 @@ def test_validation_is_found_under_its_name_in_these_sets(data_dir, caplog):
         "test": "test",
     }
     assert ids_of(datasets)["val"] == ["p5", "p6"]
-    assert "split test: no picture has an object" in caplog.text
+    assert "split test: no image has an object" in caplog.text
     assert "split train: no" not in caplog.text
 
 
-def test_slices_are_splits_and_overlapping_ones_share_their_pictures(data_dir, tmp_path):
+def test_slices_are_splits_and_overlapping_ones_share_their_images(data_dir, tmp_path):
     write_three_splits(data_dir)
     options = {"train_split": "train[:80%]", "val_split": "train[60%:]", "test_split": "all"}
     datasets = read_datasets(config(**options), seed=0)
     ids = ids_of(datasets)
-    # Of 5 pictures 80 % are 4, and 60 % are 3.
+    # Of 5 images 80 % are 4, and 60 % are 3.
     assert ids["train"] == ["p0", "p1", "p2", "p3"] and ids["val"] == ["p3", "p4"]
     assert sorted(ids["test"]) == [f"p{number}" for number in range(8)]
     assert datasets["train"].split == "train[:80%]"
@@ -142,11 +142,11 @@ def test_splits_that_are_not_there_name_those_that_are(data_dir, split, words):
 
 
 def write_faulty_set(data_dir):
-    """Write four pictures: a good box and a bad one, no picture, two without a fault."""
+    """Write four images: a good box and a bad one, no image, two without a fault."""
     good = item(box(1, 2, 30, 40))
     records = [
         record(0, good, item([0.5, 0.1, 0.25, 0.9])),
-        record(1, good, image=b"no picture"),
+        record(1, good, image=b"no image"),
         record(2, good),
         record(3),
     ]
@@ -154,15 +154,15 @@ def write_faulty_set(data_dir):
     write_set(data_dir, splits, features(bbox=unchecked_boxes()))
 
 
-def test_all_faults_are_told_at_once_each_with_set_split_picture_and_object(data_dir):
+def test_all_faults_are_told_at_once_each_with_set_split_image_and_object(data_dir):
     write_faulty_set(data_dir)
     options = {"val_split": "train[:2]", "test_split": "test"}
     with pytest.raises(DataError) as caught:
         read_datasets(config(**options), seed=0)
     message = str(caught.value)
-    assert message.startswith("toy: 3 faults in the annotations and pictures:")
+    assert message.startswith("toy: 3 faults in the annotations and images:")
     assert "toy/1.0.0, split train, p0.png: object 2 (cat), bbox = [0.5, 0.1, 0.25, 0.9]" in message
-    assert "toy/1.0.0, split train, p1.png: picture of 10 bytes: the content is not" in message
+    assert "toy/1.0.0, split train, p1.png: image of 10 bytes: the content is not" in message
     assert "toy/1.0.0, split test, p4.png: object 1 (cat), bbox = [0.5, nan, 1, 1]" in message
 
 
@@ -172,28 +172,28 @@ def test_what_has_faults_is_left_out_and_counted_when_asked_for(data_dir):
     train = read_datasets(config(**options), seed=0)["train"]
     assert [example.image_id for example in train.examples] == ["p0", "p2", "p3"]
     assert [len(example.boxes) for example in train.examples] == [1, 1, 0]
-    assert (train.num_pictures_left_out, train.num_boxes_left_out) == (1, 1)
+    assert (train.num_images_left_out, train.num_boxes_left_out) == (1, 1)
 
 
-# === Pictures ===
+# === Images ===
 
 
-def test_a_second_reading_writes_nothing_and_knows_the_pictures(data_dir, caplog):
+def test_a_second_reading_writes_nothing_and_knows_the_images(data_dir, caplog):
     write_three_splits(data_dir)
 
     def read_and_verify():
-        datasets = verify_pictures(read_datasets(config(), seed=0))
+        datasets = verify_images(read_datasets(config(), seed=0))
         paths = [e.image_path for dataset in datasets.values() for e in dataset.examples]
         return {path: path.stat().st_mtime_ns for path in paths}
 
     first = read_and_verify()
     with caplog.at_level(logging.INFO):
         assert read_and_verify() == first and len(first) == 8
-    assert "checked 8 pictures" in caplog.text
+    assert "checked 8 images" in caplog.text
     assert "8 unchanged since an earlier check" in caplog.text
 
 
-def test_pictures_of_the_same_or_no_name_are_told_apart(data_dir, tmp_path):
+def test_images_of_the_same_or_no_name_are_told_apart(data_dir, tmp_path):
     one = item(box(1, 2, 30, 40))
     names = ["sub/a.png", "../a.png", "a.png", "a.png", ""]
     records = [record(n, one, **{"image/filename": name}) for n, name in enumerate(names)]
@@ -204,7 +204,7 @@ def test_pictures_of_the_same_or_no_name_are_told_apart(data_dir, tmp_path):
     folder = tmp_path / "cache" / "tf_frcnn" / "tfds" / "toy" / "1.0.0" / "train"
     for number, example in enumerate(examples):
         assert example.image_path.resolve().parents[1] == folder.resolve()
-        assert example.image_path.read_bytes() == encode_picture(number)
+        assert example.image_path.read_bytes() == encode_image(number)
 
 
 def test_the_ids_of_the_set_are_those_of_the_examples(data_dir):

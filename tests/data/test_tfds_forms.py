@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import voc_xml
 from tests.data.coco_writer import annotation, content, write_json
-from tests.data.tfds_writer import SIZE, box, encode_picture, item, read_train, tfds, write_set
+from tests.data.tfds_writer import SIZE, box, encode_image, item, read_train, tfds, write_set
 from tf_frcnn.data.coco import read_coco
 from tf_frcnn.data.image import read_image
 from tf_frcnn.data.splits import Divider
@@ -16,14 +16,14 @@ from tf_frcnn.data.voc import read_voc
 
 @pytest.fixture(autouse=True)
 def data_dir(tmp_path, monkeypatch):
-    """Keep the sets of TFDS and the pictures of the reader out of the user's folders."""
+    """Keep the sets of TFDS and the images of the reader out of the user's folders."""
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "tfds"
 
 
 def assert_same(one, other, atol=0.0):
-    """Compare everything but the order of the pictures, the annotation files and the paths."""
+    """Compare everything but the order of the images, the annotation files and the paths."""
     assert one.class_names == other.class_names and one.num_clipped == other.num_clipped
     examples = {example.image_id: example for example in other.examples}
     assert {example.image_id for example in one.examples} == examples.keys()
@@ -39,32 +39,32 @@ def assert_same(one, other, atol=0.0):
         assert left.boxes.dtype == right.boxes.dtype and left.boxes.shape == right.boxes.shape
 
 
-def write_voc_tree(root, pictures):
+def write_voc_tree(root, images):
     """Write the devkit's folder of VOC; objects are as `voc_xml` takes them, with difficult."""
     for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (root / folder).mkdir(parents=True)
-    for name, (image, size, objects) in pictures.items():
+    for name, (image, size, objects) in images.items():
         (root / "JPEGImages" / f"{name}.jpg").write_bytes(image)
         text = voc_xml(size, objects)
         text = text.replace("</name>", "</name><pose>Left</pose><truncated>0</truncated>")
         (root / "Annotations" / f"{name}.xml").write_text(text)
-    (root / "ImageSets" / "Main" / "train.txt").write_text("\n".join(pictures))
+    (root / "ImageSets" / "Main" / "train.txt").write_text("\n".join(images))
     return root
 
 
-PICTURES = {  # 1-based inclusive pixels; a JPEG, a PNG, one without objects; other sizes
+IMAGES = {  # 1-based inclusive pixels; a JPEG, a PNG, one without objects; other sizes
     "a": (
-        encode_picture(0, (48, 80), "JPEG"),
+        encode_image(0, (48, 80), "JPEG"),
         (48, 80),
         [("dog", 11, 21, 30, 25, 0), ("cat", 1, 1, 80, 48, 1), ("dog", 7, 3, 7, 9, 0)],
     ),
-    "b": (encode_picture(1, (333, 500)), (333, 500), [("cat", 499, 2, 500, 333, 0)]),
-    "c": (encode_picture(2, (1, 97), "JPEG"), (1, 97), []),
+    "b": (encode_image(1, (333, 500)), (333, 500), [("cat", 499, 2, 500, 333, 0)]),
+    "c": (encode_image(2, (1, 97), "JPEG"), (1, 97), []),
 }
 
 
 def test_a_set_of_the_same_boxes_gives_the_examples_of_a_voc_folder(tmp_path, data_dir):
-    root = write_voc_tree(tmp_path / "voc", PICTURES)
+    root = write_voc_tree(tmp_path / "voc", IMAGES)
     voc = read_voc(root, ("train",), ("dog", "cat", "ant"), Divider(0))["train"]
     records = [
         {
@@ -76,7 +76,7 @@ def test_a_set_of_the_same_boxes_gives_the_examples_of_a_voc_folder(tmp_path, da
                 for label, xmin, ymin, xmax, ymax, difficult in objects
             ],
         }
-        for name, (image, size, objects) in PICTURES.items()
+        for name, (image, size, objects) in IMAGES.items()
     ]
     write_set(data_dir, {"train": records})
     train = read_train()
@@ -88,7 +88,7 @@ def test_a_set_of_the_same_boxes_gives_the_examples_of_a_voc_folder(tmp_path, da
 
 
 def test_tfds_own_voc_gives_the_examples_of_the_voc_folder(tmp_path, monkeypatch):
-    root = write_voc_tree(tmp_path / "VOCdevkit" / "VOC2007", PICTURES)
+    root = write_voc_tree(tmp_path / "VOCdevkit" / "VOC2007", IMAGES)
     names = tfds.builder("voc/2007").info.features["objects"]["label"].names
     voc = read_voc(root, ("train",), tuple(names), Divider(0))["train"]
     monkeypatch.setattr(
@@ -121,7 +121,7 @@ def test_tfds_own_coco_gives_the_examples_of_the_coco_folder(tmp_path, monkeypat
     )
     (tmp_path / "train2017").mkdir()
     for image in images:
-        encoded = encode_picture(image["id"], picture_format="JPEG")
+        encoded = encode_image(image["id"], image_format="JPEG")
         (tmp_path / "train2017" / image["file_name"]).write_bytes(encoded)
     monkeypatch.setattr(
         builder_class,

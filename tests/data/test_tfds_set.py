@@ -33,7 +33,7 @@ def test_a_prepared_set_is_opened_without_its_code(data_dir, name):
     write_set(data_dir, ONE)
     opened = open_set(Path(name))
     assert opened.name == "toy/1.0.0" and opened.class_names == ("dog", "cat", "ant")
-    assert opened.count_pictures("train") == 1 and not opened.counts_from_one
+    assert opened.count_images("train") == 1 and not opened.counts_from_one
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch):
@@ -150,7 +150,7 @@ def test_a_set_that_is_no_detection_set_is_told_before_it_is_downloaded(data_dir
 # === Reading ===
 
 
-def test_records_hold_what_was_written_and_the_picture_is_not_decoded(data_dir):
+def test_records_hold_what_was_written_and_the_image_is_not_decoded(data_dir):
     objects = [item([0.5, 0.25, 1, 0.75], "ant", True), item([-1, 2, 3, 4])]
     content = b"whatever the file holds"
     write_set(

@@ -16,7 +16,7 @@ def box_in_pixels(image):
     return [rows[0], columns[0], rows[-1] + 1, columns[-1] + 1]
 
 
-def picture_with_box(size, box):
+def image_with_box(size, box):
     image = np.zeros((*size, 3), np.uint8)
     ymin, xmin, ymax, xmax = box
     image[ymin:ymax, xmin:xmax] = 255
@@ -57,7 +57,7 @@ def test_resizing_equals_loops(size):
     np.testing.assert_allclose(resized, bilinear_oracle(image.astype(float), size), atol=1e-3)
 
 
-def test_a_batch_is_resized_picture_by_picture():
+def test_a_batch_is_resized_image_by_image():
     images = np.random.default_rng(2).uniform(0, 255, (2, 6, 8, 3)).astype(np.float32)
     together = resize_images(tf.constant(images), tf.constant([3, 12]))
     for image, resized in zip(images, together, strict=True):
@@ -77,7 +77,7 @@ def test_a_batch_is_resized_picture_by_picture():
 )
 def test_a_box_moves_with_its_pixels(to_size, expected):
     box = [6, 10, 16, 40]
-    image = picture_with_box((40, 60), box)
+    image = image_with_box((40, 60), box)
     moved = scale_boxes(tf.constant([box], tf.float32), tf.constant([40, 60]), tf.constant(to_size))
     np.testing.assert_allclose(moved[0], expected, rtol=1e-6)
     assert box_in_pixels(resize_images(tf.constant(image), tf.constant(to_size))) == expected
@@ -87,7 +87,7 @@ def test_a_mirrored_box_stays_on_its_pixels():
     # Width 60: [10, 40) becomes [60 - 40, 60 - 10) = [20, 50); rows stay.
     box = [6, 10, 16, 40]
     image, boxes = flip_horizontally(
-        tf.constant(picture_with_box((40, 60), box)), tf.constant([box], tf.float32)
+        tf.constant(image_with_box((40, 60), box)), tf.constant([box], tf.float32)
     )
     np.testing.assert_array_equal(boxes, [[6, 20, 16, 50]])
     assert box_in_pixels(image) == [6, 20, 16, 50]

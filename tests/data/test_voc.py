@@ -1,4 +1,4 @@
-"""The VOC reader: pictures, lists, splits and layouts, and how its faults are told."""
+"""The VOC reader: images, lists, splits and layouts, and how its faults are told."""
 
 import logging
 import shutil
@@ -57,15 +57,15 @@ def test_names_that_are_not_in_the_folder_are_faults(tmp_path, name):
     assert "secret" not in message
 
 
-# === Pictures ===
+# === Images ===
 
 
 @pytest.mark.parametrize("extension", ["JPG", "jpeg", "Png", "BMP", "webp", "gif"])
-def test_pictures_of_any_extension_in_any_case_are_found(tmp_path, extension):
+def test_images_of_any_extension_in_any_case_are_found(tmp_path, extension):
     root = write_one(tmp_path, ("cat", 1, 2, 3, 4))
-    picture = root / "JPEGImages" / "a.png"
-    target = picture.with_name(f"a.{extension}")
-    picture.rename(target)
+    image = root / "JPEGImages" / "a.png"
+    target = image.with_name(f"a.{extension}")
+    image.rename(target)
     assert read_train(root).examples[0].image_path == target
 
 
@@ -84,33 +84,33 @@ def test_the_filename_is_the_fallback_and_decides_between_two(tmp_path):
     assert read_train(root).examples[0].image_path.name == "other.jpg"
 
 
-def test_two_pictures_of_one_name_are_a_fault(tmp_path):
+def test_two_images_of_one_name_are_a_fault(tmp_path):
     root = write_one(tmp_path, ("cat", 1, 2, 3, 4))
     shutil.copy(root / "JPEGImages" / "a.png", root / "JPEGImages" / "a.jpg")
     message = message_of(root)
-    assert "a.xml: pictures in" in message and "a.jpg, a.png" in message
+    assert "a.xml: images in" in message and "a.jpg, a.png" in message
     assert "Expected one" in message
 
 
 @pytest.mark.parametrize("filename", ["../../secret.png", "/secret.png", "gone.png", ""])
-def test_a_missing_picture_is_a_fault_and_filename_cannot_leave_the_folder(tmp_path, filename):
+def test_a_missing_image_is_a_fault_and_filename_cannot_leave_the_folder(tmp_path, filename):
     root = tmp_path / "x" / "y"
     write_voc(root, {"a": voc_xml(SIZE, [("cat", 1, 2, 3, 4)], filename=filename)})
     (root / "JPEGImages" / "a.png").rename(tmp_path / "secret.png")
     Image.new("RGB", (5, 5)).save(root / "JPEGImages" / "b.png")
     message = message_of(root)
-    assert f"a.xml: pictures in {root / 'JPEGImages'} named 'a'" in message
+    assert f"a.xml: images in {root / 'JPEGImages'} named 'a'" in message
     assert f"filename = {filename!r}): none. Expected one" in message
 
 
-def test_an_unreadable_picture_is_a_fault(tmp_path):
+def test_an_unreadable_image_is_a_fault(tmp_path):
     root = write_one(tmp_path, ("cat", 1, 2, 3, 4))
-    (root / "JPEGImages" / "a.png").write_bytes(b"no picture")
+    (root / "JPEGImages" / "a.png").write_bytes(b"no image")
     message = message_of(root)
-    assert f"{root / 'JPEGImages' / 'a.png'}: the content is not that of a picture" in message
+    assert f"{root / 'JPEGImages' / 'a.png'}: the content is not that of an image" in message
 
 
-def test_the_size_is_the_pictures_and_a_difference_is_logged_once(tmp_path, caplog):
+def test_the_size_is_the_images_and_a_difference_is_logged_once(tmp_path, caplog):
     annotations = {name: voc_xml((0, 0), [("cat", 1, 2, 3, 4)]) for name in "ab"}
     annotations["c"] = "<annotation/>"  # no size stated: nothing to differ from
     annotations["d"] = voc_xml(SIZE, [])
@@ -118,7 +118,7 @@ def test_the_size_is_the_pictures_and_a_difference_is_logged_once(tmp_path, capl
         dataset = read_train(write_voc(tmp_path, annotations))
     assert [example.image_size for example in dataset.examples] == [SIZE] * 4
     (warning,) = [record.getMessage() for record in caplog.records]
-    assert "used: 2;" in warning and "a.xml, picture 200 x 100" in warning
+    assert "used: 2;" in warning and "a.xml, image 200 x 100" in warning
 
 
 def test_names_in_composed_and_decomposed_letters_are_the_same(tmp_path):
@@ -157,7 +157,7 @@ def test_a_name_twice_in_a_list_is_kept_once_with_a_warning(tmp_path, caplog):
 
 def test_an_empty_list_is_an_error(tmp_path):
     message = message_of(write_one(tmp_path, lists={"train": "\n \n"}))
-    assert "train.txt: the list is empty. Expected one picture name a line" in message
+    assert "train.txt: the list is empty. Expected one image name a line" in message
 
 
 def test_a_list_that_is_no_utf8_is_an_error(tmp_path):
@@ -186,7 +186,7 @@ def test_a_missing_split_lists_those_that_are_there(tmp_path):
 @pytest.mark.parametrize(
     "folders", [(".", "."), ("xml", "pics"), (".", "images"), ("both", "both")]
 )
-def test_without_lists_pictures_are_divided_80_10_10(tmp_path, caplog, folders):
+def test_without_lists_images_are_divided_80_10_10(tmp_path, caplog, folders):
     root = tmp_path / "data"
     write_without_lists(*(root / folder for folder in folders))
     (root / ".idea").mkdir()
@@ -212,13 +212,13 @@ def test_made_splits_depend_on_the_seed_alone(tmp_path):
 
 
 @pytest.mark.parametrize(("count", "sizes"), [(3, (1, 1, 1)), (14, (12, 1, 1)), (15, (11, 2, 2))])
-def test_made_splits_of_few_pictures(tmp_path, count, sizes):
+def test_made_splits_of_few_images(tmp_path, count, sizes):
     write_without_lists(tmp_path, tmp_path, count)
     datasets = read_voc(tmp_path, ("train", "val", "test"), (), Divider(0))
     assert tuple(len(dataset.examples) for dataset in datasets.values()) == sizes
 
 
-def test_two_pictures_cannot_be_divided_in_three(tmp_path):
+def test_two_images_cannot_be_divided_in_three(tmp_path):
     write_without_lists(tmp_path, tmp_path, 2)
     message = message_of(tmp_path, splits=("train", "val"))
     assert "with 2 XML files the split 'val' is empty. Expected at least 3" in message
@@ -240,12 +240,12 @@ def test_hidden_files_are_left_out(tmp_path):
     assert [example.image_id for example in read_train(tmp_path).examples] == ["p00"]
 
 
-def test_pictures_without_xml_are_counted_in_the_log(tmp_path, caplog):
+def test_images_without_xml_are_counted_in_the_log(tmp_path, caplog):
     write_without_lists(tmp_path, tmp_path, 4)
     (tmp_path / "p02.xml").unlink()
     with caplog.at_level(logging.WARNING):
         read_train(tmp_path)
-    assert "pictures without XML file, left out: 1" in caplog.text
+    assert "images without XML file, left out: 1" in caplog.text
 
 
 def test_other_splits_than_the_made_ones_are_an_error(tmp_path):
@@ -259,19 +259,19 @@ def test_other_splits_than_the_made_ones_are_an_error(tmp_path):
 def test_bccd_is_read_as_its_readme_counts_it():
     splits = ("train", "val", "trainval", "test")
     datasets = read_voc(BCCD, splits, ("RBC", "WBC", "Platelets"), Divider(0))
-    expected = {  # pictures, then boxes of RBC, WBC and Platelets
+    expected = {  # images, then boxes of RBC, WBC and Platelets
         "train": (205, [2382, 214, 209]),
         "val": (87, [968, 87, 83]),
         "trainval": (292, [3350, 301, 292]),  # 3943 boxes
         "test": (72, [805, 71, 69]),
     }
     num_one_pixel = {}
-    for split, (num_pictures, num_boxes) in expected.items():
+    for split, (num_images, num_boxes) in expected.items():
         examples = datasets[split].examples
         boxes = np.concatenate([example.boxes for example in examples])
         classes = np.concatenate([example.classes for example in examples])
         sides = boxes[:, 2:] - boxes[:, :2]
-        assert len(examples) == num_pictures
+        assert len(examples) == num_images
         assert np.bincount(classes, minlength=4).tolist() == [0, *num_boxes]
         assert boxes.dtype == np.float32 and (sides > 0).all()
         assert boxes.min() == 0 and (boxes.max(axis=0) <= [480, 640, 480, 640]).all()

@@ -37,7 +37,7 @@ def test_equal_min_and_max_is_one_pixel_wide(tmp_path):
     np.testing.assert_array_equal(example.boxes, [[2, 6, 9, 7], [4, 4, 5, 5]])
 
 
-def test_the_whole_picture_and_the_last_pixel_are_inside(tmp_path):
+def test_the_whole_image_and_the_last_pixel_are_inside(tmp_path):
     dataset = read_train(write_one(tmp_path, ("cat", 1, 1, 200, 100), ("cat", 200, 100, 200, 100)))
     np.testing.assert_array_equal(
         dataset.examples[0].boxes, [[0, 0, 100, 200], [99, 199, 100, 200]]
@@ -61,7 +61,7 @@ def test_boxes_partly_outside_are_clipped_and_counted_once(tmp_path, caplog):
     assert "clipped: 2 " in warning and "b.xml: object 2 (cat)" in warning
 
 
-def test_a_picture_without_objects_has_an_empty_array_of_boxes(tmp_path):
+def test_a_image_without_objects_has_an_empty_array_of_boxes(tmp_path):
     annotations = {"a": voc_xml(SIZE, []), "b": voc_xml(SIZE, [("cat", 1, 2, 3, 4)])}
     example = read_train(write_voc(tmp_path, annotations)).examples[0]
     assert example.boxes.shape == (0, 4) and example.boxes.dtype == np.float32
@@ -124,11 +124,11 @@ FAULTY_OBJECTS = {
         ("cat", 5, 9, 10, 8),
         ["(cat), ymin = 9 and ymax = 8", "inverted", "Expected ymin <= ymax"],
     ),
-    "right of the picture": (
+    "right of the image": (
         ("cat", 201, 5, 210, 9),
         ["bndbox = xmin 201, ymin 5, xmax 210, ymax 9", "wholly outside", "1 to 200 in x"],
     ),
-    "above the picture": (
+    "above the image": (
         ("cat", 5, -3, 9, 0),
         ["bndbox = xmin 5, ymin -3, xmax 9, ymax 0", "wholly outside", "1 to 100 in y"],
     ),

@@ -13,7 +13,7 @@ from tf_frcnn.errors import DataError
 tfds = pytest.importorskip("tensorflow_datasets", reason="the extra tfds is not installed")
 
 CLASS_NAMES = ("dog", "cat", "ant")  # not in the order of the alphabet
-SIZE = (48, 80)  # (height, width) of the pictures below
+SIZE = (48, 80)  # (height, width) of the images below
 
 
 def features(bbox=None, label=None, flag="is_difficult", **others):
@@ -39,16 +39,16 @@ def unchecked_boxes():
     return tfds.features.Tensor(shape=(4,), dtype=np.float32)
 
 
-def encode_picture(seed, size=SIZE, picture_format="PNG"):
-    """Draw noise, so that no two pictures and no two of their pixels are alike."""
+def encode_image(seed, size=SIZE, image_format="PNG"):
+    """Draw noise, so that no two images and no two of their pixels are alike."""
     noise = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
     file = io.BytesIO()
-    Image.fromarray(noise).save(file, picture_format)
+    Image.fromarray(noise).save(file, image_format)
     return file.getvalue()
 
 
 def box(ymin, xmin, ymax, xmax, size=SIZE):
-    """Divide half-open pixels by the sides of their picture, in float64."""
+    """Divide half-open pixels by the sides of their image, in float64."""
     return np.array([ymin, xmin, ymax, xmax]) / [*size, *size]
 
 
@@ -58,9 +58,9 @@ def item(bbox, label="cat", flag=False, name="is_difficult"):
 
 
 def record(number, *objects, **fields):
-    """Make a record: the picture `pNUMBER.png` unless another name or content is given."""
+    """Make a record: the image `pNUMBER.png` unless another name or content is given."""
     return {
-        "image": encode_picture(number),
+        "image": encode_image(number),
         "image/filename": f"p{number}.png",
         "objects": list(objects),
         **fields,

@@ -8,7 +8,7 @@ from tf_frcnn.data.splits import Divider
 from tf_frcnn.data.voc import read_voc
 from tf_frcnn.errors import DataError
 
-SIZE = (100, 200)  # (height, width) of the pictures drawn below
+SIZE = (100, 200)  # (height, width) of the images drawn below
 
 
 def write_voc(root, annotations, lists=None, size=SIZE):
@@ -24,7 +24,7 @@ def write_voc(root, annotations, lists=None, size=SIZE):
 
 
 def write_one(root, *objects, **options):
-    """Write a data set of one picture, `a`, with these objects."""
+    """Write a data set of one image, `a`, with these objects."""
     return write_voc(root, {"a": voc_xml(SIZE, objects)}, **options)
 
 
@@ -38,10 +38,10 @@ def message_of(root, class_names=(), splits=("train",)):
     return str(caught.value)
 
 
-def write_without_lists(xml_folder, picture_folder, count=20):
-    for folder in (xml_folder, picture_folder):
+def write_without_lists(xml_folder, image_folder, count=20):
+    for folder in (xml_folder, image_folder):
         folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
         text = voc_xml(SIZE, [("cat", 1, 2, 3, 4)])
         (xml_folder / f"p{number:02}.xml").write_text(text)
-        Image.new("RGB", (200, 100)).save(picture_folder / f"p{number:02}.png")
+        Image.new("RGB", (200, 100)).save(image_folder / f"p{number:02}.png")

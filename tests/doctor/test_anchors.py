@@ -17,7 +17,7 @@ def example(boxes, size=(100, 200), difficult=None):
     return Example("a", Path("a.png"), size, boxes, ones, flags, np.zeros(count, bool), "a.xml")
 
 
-def test_boxes_move_with_their_picture_and_difficult_ones_are_left_out():
+def test_boxes_move_with_their_image_and_difficult_ones_are_left_out():
     # 100 x 200, short side 50: scale 0.5 -> 50 x 100; 50 / 16 -> 4 rows, 100 / 16 -> 7 columns.
     resized = resize_boxes(
         [example([[10, 20, 30, 80], [0, 0, 9, 9]], difficult=[False, True])], 50, 1000

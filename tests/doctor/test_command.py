@@ -40,7 +40,7 @@ def annotate(root, name, *objects):
 
 
 def make_distinct(root):
-    """Turn the pictures of val and test: the fixtures draw those of the splits alike."""
+    """Turn the images of val and test: the fixtures draw those of the splits alike."""
     for split, way in (("val", Image.Transpose.ROTATE_180), ("test", Image.Transpose.TRANSPOSE)):
         for path in root.glob(f"*/{split}_*.jpg"):
             turned = Image.open(path).transpose(way).resize((96, 72))
@@ -57,7 +57,7 @@ def test_clean_folder(fixture, request, tmp_path, capsys):
     assert report["suspicions"] == {"class_names": [], "box_format": []}
     assert report["duplicates"]["exact"]["count"] == 0
     assert report["class_names"] == ["cat", "dog", "duck"]
-    # Six pictures; 1, 3 and 5 have a second box: 6 + 3 = 9 boxes, three of each class.
+    # Six images; 1, 3 and 5 have a second box: 6 + 3 = 9 boxes, three of each class.
     train = report["splits"]["train"]
     assert (train["num_pictures"], train["num_boxes"]) == (6, 9)
     assert train["boxes_a_picture"] == {"1": 3, "2": 3}
@@ -101,12 +101,12 @@ def test_planted_faults_are_all_counted_and_the_rest_is_reported(voc_folder, tmp
 
 
 def test_planted_oddities_stop_nothing(voc_folder, tmp_path):
-    pictures = voc_folder / "JPEGImages"
+    images = voc_folder / "JPEGImages"
     make_distinct(voc_folder)
-    (pictures / "test_1.jpg").write_bytes((pictures / "train_0.jpg").read_bytes())
+    (images / "test_1.jpg").write_bytes((images / "train_0.jpg").read_bytes())
     exif = Image.Exif()
     exif[0x0112] = 8
-    Image.open(pictures / "train_3.jpg").save(pictures / "train_3.jpg", exif=exif, quality=95)
+    Image.open(images / "train_3.jpg").save(images / "train_3.jpg", exif=exif, quality=95)
     annotate(voc_folder, "train_4")
     annotate(voc_folder, "train_5", ("cat", 5, 6, 5, 60), ("Cats", 10, 20, 99, 70))
     status, report, page = check(voc_folder, tmp_path / "out", *SMALL)
@@ -134,12 +134,12 @@ def test_no_box_can_be_read(voc_folder, tmp_path):
     assert "xywh" in report["suspicions"]["box_format"][0]
 
 
-def test_what_is_skipped_must_leave_a_picture(voc_folder, tmp_path):
+def test_what_is_skipped_must_leave_a_image(voc_folder, tmp_path):
     for path in (voc_folder / "JPEGImages").glob("val_*"):
-        path.write_bytes(b"no picture")
+        path.write_bytes(b"no image")
     status, report, _ = check(voc_folder, tmp_path / "out", "--data.on-error", "skip", *SMALL)
     assert status == 1 and report["verdict"] == (
-        "No picture is left in val: that would stop training."
+        "No image is left in val: that would stop training."
     )
 
 

@@ -1,4 +1,4 @@
-"""The fingerprint of pictures, and what is found with it."""
+"""The fingerprint of images, and what is found with it."""
 
 import io
 from pathlib import Path
@@ -10,16 +10,16 @@ from PIL import Image
 from tf_frcnn.doctor.duplicates import (
     GRID,
     difference_hash,
-    examine_pictures,
+    examine_images,
     find_duplicates,
 )
 
 
 def scene(seed, size=(120, 160)):
-    """Draw a picture of soft random patches, [H, W, 3] uint8."""
+    """Draw an image of soft random patches, [H, W, 3] uint8."""
     patches = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
-    picture = Image.fromarray(patches).resize((size[1], size[0]), Image.Resampling.BICUBIC)
-    return np.array(picture)
+    image = Image.fromarray(patches).resize((size[1], size[0]), Image.Resampling.BICUBIC)
+    return np.array(image)
 
 
 def test_difference_hash_tells_right_from_down():
@@ -33,8 +33,8 @@ def test_difference_hash_tells_right_from_down():
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """Write a scene, its copy, the same again smaller and as JPEG, others, and plain pictures."""
+def images(tmp_path):
+    """Write a scene, its copy, the same again smaller and as JPEG, others, and plain images."""
     image = Image.fromarray(scene(0))
     image.save(tmp_path / "a.png")
     (tmp_path / "copy.png").write_bytes((tmp_path / "a.png").read_bytes())
@@ -49,24 +49,24 @@ def pictures(tmp_path):
 def found(folder, **splits):
     """Find duplicates in a folder -> (exact, near)."""
     paths = {split: [folder / name for name in names] for split, names in splits.items()}
-    facts = examine_pictures(path for split in paths.values() for path in split)
+    facts = examine_images(path for split in paths.values() for path in split)
     return find_duplicates(paths, facts)
 
 
-def test_exact_duplicates(pictures):
-    groups, _ = found(pictures, train=["a.png", "other.png"], val=["copy.png"])
-    assert [group.pictures for group in groups] == [(("train", "a.png"), ("val", "copy.png"))]
+def test_exact_duplicates(images):
+    groups, _ = found(images, train=["a.png", "other.png"], val=["copy.png"])
+    assert [group.images for group in groups] == [(("train", "a.png"), ("val", "copy.png"))]
     assert groups[0].between_splits
-    (within,), _ = found(pictures, train=["a.png", "copy.png"], val=["small.jpg"])
+    (within,), _ = found(images, train=["a.png", "copy.png"], val=["small.jpg"])
     assert not within.between_splits
-    (same_file,), _ = found(pictures, train=["a.png"], val=["a.png"])
+    (same_file,), _ = found(images, train=["a.png"], val=["a.png"])
     assert same_file.between_splits
 
 
-def test_near_duplicates(pictures):
+def test_near_duplicates(images):
     names = ["a.png", "copy.png", "other.png", "mirrored.png", "plain40.png", "plain41.png"]
-    _, (pair,) = found(pictures, train=names, val=["small.jpg"])
-    assert pair.pictures == (("train", "a.png"), ("val", "small.jpg"))
+    _, (pair,) = found(images, train=names, val=["small.jpg"])
+    assert pair.images == (("train", "a.png"), ("val", "small.jpg"))
 
 
 def test_unreadable_and_turned_files(tmp_path):
@@ -76,7 +76,7 @@ def test_unreadable_and_turned_files(tmp_path):
     content = io.BytesIO()
     Image.fromarray(scene(2)).save(content, "JPEG", exif=exif)
     (tmp_path / "turned.jpg").write_bytes(content.getvalue())
-    facts = examine_pictures([tmp_path / n for n in ("broken.jpg", "turned.jpg", "gone.jpg")])
+    facts = examine_images([tmp_path / n for n in ("broken.jpg", "turned.jpg", "gone.jpg")])
     broken, turned, gone = facts.values()
     assert "broken.jpg" in broken.fault and broken.steps is None
     assert (turned.fault, turned.orientation) == ("", 6)

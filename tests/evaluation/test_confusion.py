@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.evaluation.pictures import found, make_dataset, perfect, picture
+from tests.evaluation.images import found, image, make_dataset, perfect
 from tf_frcnn.evaluation.confusion import confusion_matrix
 
 # Wide boxes, so that swapped axes change every IoU.
@@ -18,13 +18,13 @@ def matrix(examples, detections, min_score=0.5):
 
 
 def test_perfect_detections_are_the_diagonal():
-    dataset = make_dataset(picture("a", [A, B], [CAT, DOG]), picture("b", [A], [DOG]))
+    dataset = make_dataset(image("a", [A, B], [CAT, DOG]), image("b", [A], [DOG]))
     counts = confusion_matrix(dataset, perfect(dataset), 0.5)
     assert counts.tolist() == [[1, 0, 0], [0, 2, 0], [0, 0, 0]]
 
 
 def test_a_cat_taken_for_a_dog_one_missed_and_one_of_nothing():
-    examples = [picture("a", [A, B], [CAT, DOG])]
+    examples = [image("a", [A, B], [CAT, DOG])]
     detections = [found("a", [A, FAR], [0.9, 0.8], [DOG, CAT])]
     # The cat is in row cat, column dog; the dog is missed; background was taken for a cat.
     assert matrix(examples, detections) == [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
@@ -33,23 +33,23 @@ def test_a_cat_taken_for_a_dog_one_missed_and_one_of_nothing():
 @pytest.mark.parametrize(("min_score", "seen"), [(0.5, True), (0.51, False)])
 def test_the_threshold_itself_counts(min_score, seen):
     expected = [[1, 0, 0], [0, 0, 0], [0, 0, 0]] if seen else [[0, 0, 1], [0, 0, 0], [0, 0, 0]]
-    assert matrix([picture("a", [A])], [found("a", [A], [0.5])], min_score) == expected
+    assert matrix([image("a", [A])], [found("a", [A], [0.5])], min_score) == expected
 
 
 def test_the_right_class_comes_first_even_with_a_lower_score():
     # A confident dog and a less confident cat on the same cat: the dog is of background.
     detections = [found("a", [A, A_MOVED], [0.9, 0.6], [DOG, CAT])]
-    assert matrix([picture("a", [A])], detections) == [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
+    assert matrix([image("a", [A])], detections) == [[1, 0, 0], [0, 0, 0], [0, 1, 0]]
 
 
 def test_a_duplicate_is_of_background():
     detections = [found("a", [A, A_MOVED], [0.9, 0.6])]
-    assert matrix([picture("a", [A])], detections) == [[1, 0, 0], [0, 0, 0], [1, 0, 0]]
+    assert matrix([image("a", [A])], detections) == [[1, 0, 0], [0, 0, 0], [1, 0, 0]]
 
 
 def test_a_box_that_is_taken_leaves_the_next_best():
     # Both overlap A_MOVED best (1 and 0.6); the second takes A, IoU 1/3: too little, so missed.
-    examples = [picture("a", [A, A_MOVED])]
+    examples = [image("a", [A, A_MOVED])]
     detections = [found("a", [A_MOVED, A_MOVED_FAR], [0.9, 0.8])]
     assert matrix(examples, detections) == [[1, 0, 1], [0, 0, 0], [1, 0, 0]]
     # And A_MOVED's second detection at 0.6 takes A, which it overlaps by 0.6 too.
@@ -59,14 +59,14 @@ def test_a_box_that_is_taken_leaves_the_next_best():
 
 @pytest.mark.parametrize("flag", ["difficult", "crowd"])
 def test_ignored_boxes_are_neither_missed_nor_wrong(flag):
-    examples = [picture("a", [A, B], [CAT, DOG], **{flag: [True, True]})]
+    examples = [image("a", [A, B], [CAT, DOG], **{flag: [True, True]})]
     detections = [found("a", [A, A, B], [0.9, 0.8, 0.7], [CAT, CAT, CAT])]
     # Both cats lie on the ignored cat; the third is a cat where an ignored dog is: background.
     assert matrix(examples, detections) == [[0, 0, 0], [0, 0, 0], [1, 0, 0]]
 
 
-def test_pictures_without_boxes_or_detections():
-    examples = [picture("a", []), picture("b", [A]), picture("c", [])]
+def test_images_without_boxes_or_detections():
+    examples = [image("a", []), image("b", [A]), image("c", [])]
     assert matrix(examples, [found("a", [B], [0.9])]) == [[0, 0, 1], [0, 0, 0], [1, 0, 0]]
 
 
@@ -77,7 +77,7 @@ def test_every_box_and_every_detection_is_counted_once():
         corner = rng.integers(0, 60, (count, 2))
         return np.concatenate([corner, corner + rng.integers(10, 40, (count, 2)) * [1, 2]], axis=1)
 
-    examples = [picture(f"{i}", boxes(6), rng.integers(1, 3, 6)) for i in range(20)]
+    examples = [image(f"{i}", boxes(6), rng.integers(1, 3, 6)) for i in range(20)]
     detections = [
         found(f"{i}", boxes(9), rng.uniform(0, 1, 9), rng.integers(1, 3, 9)) for i in range(20)
     ]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.evaluation.pictures import found, make_dataset, perfect, picture
+from tests.evaluation.images import found, image, make_dataset, perfect
 from tf_frcnn.errors import DataError
 from tf_frcnn.evaluation import evaluator
 from tf_frcnn.evaluation.detections import Detections, align_detections
@@ -19,7 +19,7 @@ BEST_F1 = ("score_threshold", "precision", "recall", "f1")
 @pytest.fixture
 def dataset():
     return make_dataset(
-        picture("a", [A, B], [1, 2]), picture("b", []), picture("c", [B, C, A], [2, 1, 1])
+        image("a", [A, B], [1, 2]), image("b", []), image("c", [B, C, A], [2, 1, 1])
     )
 
 
@@ -75,7 +75,7 @@ def test_metrics_are_plain_json(dataset):
 
 
 def test_class_without_boxes_is_null_and_left_out_of_the_mean():
-    dataset = make_dataset(picture("a", [A], [1]), class_names=("cat", "dog"))
+    dataset = make_dataset(image("a", [A], [1]), class_names=("cat", "dog"))
     metrics = compute_metrics(dataset, [found("a", [A, B], [0.9, 0.95], [1, 2])])
     figures = metrics["per_class"]["dog"]
     assert figures["outcomes"].pop("background") == 1  # B, a dog where there is nothing
@@ -87,7 +87,7 @@ def test_class_without_boxes_is_null_and_left_out_of_the_mean():
 def test_outcomes_and_confusion_are_those_at_the_common_threshold():
     # Two cats and a dog. By score: cat found, dog taken for a cat, cat of nothing, dog found where
     # it was confused before. F1 = 2 hits / (kept + 3): 2/4, 2/5, 2/6, 4/7: all four are kept.
-    dataset = make_dataset(picture("a", [A, B, C], [1, 2, 1]))
+    dataset = make_dataset(image("a", [A, B, C], [1, 2, 1]))
     scores = [0.9, 0.8, 0.7, 0.6]
     detections = [found("a", [A, B, [200, 0, 210, 90], B], scores, [1, 1, 1, 2])]
     metrics = compute_metrics(dataset, detections)
@@ -113,7 +113,7 @@ def test_every_key_is_documented(dataset):
 
 def test_difficult_boxes_count_for_coco_only():
     dataset = make_dataset(
-        picture("a", [A, B, C], [1, 1, 2], [False, True, True]), class_names=("cat", "dog")
+        image("a", [A, B, C], [1, 1, 2], [False, True, True]), class_names=("cat", "dog")
     )
     metrics = compute_metrics(dataset, [found("a", [A], [0.9], [1])])
     assert (metrics["num_boxes"], metrics["num_difficult"]) == (1, 2)
@@ -126,13 +126,13 @@ def test_difficult_boxes_count_for_coco_only():
 
 def test_voc_and_coco_figures_of_one_mistake():
     # One box, a miss before the hit: precision 1/2 at every recall, in all four figures.
-    dataset = make_dataset(picture("a", [A]), class_names=("cat",))
+    dataset = make_dataset(image("a", [A]), class_names=("cat",))
     metrics = compute_metrics(dataset, [found("a", [B, A], [0.9, 0.8])])
     for name in FIGURES:
         assert metrics[name] == pytest.approx(0.5), name
 
 
-def test_detect_dataset_reads_each_picture_and_keeps_the_order(dataset, monkeypatch):
+def test_detect_dataset_reads_each_image_and_keeps_the_order(dataset, monkeypatch):
     read = []
 
     def read_image(path):
@@ -141,7 +141,7 @@ def test_detect_dataset_reads_each_picture_and_keeps_the_order(dataset, monkeypa
 
     def detect(image):
         number = int(image[0, 0, 0])
-        # As many detections as the picture's number less one, in types of their own.
+        # As many detections as the image's number less one, in types of their own.
         boxes = [[number, 2.0, 3.0, 4.0]] * (number - 1)
         return np.array(boxes), np.full(number - 1, 0.5), np.full(number - 1, 2, np.int64)
 
@@ -158,14 +158,14 @@ def test_detect_dataset_reads_each_picture_and_keeps_the_order(dataset, monkeypa
 
 
 def test_memory_does_not_grow_with_the_size_of_the_set(monkeypatch):
-    picture_bytes = 500 * 400 * 3
-    dataset = make_dataset(*(picture(f"p{number}", [A]) for number in range(40)))
+    image_bytes = 500 * 400 * 3
+    dataset = make_dataset(*(image(f"p{number}", [A]) for number in range(40)))
 
     def read_image(path):
         return np.ones((500, 400, 3), np.uint8)
 
     def detect(image):
-        return image[:1, :4, 0], np.ones(1), np.ones(1)  # a view would keep its picture alive
+        return image[:1, :4, 0], np.ones(1), np.ones(1)  # a view would keep its image alive
 
     monkeypatch.setattr(evaluator, "read_image", read_image)
     tracemalloc.start()
@@ -175,8 +175,8 @@ def test_memory_does_not_grow_with_the_size_of_the_set(monkeypatch):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    # Two pictures at most: the last one until the next one has been read.
-    assert len(records) == 40 and peak < 3 * picture_bytes
+    # Two images at most: the last one until the next one has been read.
+    assert len(records) == 40 and peak < 3 * image_bytes
 
 
 def test_detect_dataset_then_metrics(dataset, monkeypatch):
@@ -195,7 +195,7 @@ def test_detect_dataset_then_metrics(dataset, monkeypatch):
     assert [metrics[name] for name in FIGURES] == pytest.approx([1.0] * 4)
 
 
-def test_align_detections_fills_in_pictures_without_any(dataset):
+def test_align_detections_fills_in_images_without_any(dataset):
     aligned = align_detections(dataset, [found("c", [A], [0.5])])
     assert [record.image_id for record in aligned] == ["a", "b", "c"]
     assert [len(record.scores) for record in aligned] == [0, 0, 1]
@@ -204,7 +204,7 @@ def test_align_detections_fills_in_pictures_without_any(dataset):
 @pytest.mark.parametrize(
     ("records", "message"),
     [
-        ([found("z", [A], [0.5])], "'z': the split 'test' has no such picture"),
+        ([found("z", [A], [0.5])], "'z': the split 'test' has no such image"),
         ([found("a", [], []), found("a", [A], [0.5])], "'a' are given twice"),
         ([found("a", [A], [0.5], [3])], r"'a': class 3: expected 1 to 2 \(cat, dog\)"),
         ([found("a", [A], [0.5], [0])], "'a': class 0: expected 1 to 2"),

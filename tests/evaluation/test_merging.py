@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from tests.evaluation.pictures import found, make_dataset, picture
+from tests.evaluation.images import found, image, make_dataset
 from tf_frcnn.evaluation.detections import merge_detections
 
 
@@ -34,7 +34,7 @@ def merge_in_threads(dataset, shares):
 
 @pytest.fixture
 def records():
-    """Give records of five pictures with 2, 0, 1, 3 and 0 detections."""
+    """Give records of five images with 2, 0, 1, 3 and 0 detections."""
     random = np.random.default_rng(3)
     return [
         found(
@@ -49,7 +49,7 @@ def records():
 
 @pytest.mark.parametrize("num_workers", [1, 2, 3, 7])
 def test_every_worker_gets_all_records_as_they_were_made(records, num_workers):
-    dataset = make_dataset(*(picture(record.image_id, []) for record in records))
+    dataset = make_dataset(*(image(record.image_id, []) for record in records))
     shares = [records[worker::num_workers] for worker in range(num_workers)]
     for merged in merge_in_threads(dataset, shares):
         assert [record.image_id for record in merged] == [f"p{number}" for number in range(5)]
@@ -61,7 +61,7 @@ def test_every_worker_gets_all_records_as_they_were_made(records, num_workers):
 
 
 def test_nothing_found_by_anybody():
-    dataset = make_dataset(picture("a", []), picture("b", []))
+    dataset = make_dataset(image("a", []), image("b", []))
     shares = [[found("a", [], [])], [found("b", [], [])]]
     (merged, _) = merge_in_threads(dataset, shares)
     assert [len(record.scores) for record in merged] == [0, 0]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.evaluation.pictures import found, make_dataset, picture
+from tests.evaluation.images import found, image, make_dataset
 from tf_frcnn.evaluation.voc import (
     OperatingPoint,
     PrecisionRecall,
@@ -73,7 +73,7 @@ def test_a_wrong_class_without_boxes_lowers_the_pooled_precision():
 
 
 def test_detections_of_difficult_boxes_play_no_part():
-    dataset = make_dataset(picture("a", [A, B], difficult=[False, True]))
+    dataset = make_dataset(image("a", [A, B], difficult=[False, True]))
     curve = precision_recall(dataset, [found("a", [B, A, C], [0.9, 0.8, 0.7])], 1)
     assert best_operating_point([curve]) == OperatingPoint(pytest.approx(0.8), 1.0, 1.0, 1.0)
 

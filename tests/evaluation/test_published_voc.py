@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.evaluation.pictures import found, make_dataset, picture
+from tests.evaluation.images import found, image, make_dataset
 from tf_frcnn.evaluation.evaluator import compute_metrics
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "voc_podm.json"
@@ -15,10 +15,7 @@ FIXTURE = Path(__file__).parents[1] / "fixtures" / "voc_podm.json"
 def test_voc_figures_are_those_of_a_published_package():
     content = json.loads(FIXTURE.read_text())
     dataset = make_dataset(
-        *(
-            picture(item["image_id"], item["boxes"], item["classes"])
-            for item in content["pictures"]
-        ),
+        *(image(item["image_id"], item["boxes"], item["classes"]) for item in content["pictures"]),
         class_names=tuple(content["class_names"]),
     )
     detections = [

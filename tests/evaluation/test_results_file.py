@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tests.evaluation.pictures import found, make_dataset, picture
+from tests.evaluation.images import found, image, make_dataset
 from tf_frcnn.config import DataConfig
 from tf_frcnn.data.loading import read_dataset
 from tf_frcnn.errors import DataError
@@ -21,7 +21,7 @@ GOOD = {"image_id": "a", "category_id": 1, "bbox": [20, 10, 60, 30], "score": 0.
 
 @pytest.fixture
 def dataset():
-    return make_dataset(picture("a", []), picture("b", []))
+    return make_dataset(image("a", []), image("b", []))
 
 
 def write(folder, *entries):
@@ -31,8 +31,8 @@ def write(folder, *entries):
 
 
 def in_folder(folder, name):
-    """Make the example of a picture FOLDER/NAME.jpg."""
-    example = picture(f"{folder}-{name}", [])
+    """Make the example of an image FOLDER/NAME.jpg."""
+    example = image(f"{folder}-{name}", [])
     return dataclasses.replace(example, image_path=Path(f"data/{folder}/{name}.jpg"))
 
 
@@ -59,7 +59,7 @@ def test_a_voc_box_written_as_the_format_says_is_the_readers_own(voc_folder, tmp
     assert records[0].boxes.tolist() == dataset.examples[0].boxes.tolist() == [[5, 3, 30, 40]]
 
 
-def test_order_of_entries_is_kept_within_a_picture(dataset, tmp_path):
+def test_order_of_entries_is_kept_within_a_image(dataset, tmp_path):
     entries = [
         {**GOOD, "image_id": image_id, "score": score}
         for image_id, score in [("b", 0.1), ("a", 0.2), ("b", 0.9), ("a", 0.2)]
@@ -78,7 +78,7 @@ def test_order_of_entries_is_kept_within_a_picture(dataset, tmp_path):
         ("e\u0301.jpg", "cats-\u00e9"),  # decomposed, as macOS writes it
     ],
 )
-def test_pictures_by_file_name(tmp_path, file_name, expected):
+def test_images_by_file_name(tmp_path, file_name, expected):
     dataset = make_dataset(
         in_folder("cats", "1"),
         in_folder("dogs", "1"),
@@ -138,7 +138,7 @@ def test_no_detections_are_an_empty_list(dataset, tmp_path):
 )
 def test_what_is_written_is_read_back_exactly(tmp_path_factory, corners, scores):
     boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
-    dataset = make_dataset(picture("a", []))
+    dataset = make_dataset(image("a", []))
     path = tmp_path_factory.mktemp("results") / "found.json"
     write_results(path, dataset, [found("a", boxes, scores, [1, 2, 1])])
     (record,) = read_results(path, dataset)
@@ -153,7 +153,7 @@ def test_what_is_written_is_read_back_exactly(tmp_path_factory, corners, scores)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image_id": "c"}, r"image_id = 'c': the split 'test' has no such picture.* such as 'a'"),
+        ({"image_id": "c"}, r"image_id = 'c': the split 'test' has no such image.* such as 'a'"),
         ({"image_id": True}, "image_id = True: the split"),
         ({"category_id": 3}, "category_id = 3: no such class. Expected one of 1 cat, 2 dog"),
         ({"category_id": "1"}, "category_id = '1': no such class"),
@@ -163,8 +163,8 @@ def test_what_is_written_is_read_back_exactly(tmp_path_factory, corners, scores)
         ),
         ({"category_name": "dog"}, "category_id = 1 and category_name = 'dog': they disagree"),
         ({"file_name": "b.png"}, "image_id = 'a' and file_name = 'b.png': they disagree"),
-        ({"file_name": "c.png"}, "file_name = 'c.png': .*no such picture.*such as 'a.png'"),
-        ({"file_name": ""}, "file_name = '': .*no such picture"),
+        ({"file_name": "c.png"}, "file_name = 'c.png': .*no such image.*such as 'a.png'"),
+        ({"file_name": ""}, "file_name = '': .*no such image"),
         ({"bbox": [1, 2, 3]}, r"bbox = \[1, 2, 3\]. Expected \[x, y, width, height\]"),
         ({"bbox": [1, 2, "3", 4]}, "bbox = .*finite"),
         ({"bbox": [1, 2, float("nan"), 4]}, "bbox = .*finite"),
@@ -195,10 +195,10 @@ def test_a_missing_key_is_named(dataset, tmp_path, key, message):
         read_results(write(tmp_path, entry), dataset)
 
 
-def test_a_file_name_of_two_pictures(tmp_path):
+def test_a_file_name_of_two_images(tmp_path):
     dataset = make_dataset(in_folder("cats", "1"), in_folder("dogs", "1"))
     entry = {"file_name": "1.jpg", "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}
-    with pytest.raises(DataError, match="several pictures have this name .*cats.*dogs"):
+    with pytest.raises(DataError, match="several images have this name .*cats.*dogs"):
         read_results(write(tmp_path, entry), dataset)
 
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.evaluation.pictures import found, make_dataset, picture
+from tests.evaluation.images import found, image, make_dataset
 from tf_frcnn.evaluation.voc import (
     PrecisionRecall,
     average_precision_11_point,
@@ -22,8 +22,8 @@ def curve(precision, recall, num_boxes):
 
 
 def test_curve_and_both_ap_by_hand():
-    # Four boxes in two pictures. By falling score: hit, miss, hit, miss, hit; box D is not found.
-    dataset = make_dataset(picture("a", [A, B]), picture("b", [C, D]))
+    # Four boxes in two images. By falling score: hit, miss, hit, miss, hit; box D is not found.
+    dataset = make_dataset(image("a", [A, B]), image("b", [C, D]))
     detections = [
         found("a", [A, NOWHERE, B], [0.9, 0.8, 0.7]),
         found("b", [NOWHERE, C], [0.6, 0.5]),
@@ -56,7 +56,7 @@ def test_11_point_levels_are_those_of_published_implementations():
 
 
 def test_second_detection_of_an_object_is_a_false_positive():
-    dataset = make_dataset(picture("a", [A, B]))
+    dataset = make_dataset(image("a", [A, B]))
     result = precision_recall(dataset, [found("a", [A, A, B], [0.9, 0.8, 0.7])], class_id=1)
     # Hit, duplicate, hit: precision 1, 1/2, 2/3 at recall 1/2, 1/2, 1.
     np.testing.assert_allclose(result.precision, [1.0, 1 / 2, 2 / 3])
@@ -68,7 +68,7 @@ def test_second_detection_of_an_object_is_a_false_positive():
 def test_only_the_box_with_the_largest_iou_is_a_candidate():
     # The second detection overlaps the claimed box by 9.5 / 10.5 and the free one by 8.5 / 11.5,
     # both above 0.5. The devkit looks at the first only: a duplicate, and the free box is missed.
-    dataset = make_dataset(picture("a", [[0, 0, 10, 10], [0, 2, 10, 12]]))
+    dataset = make_dataset(image("a", [[0, 0, 10, 10], [0, 2, 10, 12]]))
     detections = [found("a", [[0, 0, 10, 10], [0, 0.5, 10, 10.5]], [0.9, 0.8])]
     result = precision_recall(dataset, detections, class_id=1)
     np.testing.assert_allclose(result.precision, [1.0, 0.5])
@@ -79,7 +79,7 @@ def test_only_the_box_with_the_largest_iou_is_a_candidate():
 def test_difficult_and_crowd_boxes_are_ignored_not_removed(flag):
     # Two detections of the difficult box, then one of the ordinary one. Were the difficult box
     # removed, two false positives would leave precision 1/3.
-    dataset = make_dataset(picture("a", [A, B], **{flag: [True, False]}))
+    dataset = make_dataset(image("a", [A, B], **{flag: [True, False]}))
     result = precision_recall(dataset, [found("a", [A, A, B], [0.9, 0.8, 0.7])], class_id=1)
     np.testing.assert_allclose(result.precision, [1.0])
     np.testing.assert_allclose(result.recall, [1.0])
@@ -89,14 +89,14 @@ def test_difficult_and_crowd_boxes_are_ignored_not_removed(flag):
 
 def test_iou_of_exactly_one_half_is_a_hit():
     # 20 x 60 box; a detection of its left half overlaps by exactly 1/2, one a bit narrower by less.
-    dataset = make_dataset(picture("a", [A]))
+    dataset = make_dataset(image("a", [A]))
     half = precision_recall(dataset, [found("a", [[10, 20, 30, 50]], [0.9])], class_id=1)
     less = precision_recall(dataset, [found("a", [[10, 20, 30, 49.9]], [0.9])], class_id=1)
     assert (half.precision[0], less.precision[0]) == (1.0, 0.0)
 
 
-def test_classes_and_pictures_do_not_mix():
-    dataset = make_dataset(picture("a", [A], [1]), picture("b", [B], [2]))
+def test_classes_and_images_do_not_mix():
+    dataset = make_dataset(image("a", [A], [1]), image("b", [B], [2]))
     detections = [found("a", [A], [0.9], [2]), found("b", [A], [0.8], [1])]
     for class_id in (1, 2):
         result = precision_recall(dataset, detections, class_id)
@@ -104,15 +104,15 @@ def test_classes_and_pictures_do_not_mix():
         assert result.num_boxes == 1
 
 
-def test_equal_scores_keep_the_order_of_the_pictures():
-    dataset = make_dataset(picture("a", [A]), picture("b", [B]))
+def test_equal_scores_keep_the_order_of_the_images():
+    dataset = make_dataset(image("a", [A]), image("b", [B]))
     detections = [found("b", [B], [0.5]), found("a", [NOWHERE], [0.5])]
     result = precision_recall(dataset, detections, class_id=1)
     np.testing.assert_array_equal(result.precision, [0.0, 0.5])  # a's miss, then b's hit
 
 
 def test_without_boxes_there_is_no_ap_and_without_detections_it_is_zero():
-    dataset = make_dataset(picture("a", [A], [1]))
+    dataset = make_dataset(image("a", [A], [1]))
     nothing = precision_recall(dataset, [], class_id=1)
     assert len(nothing.precision) == 0
     assert average_precision_11_point(nothing) == average_precision_area(nothing) == 0.0
@@ -189,7 +189,7 @@ def random_case(seed):
         guesses = np.vstack([near, np.hstack([far, far + [[10, 25]]])])
         truth_classes = rng.integers(1, 3, len(boxes))
         classes = np.concatenate([np.repeat(truth_classes, 2), rng.integers(1, 3, 3)])
-        examples.append(picture(name, boxes, truth_classes, rng.random(len(boxes)) < 0.25))
+        examples.append(image(name, boxes, truth_classes, rng.random(len(boxes)) < 0.25))
         scores = rng.integers(0, 12, len(guesses)) / 12
         detections.append(found(name, guesses, scores, classes))
     return make_dataset(*examples), detections
@@ -210,7 +210,7 @@ def test_agrees_with_the_devkit_in_plain_loops(seed):
 @given(st.integers(0, 10_000), st.randoms(use_true_random=False))
 def test_order_of_records_and_detections_plays_no_part(seed, random):
     dataset, detections = random_case(seed)
-    # Scores all different, or the order of detections in a picture would decide between them.
+    # Scores all different, or the order of detections in an image would decide between them.
     total, start, records = sum(len(record.scores) for record in detections), 0, []
     ranks = np.random.default_rng(seed).permutation(total) / total
     for record in detections:

@@ -14,14 +14,14 @@ from tf_frcnn.ops import convolution
 
 @pytest.fixture(scope="session")
 def inference_model(tiny_config):
-    """Build an untrained model whose answers tell pictures apart, as trained ones' do."""
+    """Build an untrained model whose answers tell images apart, as trained ones' do."""
     keras.utils.set_random_seed(0)
     network = FasterRCNN(tiny_config.model, 3)
     random = np.random.default_rng(0)
     for name, variable in named_weights(network).items():
         if name.endswith(("bias", "beta", "moving_mean")):  # adding zeros would be left out
             variable.assign_add(random.uniform(0.01, 0.1, variable.shape))
-    # As they are drawn, features of a fresh trunk drive most scores to exactly 1.0, and rounding
+    # As they are drawn, features of a fresh backbone drive most scores to exactly 1.0, and rounding
     # errors grow with the logits.
     for name, scale in (("rpn_objectness", 1e-4), ("box_classes", 1e-3)):
         kernel = named_weights(network)[f"{name}/kernel"]
@@ -55,7 +55,7 @@ def exported_frozen(inference_model, tiny_config, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def batches():
-    """Give pictures of five sizes, each as a batch of one and of three: name -> array."""
+    """Give images of five sizes, each as a batch of one and of three: name -> array."""
     random = np.random.default_rng(3)
     sizes = ((50, 70), (121, 64), (64, 96), (33, 200), (9, 7))
     return {

@@ -1,4 +1,4 @@
-"""Pictures decoded in a graph have the pixels that training sees (`data.image.read_image`)."""
+"""Images decoded in a graph have the pixels that training sees (`data.image.read_image`)."""
 
 import io
 import struct
@@ -10,15 +10,15 @@ import tensorflow as tf
 from PIL import Image
 
 from tf_frcnn.data.image import read_image
-from tf_frcnn.export.decoding import check_formats, decode_picture
+from tf_frcnn.export.decoding import check_formats, decode_image
 
 HEIGHT, WIDTH = 53, 71  # odd, so that halved colour channels end in the middle of a pixel
 NOISE = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 4), dtype=np.uint8)
 
 
-def written(picture, picture_format, **options):
+def written(image, image_format, **options):
     file = io.BytesIO()
-    picture.save(file, picture_format, **options)
+    image.save(file, image_format, **options)
     return file.getvalue()
 
 
@@ -62,7 +62,7 @@ def rotated_by_exif():
     return jpeg(exif=exif)
 
 
-PICTURES = {
+IMAGES = {
     "JPEG": jpeg(quality=75),
     "JPEG of high quality, all colours": jpeg(quality=95, subsampling="4:4:4"),
     "JPEG with colours halved in width": jpeg(quality=90, subsampling="4:2:2"),
@@ -90,24 +90,24 @@ PICTURES = {
 }
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", IMAGES)
 def test_pixels_are_those_of_training(name):
-    decoded = decode_picture(tf.constant(PICTURES[name]))
+    decoded = decode_image(tf.constant(IMAGES[name]))
     assert decoded.dtype == tf.uint8
-    np.testing.assert_array_equal(decoded, read_image(PICTURES[name]))
+    np.testing.assert_array_equal(decoded, read_image(IMAGES[name]))
 
 
 def test_cmyk_differs_by_rounding():
     # TensorFlow cuts C * K / 255 off, Pillow rounds it to the nearest.
     content = written(Image.fromarray(NOISE, "CMYK"), "JPEG", quality=90)
-    difference = decode_picture(tf.constant(content)).numpy().astype(int) - read_image(content)
+    difference = decode_image(tf.constant(content)).numpy().astype(int) - read_image(content)
     assert set(np.unique(difference)) == {-1, 0}
 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG"])
-def test_a_picture_that_is_cut_short_is_an_error(name):
+def test_a_image_that_is_cut_short_is_an_error(name):
     with pytest.raises(tf.errors.InvalidArgumentError, match=name):
-        decode_picture(tf.constant(PICTURES[name][:-200]))
+        decode_image(tf.constant(IMAGES[name][:-200]))
 
 
 # === What is neither ===
@@ -120,7 +120,7 @@ def checked(image_bytes):
 
 
 def test_jpeg_and_png_pass():
-    assert checked(tf.constant([PICTURES["PNG"], PICTURES["JPEG"], PICTURES["PNG"]])) == 3
+    assert checked(tf.constant([IMAGES["PNG"], IMAGES["JPEG"], IMAGES["PNG"]])) == 3
     assert checked(tf.constant([], tf.string)) == 0
 
 
@@ -128,9 +128,9 @@ def test_jpeg_and_png_pass():
     ("contents", "message"),
     [
         # GIF89a is 47 49 46 38 39 61.
-        ([PICTURES["JPEG"], b"GIF89a\x00\xff\x01\x02"], r"\[1\] .* \[47 49 46 38 39 61 00 ff\]"),
-        ([b"", PICTURES["PNG"], b"x"], r"\[0\] begins with the bytes \[\]: expected a JPEG"),
-        ([PICTURES["PNG"], PICTURES["PNG"], b"\x89PNG\r\n"], r"\[2\] .* \[89 50 4e 47 0d 0a\]"),
+        ([IMAGES["JPEG"], b"GIF89a\x00\xff\x01\x02"], r"\[1\] .* \[47 49 46 38 39 61 00 ff\]"),
+        ([b"", IMAGES["PNG"], b"x"], r"\[0\] begins with the bytes \[\]: expected a JPEG"),
+        ([IMAGES["PNG"], IMAGES["PNG"], b"\x89PNG\r\n"], r"\[2\] .* \[89 50 4e 47 0d 0a\]"),
         ([b"\xff\xd8"], r"\[0\] begins with the bytes \[ff d8\]: expected a JPEG \(ff d8 ff\)"),
     ],
 )

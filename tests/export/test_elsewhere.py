@@ -112,10 +112,10 @@ def c_program(tmp_path_factory):
 @pytest.mark.parametrize("form", ["exported", "exported_frozen"])
 def test_a_c_program_finds_the_same(form, c_program, batches, expected, tmp_path, request):
     model, name = request.getfixturevalue(form), "batch_1_33x200"
-    batches[name].tofile(tmp_path / "picture.rgb")
+    batches[name].tofile(tmp_path / "image.rgb")
     places = signature_places(model)
     command = [
-        *(c_program, model, tmp_path / "picture.rgb", 33, 200),
+        *(c_program, model, tmp_path / "image.rgb", 33, 200),
         *(places[key] for key in ("images", *KEYS)),
     ]
     printed = subprocess.run(

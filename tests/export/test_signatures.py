@@ -97,8 +97,8 @@ def nodes_of_a_run(model, signature_name):
         signature = graph.signature_def[signature_name]
         ((_, spec),) = signature.inputs.items()
         dtype = tf.dtypes.as_dtype(spec.dtype)
-        picture = np.zeros((1, 50, 70, 3), np.uint8)
-        fed = [as_png(picture[0])] if dtype == tf.string else picture.astype(dtype.as_numpy_dtype)
+        image = np.zeros((1, 50, 70, 3), np.uint8)
+        fed = [as_png(image[0])] if dtype == tf.string else image.astype(dtype.as_numpy_dtype)
         metadata = tf.compat.v1.RunMetadata()
         session.run(
             signature.outputs["detection_boxes"].name,

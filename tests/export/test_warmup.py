@@ -39,7 +39,7 @@ def test_every_signature_is_warmed_and_answers(exported, requests):
         assert len(answer["num_detections"]) == len(value)
 
 
-def test_all_ask_about_one_small_picture_of_the_shape_that_the_network_sees(requests):
+def test_all_ask_about_one_small_image_of_the_shape_that_the_network_sees(requests):
     # 64 x 96 of the network at a long side of 64: 42.67, so 43 rows.
     values = {
         request.model_spec.signature_name: tf.make_ndarray(next(iter(request.inputs.values())))

@@ -92,7 +92,7 @@ def test_configuration_survives_json(layer_class, arguments):
 
 
 def test_preprocessing_gives_bgr_without_means_and_zero_in_the_padding():
-    # A picture of 2 x 3 pixels in a batch of 3 x 4, padded to 4 x 4 by stride 4. RGB (10, 20, 30)
+    # An image of 2 x 3 pixels in a batch of 3 x 4, padded to 4 x 4 by stride 4. RGB (10, 20, 30)
     # becomes (30 - 103.939, 20 - 116.779, 10 - 123.68).
     images = np.full((2, 3, 4, 3), [10.0, 20, 30])
     layer = Preprocessing(**dataclasses.asdict(CAFFE_PIXELS) | {"multiple": 4})
@@ -204,30 +204,28 @@ def test_rpn_head_has_the_same_weights_on_every_map():
             np.testing.assert_allclose(value[0], wanted, rtol=1e-6)
 
 
-def random_rpn_outputs(num_pictures, num_anchors, seed=0):
+def random_rpn_outputs(num_images, num_anchors, seed=0):
     rng = np.random.default_rng(seed)
     corner = rng.uniform(-20, [80, 120], (num_anchors, 2))
     anchors = np.concatenate([corner, corner + rng.uniform(10, [50, 70], (num_anchors, 2))], 1)
-    logits = rng.normal(size=(num_pictures, num_anchors))
-    deltas = rng.normal(0, 0.4, size=(num_pictures, num_anchors, 4))
+    logits = rng.normal(size=(num_images, num_anchors))
+    deltas = rng.normal(0, 0.4, size=(num_images, num_anchors, 4))
     return logits, deltas, anchors
 
 
 def test_proposals_are_decoded_clipped_sifted_cut_and_suppressed_in_this_order():
-    # The second picture is smaller than the first: its proposals keep out of the padding.
+    # The second image is smaller than the first: its proposals keep out of the padding.
     logits, deltas, anchors = random_rpn_outputs(2, 150)
     sizes = [(90, 130), (60, 70)]
     proposals = ProposalLayer(60, 40, nms_iou=0.5, min_size=12.0)(
         ((as_float(logits),), (as_float(deltas),), (as_float(anchors),), as_float(sizes))
     ).numpy()
     assert proposals.shape == (2, 40, 4)
-    for picture, size in enumerate(sizes):
-        expected = oracles.propose(
-            logits[picture], deltas[picture], anchors, size, 12.0, 60, 40, 0.5
-        )
+    for image, size in enumerate(sizes):
+        expected = oracles.propose(logits[image], deltas[image], anchors, size, 12.0, 60, 40, 0.5)
         assert 10 < len(expected)
-        np.testing.assert_allclose(proposals[picture, : len(expected)], expected, atol=1e-3)
-        assert not proposals[picture, len(expected) :].any()
+        np.testing.assert_allclose(proposals[image, : len(expected)], expected, atol=1e-3)
+        assert not proposals[image, len(expected) :].any()
 
 
 def propose(anchors, objectness, size, *arguments, **options):
@@ -271,7 +269,7 @@ def test_no_gradient_flows_through_proposals():
 
 
 def detect(probabilities, deltas, proposals, size=(100.0, 150.0), **options):
-    """Run the detection layer on one picture; [K, 1 + N], [K, 1 + N, 4], [K, 4]."""
+    """Run the detection layer on one image; [K, 1 + N], [K, 1 + N, 4], [K, 4]."""
     arguments = {"score_threshold": 0.05, "nms_iou": 0.3, "max_detections": 4, **options}
     logits = np.log(np.maximum(probabilities, 1e-30))
     inputs = ([logits], [deltas], [proposals], [size])
@@ -293,7 +291,7 @@ def test_detections_use_the_offsets_of_their_own_class():
 
 
 def test_detections_are_clipped_and_none_is_empty():
-    # The second proposal is moved out of the picture as a whole: dx = 3 widths.
+    # The second proposal is moved out of the image as a whole: dx = 3 widths.
     deltas = np.zeros((2, 2, 4))
     deltas[1, 1, 1] = 3.0
     proposals = [[80.0, 100, 130, 170], [10, 100, 30, 140]]

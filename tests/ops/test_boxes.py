@@ -102,15 +102,15 @@ def test_pairwise_iou_equals_the_loop(boxes_a, boxes_b):
     np.testing.assert_allclose(computed, oracles.iou_matrix(boxes_a, boxes_b), atol=1e-5)
 
 
-def test_pairwise_iou_works_picture_by_picture():
+def test_pairwise_iou_works_image_by_image():
     a = np.array([[[0, 0, 10, 20]], [[0, 0, 4, 8]]], np.float32)  # [2, 1, 4]
     b = np.array([[[0, 0, 10, 10]], [[0, 0, 10, 20]]], np.float32)
     computed = pairwise_iou(tf.constant(a), tf.constant(b))
-    # 100 / 200 in the first picture, 32 / 200 in the second.
+    # 100 / 200 in the first image, 32 / 200 in the second.
     np.testing.assert_allclose(computed, [[[0.5]], [[0.16]]], rtol=1e-6)
 
 
-def test_clip_boxes_to_each_picture():
+def test_clip_boxes_to_each_image():
     box = [-5.0, -7, 50, 90]
     clipped = clip_boxes(tf.constant([[box], [box]]), tf.constant([[40.0, 80], [60, 30]]))
     np.testing.assert_array_equal(clipped, [[[0, 0, 40, 80]], [[0, 0, 50, 30]]])
@@ -123,7 +123,7 @@ def test_a_box_wholly_outside_becomes_empty():
 
 
 def test_inside_images_counts_the_border_as_inside():
-    # In a picture of 40 x 80: exactly the picture; one past each of the four borders.
+    # In an image of 40 x 80: exactly the image; one past each of the four borders.
     anchors = [[0.0, 0, 40, 80], [-1, 0, 9, 9], [0, -1, 9, 9], [0, 0, 41, 9], [0, 0, 9, 81]]
     sizes = tf.constant([[40.0, 80], [41, 81]])
     expected = [[True, False, False, False, False], [True, False, False, True, True]]

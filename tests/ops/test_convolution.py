@@ -59,7 +59,7 @@ def test_equals_conv2d_forward_and_both_gradients(size, in_graph):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_a_kernel_with_one_tap_shifts_the_picture():
+def test_a_kernel_with_one_tap_shifts_the_image():
     # Tap (0, 2) reads one row above and one column to the right; zeros beyond the border.
     inputs = tf.reshape(tf.range(1.0, 7.0), [1, 2, 3, 1])  # 1 2 3 / 4 5 6
     kernel = tf.scatter_nd([[0, 2, 0, 0]], [1.0], [3, 3, 1, 1])

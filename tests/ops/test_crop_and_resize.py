@@ -31,7 +31,7 @@ def test_one_point_by_hand():
     np.testing.assert_allclose(gradient[0, ..., 0], [[0, 0.75, 0, 7.5], [0, 0.25, 0, 2.5]])
 
 
-def test_many_overlapping_boxes_of_two_pictures():
+def test_many_overlapping_boxes_of_two_images():
     # The operator is linear: <upstream, sample(x)> = <gradient(upstream), x> for every x. In
     # float32 a sum of 128 * 14 * 14 samples a channel is good to about 1e-4 of its size.
     rng = np.random.default_rng(0)

@@ -45,7 +45,7 @@ def test_of_equal_ious_the_first_object_is_taken():
     assert match([[0.2, 0.8, 0.8]])[0] == [1]
 
 
-def test_pictures_are_matched_separately():
+def test_images_are_matched_separately():
     matched, labels = match_boxes(tf.constant([[[0.9, 0.1]], [[0.1, 0.2]]]), 0.7, 0.3)
     np.testing.assert_array_equal(matched, [[0], [1]])
     np.testing.assert_array_equal(labels, [[1], [0]])
@@ -65,7 +65,7 @@ def test_symmetric_anchors_tie_around_an_object():
 
 
 def test_objects_that_nothing_meets_and_padding_have_no_best_box():
-    # Column 0: an object that no box meets; column 1: padding; all boxes of picture 1 ignored.
+    # Column 0: an object that no box meets; column 1: padding; all boxes of image 1 ignored.
     iou = tf.constant([[[0.0, 0.0], [0.0, 0.0]], [[-1.0, -1.0], [-1.0, -1.0]]])
     np.testing.assert_array_equal(best_of_each_object(iou), np.zeros((2, 2), bool))
 

@@ -37,18 +37,18 @@ def test_an_iou_at_the_limit_is_kept():
         assert np.count_nonzero(kept.numpy().any(axis=-1)) == count
 
 
-def test_top_k_nms_equals_the_greedy_loop_in_each_picture():
+def test_top_k_nms_equals_the_greedy_loop_in_each_image():
     boxes = np.stack([random_boxes(80, 1), random_boxes(80, 2)]).astype(np.float32)
     scores = np.random.default_rng(3).permutation(160).reshape(2, 80) / 7.0 - 9.0
     kept = top_k_nms(as_float(boxes), as_float(scores), 50, 60, 0.4)[0].numpy()
     assert kept.shape == (2, 60, 4)
-    for picture in range(2):
-        top = np.argsort(-scores[picture])[:50]
-        survivors = oracles.greedy_nms(boxes[picture][top], scores[picture][top], 0.4)
+    for image in range(2):
+        top = np.argsort(-scores[image])[:50]
+        survivors = oracles.greedy_nms(boxes[image][top], scores[image][top], 0.4)
         assert 5 < len(survivors) < 50  # the limit does something
         expected = np.zeros((60, 4), np.float32)
-        expected[: len(survivors)] = boxes[picture][top][survivors]
-        np.testing.assert_array_equal(kept[picture], expected)
+        expected[: len(survivors)] = boxes[image][top][survivors]
+        np.testing.assert_array_equal(kept[image], expected)
 
 
 def test_boxes_beyond_the_top_k_do_not_return_after_nms():
@@ -82,7 +82,7 @@ def test_classes_are_suppressed_separately():
     assert classes.dtype == tf.int32 and count.dtype == tf.int32
 
 
-def test_boxes_are_not_taken_to_be_fractions_of_the_picture():
+def test_boxes_are_not_taken_to_be_fractions_of_the_image():
     box = [-3.0, 4, 20, 500]
     kept = per_class_nms(as_float([[[box]]]), as_float([[[0.9]]]), 0.05, 0.3, 1)[0]
     np.testing.assert_array_equal(kept, [[box]])

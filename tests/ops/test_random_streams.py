@@ -9,12 +9,12 @@ from tf_frcnn.ops.random_streams import (
     sampling_seeds,
 )
 
-PICTURES = [(seed, position) for seed in (3, 4) for position in range(200)]
+IMAGES = [(seed, position) for seed in (3, 4) for position in range(200)]
 
 
 def derived_seeds():
-    """List the seeds of every stream of every picture, the pair itself, for mirroring, included."""
-    seeds = tf.constant(PICTURES, tf.int32)
+    """List the seeds of every stream of every image, the pair itself, for mirroring, included."""
+    seeds = tf.constant(IMAGES, tf.int32)
     streams = {"mirroring": seeds}
     for folded in FoldedStream:
         streams[folded.name] = tf.map_fn(lambda pair, s=folded: fold_in_stream(pair, s), seeds)
@@ -31,7 +31,7 @@ def test_no_two_streams_share_a_seed():
     ]
     # Of the runs with seeds 3 and 4: doubled, 3 is 6 for anchors and 7 for RoIs, 4 is 8 and 9.
     everything = [pair for pairs in streams.values() for pair in pairs]
-    assert len(set(everything)) == len(everything) == 8 * len(PICTURES)
+    assert len(set(everything)) == len(everything) == 8 * len(IMAGES)
 
 
 def test_numbers_of_streams_stay_so_that_runs_go_on_as_they_began():

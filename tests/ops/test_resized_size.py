@@ -1,4 +1,4 @@
-"""The size at which a picture enters a network, in the graph and without TensorFlow."""
+"""The size at which an image enters a network, in the graph and without TensorFlow."""
 
 import pytest
 import tensorflow as tf
@@ -86,7 +86,7 @@ def test_roundings_worked_by_hand(size, nearest, floor):
 
 
 def in_graph(rounding):
-    """Build a graph of many pictures' sizes: [N, 4] height, width, short and long side."""
+    """Build a graph of many images' sizes: [N, 4] height, width, short and long side."""
 
     @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.int32)])
     def sizes(rows):

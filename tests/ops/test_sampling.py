@@ -9,7 +9,7 @@ from tf_frcnn.ops.sampling import subsample_labels
 
 def draw(labels, num_samples, fraction=0.5, seeds=None, preferred=None):
     labels = np.atleast_2d(labels)
-    seeds = [[0, picture] for picture in range(len(labels))] if seeds is None else seeds
+    seeds = [[0, image] for image in range(len(labels))] if seeds is None else seeds
     indices, sampled = subsample_labels(
         tf.constant(labels, tf.int32),
         num_samples,
@@ -72,7 +72,7 @@ def test_the_draw_is_the_same_in_a_graph():
     np.testing.assert_array_equal(in_graph[0], draw(labels, 64, seeds=[[3, 7]])[0])
 
 
-def test_the_draw_of_a_picture_does_not_depend_on_the_others():
+def test_the_draw_of_a_image_does_not_depend_on_the_others():
     first, second = labels_of(100, 400), labels_of(30, 470)
     together = draw([first, second], 64, seeds=[[3, 7], [3, 8]])
     alone = draw(second, 64, seeds=[[3, 8]])
@@ -82,7 +82,7 @@ def test_the_draw_of_a_picture_does_not_depend_on_the_others():
         np.testing.assert_array_equal(together[i], swapped[i][::-1])
 
 
-def test_pictures_with_equal_labels_are_drawn_differently():
+def test_images_with_equal_labels_are_drawn_differently():
     indices = draw([labels_of(100, 400)] * 2, 64)[0]
     assert set(indices[0]) != set(indices[1])
 
@@ -103,7 +103,7 @@ def test_preference_says_nothing_about_objects():
 
 
 def test_every_candidate_is_drawn_about_equally_often():
-    # 20 objects and 30 background, 5 of each drawn in each of 400 pictures. An object is drawn
+    # 20 objects and 30 background, 5 of each drawn in each of 400 images. An object is drawn
     # 400 * 5 / 20 = 100 times on average, standard deviation sqrt(100 * 0.75) = 9; background
     # 66.7 times, sqrt(66.7 * 5 / 6) = 7.5. Bounds are five deviations away.
     labels = labels_of(20, 30, 10)
@@ -115,7 +115,7 @@ def test_every_candidate_is_drawn_about_equally_often():
 
 
 def test_objects_and_background_are_drawn_independently_of_their_place():
-    # The mean index of what is drawn from 0..999 tends to 499.5; standard error of 50 pictures
+    # The mean index of what is drawn from 0..999 tends to 499.5; standard error of 50 images
     # with 100 draws each: 289 / sqrt(5000) = 4.
     indices = draw([np.zeros(1000, int)] * 50, 100)[0]
     assert abs(indices.mean() - 499.5) < 20

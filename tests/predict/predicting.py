@@ -18,8 +18,8 @@ class CornerDetector:
     """Stands for a model: a dog of score R / 255, and a cat of 0.4, each with its own box.
 
     Attributes:
-        batches: (height, width) of the pictures of each call.
-        most_alive: the largest number of pictures that were in memory when it was called.
+        batches: (height, width) of the images of each call.
+        most_alive: the largest number of images that were in memory when it was called.
     """
 
     class_names = ("cat", "dog")
@@ -59,8 +59,8 @@ def files_below(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
 
 
-def write_picture(path, red=204, size=(40, 60), orientation=None):
-    """Write a picture, (height, width) as stored, of one colour."""
+def write_image(path, red=204, size=(40, 60), orientation=None):
+    """Write an image, (height, width) as stored, of one colour."""
     path.parent.mkdir(parents=True, exist_ok=True)
     exif = Image.Exif()
     if orientation is not None:
@@ -70,7 +70,7 @@ def write_picture(path, red=204, size=(40, 60), orientation=None):
     return path
 
 
-def moving_picture(number, size=(48, 64)):
+def moving_image(number, size=(48, 64)):
     """Draw frame `number`: on grey a red corner that gets lighter, a blue block that moves right.
 
     The red of the pixel at the top left is 20 * (number + 1), at most 255.
@@ -82,7 +82,7 @@ def moving_picture(number, size=(48, 64)):
 
 
 def write_video(path, num_frames=6, size=(48, 64), rate=25, codec=None, options=None):
-    """Write a video of `moving_picture`s, in the container that its extension names."""
+    """Write a video of `moving_image`s, in the container that its extension names."""
     import av
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def write_video(path, num_frames=6, size=(48, 64), rate=25, codec=None, options=
         stream.bit_rate = 2_000_000
         container.start_encoding()
         for number in range(num_frames):
-            frame = av.VideoFrame.from_ndarray(moving_picture(number, size), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(moving_image(number, size), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path

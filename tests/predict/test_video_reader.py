@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from tests.predict.predicting import moving_picture, write_png_video, write_video
+from tests.predict.predicting import moving_image, write_png_video, write_video
 from tf_frcnn.data import image as image_module
 from tf_frcnn.errors import DataError
 from tf_frcnn.predict import video
@@ -42,19 +42,19 @@ def test_frames_of_every_container_come_in_order(name, tmp_path):
     assert video.num_expected in (6, None)
     for frame in frames:
         # Compression changes colours by a grey level or two; the next frame's differ by 20.
-        expected = moving_picture(frame.number)[4:12, 4:12]
+        expected = moving_image(frame.number)[4:12, 4:12]
         assert np.abs(frame.image[4:12, 4:12].astype(int) - expected).max() < 8
 
 
 @pytest.mark.parametrize(("step", "numbers"), [(1, [0, 1, 2, 3, 4]), (2, [0, 2, 4]), (9, [0])])
 def test_every_frame_of_the_step_is_given(step, numbers, tmp_path):
-    pictures = [moving_picture(number, (35, 51)) for number in range(5)]
-    path = write_png_video(tmp_path / "a.mov", pictures)
+    images = [moving_image(number, (35, 51)) for number in range(5)]
+    path = write_png_video(tmp_path / "a.mov", images)
     with VideoReader(path, apply_orientation=False, step=step) as video:
         frames = list(video)
     assert [frame.number for frame in frames] == numbers
     for frame in frames:
-        np.testing.assert_array_equal(frame.image, pictures[frame.number])
+        np.testing.assert_array_equal(frame.image, images[frame.number])
     assert (video.size, video.rate) == ((35, 51), Fraction(25, step))
     assert video.num_expected == len(numbers)
 
@@ -78,7 +78,7 @@ def test_every_frame_of_the_step_is_given(step, numbers, tmp_path):
     ],
 )
 def test_the_display_matrix_is_applied_when_that_was_asked_for(matrix, orientation, turn, tmp_path):
-    upright = moving_picture(3, (35, 51))
+    upright = moving_image(3, (35, 51))
     path = write_png_video(tmp_path / "a.mov", [upright, upright])
     write_matrix(path, *matrix)
     for apply_orientation, expected in ((False, upright), (True, turn(upright))):
@@ -138,8 +138,8 @@ def test_a_cut_mp4_whose_index_stands_first(tmp_path):
 
 
 def test_what_ffmpeg_cannot_decode_is_named(tmp_path):
-    pictures = [moving_picture(number) for number in range(4)]
-    path = write_png_video(tmp_path / "a.mov", pictures)
+    images = [moving_image(number) for number in range(4)]
+    path = write_png_video(tmp_path / "a.mov", images)
     content = path.read_bytes()
     assert content.count(b"IHDR") == 4
     third = content.index(b"IHDR", content.index(b"IHDR", content.index(b"IHDR") + 4) + 4)
@@ -151,36 +151,36 @@ def test_what_ffmpeg_cannot_decode_is_named(tmp_path):
 
 
 def test_an_unknown_codec_is_named(tmp_path):
-    path = write_png_video(tmp_path / "a.mov", [moving_picture(0)])
+    path = write_png_video(tmp_path / "a.mov", [moving_image(0)])
     path.write_bytes(path.read_bytes().replace(b"png ", b"xyz "))
     with pytest.raises(DataError, match=r"a\.mov: FFmpeg knows no decoder .* to H\.264"):
         read_all(path)
 
 
 def test_frames_of_another_size_are_named(tmp_path):
-    pictures = [moving_picture(0), moving_picture(1), moving_picture(2, (50, 66))]
-    path = write_png_video(tmp_path / "a.mov", pictures)
+    images = [moving_image(0), moving_image(1), moving_image(2, (50, 66))]
+    path = write_png_video(tmp_path / "a.mov", images)
     with pytest.raises(DataError, match="frame 2 has 66 x 50 pixels, those before it 64 x 48"):
         read_all(path)
 
 
 def write_sound(path, cover=False):
-    """Write an MP4 with a tenth of a second of silence, and a picture of its cover if wanted."""
+    """Write an MP4 with a tenth of a second of silence, and an image of its cover if wanted."""
     with av.open(str(path), "w") as container:
         sound = container.add_stream("aac", rate=8000)
         streams = [sound]
         if cover:
-            picture = container.add_stream("mjpeg", rate=1)
-            picture.height, picture.width, picture.pix_fmt = 48, 64, "yuvj420p"
-            picture.disposition = av.stream.Disposition.attached_pic.value
-            streams.append(picture)
+            image = container.add_stream("mjpeg", rate=1)
+            image.height, image.width, image.pix_fmt = 48, 64, "yuvj420p"
+            image.disposition = av.stream.Disposition.attached_pic.value
+            streams.append(image)
         silence = av.AudioFrame(format="fltp", layout="mono", samples=1024)
         silence.sample_rate = 8000
         for plane in silence.planes:
             plane.update(bytes(plane.buffer_size))
         container.mux(sound.encode(silence))
         if cover:
-            container.mux(picture.encode(av.VideoFrame.from_ndarray(moving_picture(0))))
+            container.mux(image.encode(av.VideoFrame.from_ndarray(moving_image(0))))
         for stream in streams:
             container.mux(stream.encode())
     return path

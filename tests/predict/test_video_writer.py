@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from tests.predict.predicting import moving_picture, read_video
+from tests.predict.predicting import moving_image, read_video
 from tf_frcnn.errors import UserError
 from tf_frcnn.predict import video
 from tf_frcnn.predict.video import ENCODERS, VideoWriter
@@ -18,10 +18,10 @@ H264 = pytest.mark.skipif(
 )
 
 
-def write(path, pictures, rate=Fraction(25)):
-    with VideoWriter(path, pictures[0].shape[:2], rate) as writer:
-        for picture in pictures:
-            writer.write(picture)
+def write(path, images, rate=Fraction(25)):
+    with VideoWriter(path, images[0].shape[:2], rate) as writer:
+        for image in images:
+            writer.write(image)
 
 
 @pytest.mark.parametrize(
@@ -34,15 +34,15 @@ def write(path, pictures, rate=Fraction(25)):
 @pytest.mark.parametrize("rate", [Fraction(25), Fraction(30000, 1001), Fraction(120_000, 1001)])
 def test_frames_come_back(encoders, codec, rate, tmp_path, monkeypatch):
     monkeypatch.setattr(video, "ENCODERS", encoders)
-    pictures = [moving_picture(number) for number in range(8)]
-    write(tmp_path / "new" / "a.mp4", pictures, rate)
+    images = [moving_image(number) for number in range(8)]
+    write(tmp_path / "new" / "a.mp4", images, rate)
     frames, properties = read_video(tmp_path / "new" / "a.mp4")
     assert properties[:2] == (codec, "yuv420p")
     assert float(properties[2]) == pytest.approx(float(rate), rel=1e-6)
     assert len(frames) == 8
-    for frame, picture in zip(frames, pictures, strict=True):
+    for frame, image in zip(frames, images, strict=True):
         # The mean error of compression; the next frame's block alone would be 4.
-        assert np.abs(frame.astype(int) - picture).mean() < 3
+        assert np.abs(frame.astype(int) - image).mean() < 3
     assert [path.name for path in tmp_path.rglob("*.*")] == ["a.mp4"]
 
 
@@ -63,7 +63,7 @@ def test_the_last_row_and_column_of_an_odd_size_are_repeated(size, tmp_path):
 def test_nothing_is_left_after_an_error(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         with VideoWriter(tmp_path / "a.mp4", (48, 64), Fraction(25)) as writer:
-            writer.write(moving_picture(0))
+            writer.write(moving_image(0))
             assert [path.name for path in tmp_path.iterdir()] == ["a.mp4.partial"]
             raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
@@ -82,5 +82,5 @@ def test_a_folder_that_vanishes_is_told(tmp_path):
     folder = tmp_path / "out"
     with pytest.raises(UserError, match=r"a\.mp4: cannot be written \(.*No such file"):
         with VideoWriter(folder / "a.mp4", (48, 64), Fraction(25)) as writer:
-            writer.write(moving_picture(0))
+            writer.write(moving_image(0))
             shutil.rmtree(folder)

@@ -8,11 +8,11 @@ import pytest
 
 from tests.predict.predicting import (
     files_below,
-    moving_picture,
+    moving_image,
     predict,
     read_results,
     read_video,
-    write_picture,
+    write_image,
     write_png_video,
     write_video,
 )
@@ -45,16 +45,16 @@ def test_results_have_the_frame_they_were_found_in(model, tmp_path, capsys):
 
 
 def test_a_drawing_shows_the_boxes_at_the_videos_size_and_rate(model, tmp_path):
-    pictures = [moving_picture(number, (71, 95)) for number in range(5)]
-    video = write_png_video(tmp_path / "in" / "a.mov", pictures, rate=Fraction(30000, 1001))
+    images = [moving_image(number, (71, 95)) for number in range(5)]
+    video = write_png_video(tmp_path / "in" / "a.mov", images, rate=Fraction(30000, 1001))
     assert predict(video, "--output", tmp_path / "out", "--score", "0.3") == 0
     assert files_below(tmp_path / "out") == ["a.mp4", "detections.json"]
     frames, (codec, pixel_format, rate) = read_video(tmp_path / "out" / "a.mp4")
     assert codec in ("h264", "mpeg4") and pixel_format == "yuv420p"
     assert rate == Fraction(30000, 1001) and len(frames) == 5
-    for frame, picture in zip(frames, pictures, strict=True):
+    for frame, image in zip(frames, images, strict=True):
         assert frame.shape == (72, 96, 3)
-        changed = np.abs(frame[:71, :95].astype(int) - picture).max(axis=-1) > 60
+        changed = np.abs(frame[:71, :95].astype(int) - image).max(axis=-1) > 60
         # The cat's box is rows 4 to 6, columns 0 to 8. Nothing is drawn below labels of 20 rows.
         assert changed[4:6, 1:7].any()
         assert not changed[40:].any()
@@ -73,11 +73,11 @@ def test_every_nth_frame(model, tmp_path, capsys):
     assert "a.mp4: 3 frames (--frame-step 4), " in capsys.readouterr().err
 
 
-def test_pictures_and_videos_of_a_folder_go_together(model, tmp_path, capsys):
+def test_images_and_videos_of_a_folder_go_together(model, tmp_path, capsys):
     folder = tmp_path / "in"
     for name in ("a.mp4", "a.avi", "A.MKV", "b/c.webm"):
         write_video(folder / name, num_frames=2)
-    write_picture(folder / "a.jpg")
+    write_image(folder / "a.jpg")
     (folder / "film.dat").write_bytes((folder / "a.mp4").read_bytes())
     inputs = (folder, folder / "film.dat", folder / "b")
     assert predict(*inputs, "--output", tmp_path / "out", *DOGS) == 0
@@ -88,7 +88,7 @@ def test_pictures_and_videos_of_a_folder_go_together(model, tmp_path, capsys):
     assert keys[0] == ("a.jpg", None)
     names = ("A.MKV", "a.avi", "a.mp4", "film.dat", "b/c.webm")
     assert keys[1:] == [(name, frame) for name in names for frame in (0, 1)]
-    assert "1 picture in " in capsys.readouterr().err
+    assert "1 image in " in capsys.readouterr().err
 
 
 def test_memory_holds_no_more_than_two_batches(model, tmp_path):
@@ -108,7 +108,7 @@ def test_memory_holds_no_more_than_two_batches(model, tmp_path):
         ("apply", (64, 48), "was turned upright (orientation 6)"),
     ],
 )
-def test_orientation_follows_the_policy_for_pictures(exif, size, message, model, tmp_path, capsys):
+def test_orientation_follows_the_policy_for_images(exif, size, message, model, tmp_path, capsys):
     video = write_video(tmp_path / "in" / "a.mp4", num_frames=2)
     write_matrix(video, 0, 1, -1, 0)
     assert predict(video, "--output", tmp_path / "out", "--exif", exif) == 0
@@ -128,10 +128,10 @@ def test_broken_videos_are_named_and_the_others_are_done(model, tmp_path, capsys
     (folder / "b.mkv").write_text("no video")
     (folder / "c.mp4").write_bytes(whole.read_bytes()[:-30])
     # The third frame is broken, so that two are detected and drawn before that is known.
-    broken = write_png_video(folder / "d.mov", [moving_picture(number) for number in range(4)])
+    broken = write_png_video(folder / "d.mov", [moving_image(number) for number in range(4)])
     parts = broken.read_bytes().split(b"IHDR")
     broken.write_bytes(b"IHDR".join(parts[:3]) + b"XXXX" + b"IHDR".join(parts[3:]))
-    write_picture(folder / "z.png")
+    write_image(folder / "z.png")
     assert predict(folder, "--output", tmp_path / "out", *DOGS) == 1
     said = capsys.readouterr().err
     assert f"skipped: {folder / 'a.mp4'}: the file is empty" in said
@@ -146,14 +146,14 @@ def test_broken_videos_are_named_and_the_others_are_done(model, tmp_path, capsys
 
 def test_without_pyav_the_extra_is_named(model, tmp_path, capsys, monkeypatch):
     video = write_video(tmp_path / "in" / "a.mp4")
-    picture = write_picture(tmp_path / "in" / "a.png")
+    image = write_image(tmp_path / "in" / "a.png")
     monkeypatch.setitem(sys.modules, "av", None)
     assert predict(video, "--output", tmp_path / "out") == 2
     said = capsys.readouterr().err
     assert "videos are read with PyAV" in said
     assert "python -m pip install -e '.[video]'" in said and "Traceback" not in said
     assert not (tmp_path / "out").exists() and not model.batches
-    assert predict(picture, "--output", tmp_path / "out") == 0  # pictures need none
+    assert predict(image, "--output", tmp_path / "out") == 0  # images need none
 
 
 def test_a_detector_that_fails_leaves_no_half_drawing(model, tmp_path, monkeypatch):

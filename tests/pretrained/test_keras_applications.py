@@ -26,14 +26,14 @@ KERAS_2 = keras.__version__.startswith("2.")
 NOTOP_FILE = Path(__file__).parents[3] / "shared/weights/vgg16_notop.h5"
 WAYS_OUT = ("--train.start-from PATH", "--train.start-from none")
 # No two sizes alike, so that a transposed or swapped array cannot fit.
-TRUNK = {"block1_conv1": (3, 3, 3, 4), "block1_conv2": (3, 3, 4, 5)}
+BACKBONE = {"block1_conv1": (3, 3, 3, 4), "block1_conv2": (3, 3, 4, 5)}
 HEAD = {"fc1": (20, 7), "fc2": (7, 6)}
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 def make_detector(batch_normalization: bool = False) -> SimpleNamespace:
     backbone = keras.Sequential([keras.Input((None, None, 3))], name="backbone")
-    for name, kernel in TRUNK.items():
+    for name, kernel in BACKBONE.items():
         backbone.add(keras.layers.Conv2D(kernel[-1], 3, padding="same", name=name))
         if batch_normalization:
             backbone.add(keras.layers.BatchNormalization(name=f"{name}_bn"))
@@ -77,12 +77,12 @@ def write_legacy(path: Path, arrays: Arrays, kernel: str = "W_1:0", bias: str = 
 
 @pytest.fixture
 def full_arrays() -> Arrays:
-    return make_arrays({**TRUNK, **HEAD, "predictions": (6, 3)})
+    return make_arrays({**BACKBONE, **HEAD, "predictions": (6, 3)})
 
 
 @pytest.fixture
 def notop_arrays() -> Arrays:
-    return make_arrays(TRUNK)
+    return make_arrays(BACKBONE)
 
 
 def assert_loaded(detector: SimpleNamespace, expected: Arrays) -> None:
@@ -126,7 +126,7 @@ def test_none_suits_every_backbone():
     assert "block1_conv1_bn" in report.left_random
 
 
-def test_full_file_fills_trunk_and_fc_layers(tmp_path, full_arrays):
+def test_full_file_fills_backbone_and_fc_layers(tmp_path, full_arrays):
     path = write_legacy(tmp_path / "full.h5", full_arrays)
     detector = make_detector()
     report = load_backbone_weights(detector, str(path))
@@ -185,7 +185,7 @@ def test_half_precision_file_is_taken(tmp_path, notop_arrays):
 @pytest.mark.parametrize("name", ["saved.weights.h5", "saved.h5"])
 def test_file_that_this_keras_wrote(tmp_path, name):
     layers = [keras.Input((2, 2, 3))]
-    layers += [keras.layers.Conv2D(s[-1], 3, padding="same", name=n) for n, s in TRUNK.items()]
+    layers += [keras.layers.Conv2D(s[-1], 3, padding="same", name=n) for n, s in BACKBONE.items()]
     layers += [keras.layers.Flatten()]  # 2 * 2 * 5 channels = the 20 inputs of fc1
     layers += [keras.layers.Dense(s[-1], name=n) for n, s in HEAD.items()]
     saved = keras.Sequential(layers)
@@ -216,7 +216,7 @@ def test_real_notop_file_fills_thirteen_convolutions():
     assert_loaded(detector, expected)
 
 
-def test_imagenet_fits_the_trunk_of_full_width():
+def test_imagenet_fits_the_backbone_of_full_width():
     layers = [layer for layer in build_vgg16().layers if layer.weights]
     shapes = {layer.name: [tuple(weight.shape) for weight in layer.weights] for layer in layers}
     heads = {"fc1": [(25088, 4096), (4096,)], "fc2": [(4096, 4096), (4096,)]}
@@ -392,7 +392,7 @@ def point_loader_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, port: int) 
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, "127.0.0.1")
     monkeypatch.setattr(keras_applications, "IMAGENET_URL", f"http://127.0.0.1:{port}/vgg16/")
-    shapes = {name: (kernel, kernel[-1:]) for name, kernel in {**TRUNK, **HEAD}.items()}
+    shapes = {name: (kernel, kernel[-1:]) for name, kernel in {**BACKBONE, **HEAD}.items()}
     monkeypatch.setattr(keras_applications, "published_shapes", lambda: shapes)
 
 

@@ -71,19 +71,19 @@ def test_plot_shows_what_was_logged(write_log, tmp_path, saved):
     assert rate.get_xlim()[1] >= 20
 
 
-def test_picture_is_written_whole_and_alone(write_log, tmp_path):
+def test_image_is_written_whole_and_alone(write_log, tmp_path):
     output = tmp_path / "run" / "curves.png"
     output.parent.mkdir()
     plot_curves(write_log(training_line(10, 3.0), training_line(20, 2.0)), output)
-    with Image.open(output) as picture:
-        picture.load()
-        assert (picture.format, picture.size) == ("PNG", (1080, 1020))
+    with Image.open(output) as image:
+        image.load()
+        assert (image.format, image.size) == ("PNG", (1080, 1020))
         # Lines and text, not an empty page.
-        assert len(np.unique(np.asarray(picture.convert("L")))) > 20
+        assert len(np.unique(np.asarray(image.convert("L")))) > 20
     assert list(output.parent.iterdir()) == [output]
 
 
-def test_failure_leaves_the_old_picture(write_log, tmp_path, monkeypatch):
+def test_failure_leaves_the_old_image(write_log, tmp_path, monkeypatch):
     output = tmp_path / "curves.png"
     output.write_bytes(b"old")
 

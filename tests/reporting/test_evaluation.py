@@ -1,4 +1,4 @@
-"""Evaluation of a split: figures, and a sheet of pictures from all over it."""
+"""Evaluation of a split: figures, and a sheet of images from all over it."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def dataset(voc_folder):
 
 
 def perfect(dataset, score=1.0):
-    """Make a detector that knows the pictures: answers in their order."""
+    """Make a detector that knows the images: answers in their order."""
     examples = iter(dataset.examples)
 
     def detect(image):
@@ -57,7 +57,7 @@ def test_a_detector_that_finds_nothing_has_figures_and_a_sheet(dataset, tmp_path
 
 @pytest.mark.parametrize(("score", "count"), [(0.49, 0), (0.5, 9)])
 def test_the_sheet_shows_what_a_user_would_act_on(dataset, tmp_path, monkeypatch, score, count):
-    # 6 pictures with 1, 2, 1, 2, 1, 2 boxes: 9 in all.
+    # 6 images with 1, 2, 1, 2, 1, 2 boxes: 9 in all.
     shown = []
     draw = report.draw_detections
 
@@ -71,18 +71,18 @@ def test_the_sheet_shows_what_a_user_would_act_on(dataset, tmp_path, monkeypatch
     assert len(shown) == count
 
 
-def test_pictures_of_the_sheet_come_from_all_over_the_split(dataset, tmp_path, monkeypatch):
+def test_images_of_the_sheet_come_from_all_over_the_split(dataset, tmp_path, monkeypatch):
     drawn = []
     read = report.read_image
-    monkeypatch.setattr(evaluation, "SHEET_PICTURES", 3)
+    monkeypatch.setattr(evaluation, "SHEET_IMAGES", 3)
     monkeypatch.setattr(report, "read_image", lambda path: drawn.append(path.stem) or read(path))
     detections = detect_dataset(dataset, perfect(dataset))
     evaluation.draw_sheet(dataset, detections, tmp_path / "sheet.png")
-    # 6 pictures, 3 shown: numbers 0 * 6 // 3, 1 * 6 // 3, 2 * 6 // 3 = 0, 2, 4.
+    # 6 images, 3 shown: numbers 0 * 6 // 3, 1 * 6 // 3, 2 * 6 // 3 = 0, 2, 4.
     assert drawn == ["train_0", "train_2", "train_4"]
 
 
-def test_a_picture_that_vanished_is_named(dataset, tmp_path):
+def test_a_image_that_vanished_is_named(dataset, tmp_path):
     dataset.examples[2].image_path.unlink()
     with pytest.raises(DataError, match=r"train_2\.jpg: there is no such file"):
         evaluate_detector(perfect(dataset), dataset, tmp_path, "A title")

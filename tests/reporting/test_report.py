@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from tests.evaluation.pictures import found
+from tests.evaluation.images import found
 from tf_frcnn.config import DataConfig
 from tf_frcnn.data.loading import read_dataset
 from tf_frcnn.evaluation.evaluator import evaluate
@@ -136,17 +136,17 @@ def test_a_browser_shows_it(page, evaluation, tmp_path):
 
 
 def test_galleries(dataset, evaluation):
-    # The pictures have 1, 2, 1, 2, 1, 2 boxes. F1 of train_1 is 0, of train_3 2*2/(3+2) = 0.8, of
+    # The images have 1, 2, 1, 2, 1, 2 boxes. F1 of train_1 is 0, of train_3 2*2/(3+2) = 0.8, of
     # train_4 2*1/(2+1) = 2/3; the others have 1, and train_5 most objects.
     best, worst = ranked_galleries(dataset, evaluation)
-    assert [picture.title for picture in best] == [
+    assert [image.title for image in best] == [
         *("train_5", "train_0", "train_2", "train_3", "train_4")
     ]
-    assert [picture.title for picture in worst] == ["train_1"]
-    assert [picture.caption for picture in worst] == ["2 missed"]
+    assert [image.title for image in worst] == ["train_1"]
+    assert [image.caption for image in worst] == ["2 missed"]
     assert best[3].caption == "2 correct, 1 background"
     wrong = wrong_gallery(dataset, evaluation)
-    assert [(picture.title, picture.caption) for picture in wrong] == [
+    assert [(image.title, image.caption) for image in wrong] == [
         ("train_4", "duck 0.95: background"),
         ("train_3", "duck 0.90: background"),
     ]

@@ -98,7 +98,7 @@ def rest_error(status, message):
 
 
 def same_row(request):
-    """Answer every picture of a REST request with `ROW`."""
+    """Answer every image of a REST request with `ROW`."""
     count = len(json.loads(request.body)["instances"])
     return 200, json.dumps({"predictions": [ROW] * count}).encode()
 

@@ -36,7 +36,7 @@ def detect(target, *arguments):
 
 
 def same_rows(request, context):
-    """Answer every picture of a request with `ROW`."""
+    """Answer every image of a request with `ROW`."""
     return predict_response(batched([ROW] * request.inputs["image_bytes"].tensor_shape.dim[0].size))
 
 
@@ -44,7 +44,7 @@ def same_rows(request, context):
 
 
 @pytest.mark.parametrize(("options", "version"), [((), None), (("--version", "3"), 3)])
-def test_the_request_field_by_field(options, version, picture, tmp_path):
+def test_the_request_field_by_field(options, version, image, tmp_path):
     requests = []
 
     def keep(request, context):
@@ -53,7 +53,7 @@ def test_the_request_field_by_field(options, version, picture, tmp_path):
 
     with grpc_stand_in(keep) as target:
         output = tmp_path / "out"
-        assert detect(target, picture, "--output", output, "--model", "bccd", *options) == 0
+        assert detect(target, image, "--output", output, "--model", "bccd", *options) == 0
     (request,) = requests
     spec = request.model_spec
     assert (spec.name, spec.signature_name) == ("bccd", "serve_encoded")
@@ -63,7 +63,7 @@ def test_the_request_field_by_field(options, version, picture, tmp_path):
     tensor = request.inputs[name]
     assert name == "image_bytes" and tensor.dtype == 7  # DT_STRING in types.proto
     assert [dimension.size for dimension in tensor.tensor_shape.dim] == [1]
-    assert list(tensor.string_val) == [picture.read_bytes()]
+    assert list(tensor.string_val) == [image.read_bytes()]
 
 
 def test_bytes_that_end_in_zeros_arrive():
@@ -72,10 +72,10 @@ def test_bytes_that_end_in_zeros_arrive():
     assert list(request.inputs["image_bytes"].string_val) == [b"\x89PNG\0\0", b"\0", b""]
 
 
-def test_results_and_drawings(pictures, tmp_path, capsys):
+def test_results_and_drawings(images, tmp_path, capsys):
     with grpc_stand_in(same_rows) as target:
         options = ("--output", tmp_path / "out", "--score", "0.6", "--batch-size", "2")
-        assert detect(target, pictures, *options) == 0
+        assert detect(target, images, *options) == 0
     # yxyx [1, 2, 11, 32] begins at x 2, y 1, and is 30 wide, 10 high; the cat's 0.5 is too low.
     assert read_results(tmp_path / "out") == [
         {
@@ -88,7 +88,7 @@ def test_results_and_drawings(pictures, tmp_path, capsys):
         for name in ("a.png", "b.jpg", "c.png")
     ]
     assert files_below(tmp_path / "out") == ["a.jpg", "b.jpg", "c.jpg", "detections.json"]
-    assert f"{pictures / 'a.png'}: 1 dog -> " in capsys.readouterr().err
+    assert f"{images / 'a.png'}: 1 dog -> " in capsys.readouterr().err
 
 
 def test_tensors_come_apart_by_their_first_dimension():
@@ -102,7 +102,7 @@ def test_tensors_come_apart_by_their_first_dimension():
     assert grpc_client.to_rows(scalar) == [] and grpc_client.to_rows({}) == []
 
 
-def test_an_answer_above_the_limit_of_grpc(picture, tmp_path):
+def test_an_answer_above_the_limit_of_grpc(image, tmp_path):
     # 300,000 boxes are 300,000 x 4 x 4 bytes = 4.8 MB; a client takes 4 MiB = 4.19 MB unless told.
     size = 300_000
     boxes = np.zeros((1, size, 4), np.float32)
@@ -115,7 +115,7 @@ def test_an_answer_above_the_limit_of_grpc(picture, tmp_path):
         "num_detections": np.array([1], np.int32),
     }
     with grpc_stand_in(lambda request, context: predict_response(outputs)) as target:
-        assert detect(target, picture, "--output", tmp_path / "out") == 0
+        assert detect(target, image, "--output", tmp_path / "out") == 0
     assert len(read_results(tmp_path / "out")) == 1
 
 
@@ -132,30 +132,30 @@ def test_an_answer_above_the_limit_of_grpc(picture, tmp_path):
         (grpc.StatusCode.DEADLINE_EXCEEDED, "no answer within 60 s"),
     ],
 )
-def test_each_status_has_its_message(code, message, picture, tmp_path, capsys):
+def test_each_status_has_its_message(code, message, image, tmp_path, capsys):
     with grpc_stand_in(lambda request, context: context.abort(code, "what it says")) as target:
-        assert detect(target, picture, "--output", tmp_path / "out") == 2
+        assert detect(target, image, "--output", tmp_path / "out") == 2
     said = capsys.readouterr().err
     assert f"error: {target}, model quickstart: " in said and message in said
-    assert f"The request was for {picture}." in said and "Traceback" not in said
+    assert f"The request was for {image}." in said and "Traceback" not in said
 
 
-def test_no_server(picture, tmp_path, capsys):
+def test_no_server(image, tmp_path, capsys):
     with socket.socket() as taken:  # bound and not listening: a port that refuses
         taken.bind(("127.0.0.1", 0))
         target = f"127.0.0.1:{taken.getsockname()[1]}"
-        assert detect(target, picture, "--output", tmp_path / "out") == 2
+        assert detect(target, image, "--output", tmp_path / "out") == 2
     assert f"{target}, model quickstart: no server takes requests" in capsys.readouterr().err
 
 
-def test_the_port_of_rest_is_told(picture, tmp_path, capsys):
+def test_the_port_of_rest_is_told(image, tmp_path, capsys):
     with RestStandIn(same_row) as server:
         target = f"127.0.0.1:{server.port}"
-        assert detect(target, picture, "--output", tmp_path / "out", "--timeout", "20") == 2
+        assert detect(target, image, "--output", tmp_path / "out", "--timeout", "20") == 2
     assert f"error: {target}, model quickstart: no server takes" in capsys.readouterr().err
 
 
-def test_a_server_that_takes_too_long(picture, tmp_path, capsys):
+def test_a_server_that_takes_too_long(image, tmp_path, capsys):
     released = threading.Event()
 
     def wait(request, context):
@@ -163,29 +163,29 @@ def test_a_server_that_takes_too_long(picture, tmp_path, capsys):
         return same_rows(request, context)
 
     with grpc_stand_in(wait) as target:
-        assert detect(target, picture, "--output", tmp_path / "out", "--timeout", "0.2") == 2
+        assert detect(target, image, "--output", tmp_path / "out", "--timeout", "0.2") == 2
         released.set()
     assert "no answer within 0.2 s. Wait longer: --timeout" in capsys.readouterr().err
 
 
-def test_an_answer_of_another_model(picture, tmp_path, capsys):
+def test_an_answer_of_another_model(image, tmp_path, capsys):
     scores = {"probabilities": np.array([[0.1, 0.9]], np.float32)}
     with grpc_stand_in(lambda request, context: predict_response(scores)) as target:
-        assert detect(target, picture, "--output", tmp_path / "out") == 2
+        assert detect(target, image, "--output", tmp_path / "out") == 2
     assert "row 1 of the answer: lacks detection_boxes" in capsys.readouterr().err
 
 
-def test_a_tensor_that_is_broken(picture, tmp_path, capsys):
+def test_a_tensor_that_is_broken(image, tmp_path, capsys):
     response = predict_response(batched([ROW]))
     response.outputs["detection_boxes"].float_val.append(1.0)  # 13 numbers for 1 x 3 x 4
     with grpc_stand_in(lambda request, context: response) as target:
-        assert detect(target, picture, "--output", tmp_path / "out") == 2
+        assert detect(target, image, "--output", tmp_path / "out") == 2
     assert "holds a tensor that cannot be read (" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("target", ["localhost", "http://localhost:8501", "localhost:port"])
-def test_what_is_no_address(target, picture, tmp_path, capsys):
-    assert detect(target, picture, "--output", tmp_path / "out") == 2
+def test_what_is_no_address(target, image, tmp_path, capsys):
+    assert detect(target, image, "--output", tmp_path / "out") == 2
     assert f"--server {target}: expected one as localhost:8500" in capsys.readouterr().err
 
 
@@ -198,8 +198,8 @@ def test_a_package_that_lacks_is_named(monkeypatch):
         grpc_client.GrpcServer("localhost:8500", "tiny", None, 1)
 
 
-def test_the_script_ends_in_a_message(picture, tmp_path):
-    arguments = [str(picture), "--output", str(tmp_path / "out"), "--server", "nowhere"]
+def test_the_script_ends_in_a_message(image, tmp_path):
+    arguments = [str(image), "--output", str(tmp_path / "out"), "--server", "nowhere"]
     script = str(SERVING / "grpc_client.py")
     done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.startswith("error: --server nowhere: ")

@@ -8,7 +8,7 @@ import time
 import load
 import pytest
 
-from tests.predict.predicting import write_picture
+from tests.predict.predicting import write_image
 from tests.serving.stand_ins import RestStandIn, grpc_stand_in, rest_error, same_row
 from tf_frcnn.errors import UserError, run_command
 
@@ -28,7 +28,7 @@ def samples(latencies, begin=100.0):
 
 
 def test_figures_by_hand():
-    # 20 requests of 0.1 s, 0.2 s, ..., 2 s, of two pictures each, in 4 s: 20 x 2 / 4 = 10 a second.
+    # 20 requests of 0.1 s, 0.2 s, ..., 2 s, of two images each, in 4 s: 20 x 2 / 4 = 10 a second.
     # Nearest rank: 50 % of 20 is the 10th, 95 % the 19th, 99 % is 19.8, so the 20th; the mean is
     # (0.1 + 2) / 2 = 1.05. Times are sums of binary fractions, hence the tolerance.
     latencies = [0.1 * number for number in range(20, 0, -1)]
@@ -127,7 +127,7 @@ def test_a_fault_of_the_program_ends_all_senders():
 # === The script ===
 
 
-def test_figures_are_printed_and_written(pictures, tmp_path, capsys):
+def test_figures_are_printed_and_written(images, tmp_path, capsys):
     def slow(request):
         time.sleep(0.02)
         return same_row(request)
@@ -135,12 +135,12 @@ def test_figures_are_printed_and_written(pictures, tmp_path, capsys):
     file = tmp_path / "load.json"
     options = ("--concurrency", 3, "--seconds", 0.6, "--warm-up", 0.2, "--batch-size", 2)
     with RestStandIn(slow) as server:
-        assert run(server.url, pictures, "--output", file, *options) == 0
+        assert run(server.url, images, "--output", file, *options) == 0
     figures = json.loads(capsys.readouterr().out)
     assert json.loads(file.read_text()) == figures
     assert server.most_at_a_time == 3
     assert {len(json.loads(request.body)["instances"]) for request in server.requests} == {2}
-    # Three pictures by two: a and b, c and a.
+    # Three images by two: a and b, c and a.
     assert len({request.body for request in server.requests}) == 2
     assert 0 < figures["requests"] < len(server.requests), "the warm-up is left out"
     assert figures["pictures_per_second"] == pytest.approx(2 * figures["requests"] / 0.6)
@@ -150,35 +150,35 @@ def test_figures_are_printed_and_written(pictures, tmp_path, capsys):
     assert figures["server"] == f"{server.url}/v1/models/quickstart"
 
 
-def test_errors_make_exit_status_1(pictures, capsys):
+def test_errors_make_exit_status_1(images, capsys):
     turns = itertools.count()
 
     def flaky(request):  # the first one, which is sent alone, is answered
         return rest_error(503, "queue is full") if next(turns) % 2 else same_row(request)
 
     with RestStandIn(flaky) as server:
-        assert run(server.url, pictures, "--seconds", 0.7, "--warm-up", 0) == 1
+        assert run(server.url, images, "--seconds", 0.7, "--warm-up", 0) == 1
     figures = json.loads(capsys.readouterr().out)
     assert figures["errors"] > 0 and figures["requests"] > 0
 
 
-def test_a_first_request_that_fails_ends_it(pictures, tmp_path, capsys):
+def test_a_first_request_that_fails_ends_it(images, tmp_path, capsys):
     with RestStandIn(lambda _: rest_error(404, "Servable not found")) as server:
-        assert run(server.url, pictures, "--output", tmp_path / "load.json") == 2
+        assert run(server.url, images, "--output", tmp_path / "load.json") == 2
     assert len(server.requests) == 1 and not (tmp_path / "load.json").exists()
     assert "no such model loaded (Servable not found)" in capsys.readouterr().err
 
 
-def test_a_picture_that_cannot_be_sent(pictures, capsys):
-    (pictures / "d.png").write_text("no picture")
-    assert run("http://127.0.0.1:1", pictures) == 2
+def test_a_image_that_cannot_be_sent(images, capsys):
+    (images / "d.png").write_text("no image")
+    assert run("http://127.0.0.1:1", images) == 2
     assert "d.png: begins with b'no pictu'" in capsys.readouterr().err
 
 
-def test_a_file_that_cannot_be_written(pictures, capsys):
+def test_a_file_that_cannot_be_written(images, capsys):
     with RestStandIn(same_row) as server:
         options = ("--seconds", 0.2, "--warm-up", 0, "--output", "/proc/load.json")
-        assert run(server.url, pictures, *options) == 2
+        assert run(server.url, images, *options) == 2
     said = capsys.readouterr()
     assert "/proc/load.json: cannot be written" in said.err and json.loads(said.out)
 
@@ -194,8 +194,8 @@ def test_a_file_that_cannot_be_written(pictures, capsys):
         (("--timeout", "nan"), "--timeout nan: expected"),
     ],
 )
-def test_options_out_of_range(options, message, pictures, capsys):
-    assert run("http://127.0.0.1:1", pictures, *options) == 2
+def test_options_out_of_range(options, message, images, capsys):
+    assert run("http://127.0.0.1:1", images, *options) == 2
     assert message in capsys.readouterr().err
 
 
@@ -205,10 +205,10 @@ def test_over_grpc(tmp_path, capsys):
     )
     from tests.serving.test_grpc_client import same_rows
 
-    picture = write_picture(tmp_path / "a.png")
+    image = write_image(tmp_path / "a.png")
     with grpc_stand_in(same_rows) as target:
         options = ("--protocol", "grpc", "--seconds", 0.5, "--warm-up", 0.1)
-        assert run(target, picture, *options) == 0
+        assert run(target, image, *options) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["requests"] > 0 and figures["protocol"] == "grpc"
     assert figures["server"] == f"{target}, model quickstart"

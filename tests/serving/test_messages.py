@@ -30,12 +30,12 @@ def test_a_request_is_that_of_the_documentation():
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.binary(max_size=40), min_size=1, max_size=3))
-def test_every_byte_arrives(pictures):
-    sent = json.loads(json.dumps(messages.to_request(pictures)))
+def test_every_byte_arrives(images):
+    sent = json.loads(json.dumps(messages.to_request(images)))
     assert [
         base64.b64decode(instance["image_bytes"]["b64"], validate=True)
         for instance in sent["instances"]
-    ] == pictures
+    ] == images
 
 
 # === Answers ===
@@ -63,12 +63,12 @@ def test_rows_of_tensors_are_read_as_well():
     assert answer.class_names == ("häuser", "天")
 
 
-def test_a_picture_in_which_nothing_was_found():
+def test_a_image_in_which_nothing_was_found():
     (answer,) = messages.from_response([{**ROW, "num_detections": 0}], 1, SERVER)
     assert len(answer) == 0 and answer.boxes.shape == (0, 4) and answer.class_names == ()
 
 
-def test_answers_keep_the_order_of_the_pictures():
+def test_answers_keep_the_order_of_the_images():
     rows = [{**ROW, "num_detections": count} for count in (1, 0, 3)]
     rows[2] = {**rows[2], "detection_classes": [2, 1, 3]}
     assert [len(answer) for answer in messages.from_response(rows, 3, SERVER)] == [1, 0, 3]
@@ -80,9 +80,9 @@ def test_answers_keep_the_order_of_the_pictures():
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (None, "the answer has NoneType, no rows. Expected one per picture, 2."),
+        (None, "the answer has NoneType, no rows. Expected one per image, 2."),
         ({"predictions": []}, "the answer has dict, no rows"),
-        ([ROW], "the answer has 1 rows. Expected one per picture, 2."),
+        ([ROW], "the answer has 1 rows. Expected one per image, 2."),
         ([ROW, 7], "row 2 of the answer: lacks detection_boxes, detection_scores,"),
         (
             [ROW, {**ROW, "num_detections": None}],

@@ -9,7 +9,7 @@ import pytest
 import rest_client
 from PIL import Image
 
-from tests.predict.predicting import files_below, read_results, write_picture
+from tests.predict.predicting import files_below, read_results, write_image
 from tests.serving.conftest import SERVING
 from tests.serving.stand_ins import ROW, RestStandIn, same_row
 from tf_frcnn.errors import run_command
@@ -25,9 +25,9 @@ def detect(url, *arguments):
 
 
 def test_the_request_byte_for_byte(tmp_path):
-    picture = write_picture(tmp_path / "in" / "a.png")
+    image = write_image(tmp_path / "in" / "a.png")
     with RestStandIn(same_row) as server:
-        assert detect(server.url, picture, "--output", tmp_path / "out") == 0
+        assert detect(server.url, image, "--output", tmp_path / "out") == 0
     (request,) = server.requests
     assert (request.method, request.path) == ("POST", "/v1/models/quickstart:predict")
     assert request.headers["Content-Type"] == "application/json"
@@ -43,7 +43,7 @@ def test_the_request_byte_for_byte(tmp_path):
         capture_output=True,
         check=True,
     )
-    assert decoded.stdout == picture.read_bytes()
+    assert decoded.stdout == image.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -56,16 +56,16 @@ def test_the_request_byte_for_byte(tmp_path):
     ],
 )
 def test_the_path_names_model_and_version(prefix, options, path, tmp_path):
-    picture = write_picture(tmp_path / "in" / "a.png")
+    image = write_image(tmp_path / "in" / "a.png")
     with RestStandIn(same_row) as server:
-        assert detect(server.url + prefix, picture, "--output", tmp_path / "out", *options) == 0
+        assert detect(server.url + prefix, image, "--output", tmp_path / "out", *options) == 0
     assert server.requests[0].path == path
 
 
-def test_pictures_of_a_request(pictures, tmp_path):
+def test_images_of_a_request(images, tmp_path):
     with RestStandIn(same_row) as server:
         output = tmp_path / "out"
-        assert detect(server.url, pictures, "--output", output, "--batch-size", "2") == 0
+        assert detect(server.url, images, "--output", output, "--batch-size", "2") == 0
     counts = [len(json.loads(request.body)["instances"]) for request in server.requests]
     assert counts == [2, 1]
 
@@ -73,9 +73,9 @@ def test_pictures_of_a_request(pictures, tmp_path):
 # === What is written ===
 
 
-def test_results_and_drawings(pictures, tmp_path, capsys):
+def test_results_and_drawings(images, tmp_path, capsys):
     with RestStandIn(same_row) as server:
-        assert detect(server.url, pictures, "--output", tmp_path / "out", "--score", "0.6") == 0
+        assert detect(server.url, images, "--output", tmp_path / "out", "--score", "0.6") == 0
     # yxyx [1, 2, 11, 32] begins at x 2, y 1, and is 30 wide, 10 high; the cat's 0.5 is too low.
     assert read_results(tmp_path / "out") == [
         {
@@ -89,12 +89,12 @@ def test_results_and_drawings(pictures, tmp_path, capsys):
     ]
     assert files_below(tmp_path / "out") == ["a.jpg", "b.jpg", "c.jpg", "detections.json"]
     said = capsys.readouterr().err
-    assert f"{pictures / 'a.png'}: 1 dog -> {tmp_path / 'out' / 'a.jpg'}" in said
+    assert f"{images / 'a.png'}: 1 dog -> {tmp_path / 'out' / 'a.jpg'}" in said
     assert "3 detections in" in said
 
 
 def test_a_drawing_shows_the_box(tmp_path):
-    write_picture(tmp_path / "in" / "a.png", red=204, size=(40, 60))
+    write_image(tmp_path / "in" / "a.png", red=204, size=(40, 60))
     with RestStandIn(same_row) as server:
         assert detect(server.url, tmp_path / "in", "--output", tmp_path / "out") == 0
     with Image.open(tmp_path / "out" / "a.jpg") as drawing:
@@ -107,39 +107,39 @@ def test_a_drawing_shows_the_box(tmp_path):
 def test_names_of_any_alphabet(tmp_path, capsys):
     row = {**ROW, "detection_names": ["häuser", "天", ""]}
     content = json.dumps({"predictions": [row]}, ensure_ascii=False).encode()
-    write_picture(tmp_path / "in" / "a.png")
+    write_image(tmp_path / "in" / "a.png")
     with RestStandIn(lambda _: (200, content)) as server:
         assert detect(server.url, tmp_path / "in", "--output", tmp_path / "out") == 0
     names = [found["category_name"] for found in read_results(tmp_path / "out")]
     assert names == ["häuser", "天"]
 
 
-# === Pictures that are not sent ===
+# === Images that are not sent ===
 
 
-def test_a_picture_that_cannot_be_sent_is_named_and_the_others_are_done(pictures, tmp_path, capsys):
-    (pictures / "text.jpg").write_text("no picture")
-    write_picture(pictures / "moving.gif")
-    whole = (pictures / "a.png").read_bytes()
-    (pictures / "cut.png").write_bytes(whole[:60])
-    (pictures / "empty.png").touch()
+def test_a_image_that_cannot_be_sent_is_named_and_the_others_are_done(images, tmp_path, capsys):
+    (images / "text.jpg").write_text("no image")
+    write_image(images / "moving.gif")
+    whole = (images / "a.png").read_bytes()
+    (images / "cut.png").write_bytes(whole[:60])
+    (images / "empty.png").touch()
     with RestStandIn(same_row) as server:
         gone = tmp_path / "gone.png"
-        assert detect(server.url, pictures, gone, "--output", tmp_path / "out") == 1
+        assert detect(server.url, images, gone, "--output", tmp_path / "out") == 1
     assert len(server.requests) == 3
     said = capsys.readouterr().err
-    assert f"skipped: {pictures / 'text.jpg'}: begins with b'no pictu', neither as JPEG" in said
-    assert f"skipped: {pictures / 'moving.gif'}: begins with b'GIF8" in said
-    assert f"skipped: {pictures / 'empty.png'}: begins with b''" in said
-    assert f"skipped: {pictures / 'cut.png'}: the picture cannot be decoded" in said
+    assert f"skipped: {images / 'text.jpg'}: begins with b'no pictu', neither as JPEG" in said
+    assert f"skipped: {images / 'moving.gif'}: begins with b'GIF8" in said
+    assert f"skipped: {images / 'empty.png'}: begins with b''" in said
+    assert f"skipped: {images / 'cut.png'}: the image cannot be decoded" in said
     assert f"{gone}: there is no such file" in said
-    assert "4 of 7 pictures were not sent." in said
+    assert "4 of 7 images were not sent." in said
     assert {found["file_name"] for found in read_results(tmp_path / "out")} == {
         *("a.png", "b.jpg", "c.png")
     }
 
 
-def test_no_picture_at_all(tmp_path, capsys):
+def test_no_image_at_all(tmp_path, capsys):
     assert detect("http://127.0.0.1:1", tmp_path / "no.png", "--output", tmp_path / "out") == 2
     assert "no.png: there is no such file" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -158,50 +158,50 @@ def test_no_picture_at_all(tmp_path, capsys):
         (("--timeout", "inf"), "--timeout inf: expected"),
     ],
 )
-def test_options_out_of_range(options, message, picture, tmp_path, capsys):
-    assert detect("http://127.0.0.1:1", picture, "--output", tmp_path / "out", *options) == 2
+def test_options_out_of_range(options, message, image, tmp_path, capsys):
+    assert detect("http://127.0.0.1:1", image, "--output", tmp_path / "out", *options) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("url", ["localhost:8501", "8501", "ftp://host", "http://", "http://h:x"])
-def test_what_is_no_address(url, picture, tmp_path, capsys):
-    assert detect(url, picture, "--output", tmp_path / "out") == 2
+def test_what_is_no_address(url, image, tmp_path, capsys):
+    assert detect(url, image, "--output", tmp_path / "out") == 2
     said = capsys.readouterr().err
     assert f"--server {url}: " in said and "http://localhost:8501" in said
 
 
 def test_no_input(tmp_path, capsys):
     assert detect("http://127.0.0.1:1", "--output", tmp_path / "out") == 2
-    assert "no PICTURE was given" in capsys.readouterr().err
+    assert "no IMAGE was given" in capsys.readouterr().err
 
 
-def test_nothing_that_is_there_is_overwritten(picture, tmp_path, capsys):
+def test_nothing_that_is_there_is_overwritten(image, tmp_path, capsys):
     with RestStandIn(same_row) as server:
-        assert detect(server.url, picture, "--output", picture.parent) == 2
-    assert f"--output {picture.parent}: there is something already" in capsys.readouterr().err
-    assert server.requests == [] and files_below(picture.parent) == ["a.png"]
+        assert detect(server.url, image, "--output", image.parent) == 2
+    assert f"--output {image.parent}: there is something already" in capsys.readouterr().err
+    assert server.requests == [] and files_below(image.parent) == ["a.png"]
 
 
 # === As a command ===
 
 
-def test_no_tensorflow_is_needed(picture, tmp_path):
+def test_no_tensorflow_is_needed(image, tmp_path):
     # In a process of its own: here others may have imported TensorFlow.
     code = (
         "import sys; import rest_client; status = rest_client.main(sys.argv[1:]); "
         "sys.exit(9 if 'tensorflow' in sys.modules else status)"
     )
     with RestStandIn(same_row) as server:
-        arguments = [str(picture), "--output", str(tmp_path / "out"), "--server", server.url]
+        arguments = [str(image), "--output", str(tmp_path / "out"), "--server", server.url]
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments], cwd=SERVING, capture_output=True, text=True
         )
     assert done.returncode == 0, done.stderr
 
 
-def test_the_script_ends_in_a_message(picture, tmp_path):
-    arguments = [str(picture), "--output", str(tmp_path / "out"), "--server", "nowhere"]
+def test_the_script_ends_in_a_message(image, tmp_path):
+    arguments = [str(image), "--output", str(tmp_path / "out"), "--server", "nowhere"]
     script = str(SERVING / "rest_client.py")
     done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.startswith("error: --server nowhere: ")

@@ -12,28 +12,28 @@ from tests.serving.stand_ins import RestStandIn, rest_error, same_row
 from tests.serving.test_rest_client import detect
 
 
-def failing(answer, picture, tmp_path, capsys, *options):
+def failing(answer, image, tmp_path, capsys, *options):
     """Run the client against a server that answers so -> what it said; the status must be 2."""
     with RestStandIn(answer) as server:
-        assert detect(server.url, picture, "--output", tmp_path / "out", *options) == 2
+        assert detect(server.url, image, "--output", tmp_path / "out", *options) == 2
     said = capsys.readouterr().err
     assert "Traceback" not in said and said.count("error: ") == 1
     assert f"error: {server.url}/v1/models/quickstart: " in said
-    assert f"The request was for {picture}." in said
+    assert f"The request was for {image}." in said
     assert list((tmp_path / "out").iterdir()) == [], "so that the same command can be run again"
     return said
 
 
-def test_a_model_that_is_not_loaded(picture, tmp_path, capsys):
+def test_a_model_that_is_not_loaded(image, tmp_path, capsys):
     message = "Servable not found for request: Latest(quickstart)"
-    said = failing(lambda _: rest_error(404, message), picture, tmp_path, capsys)
+    said = failing(lambda _: rest_error(404, message), image, tmp_path, capsys)
     assert f"no such model loaded ({message})" in said and "--model" in said
 
 
 @pytest.mark.parametrize("status", [400, 429, 500, 503, 504])
-def test_the_message_of_the_server_is_passed_on(status, picture, tmp_path, capsys):
+def test_the_message_of_the_server_is_passed_on(status, image, tmp_path, capsys):
     message = 'image_bytes[0] is neither JPEG nor PNG: it begins with "GIF8"'
-    said = failing(lambda _: rest_error(status, message), picture, tmp_path, capsys)
+    said = failing(lambda _: rest_error(status, message), image, tmp_path, capsys)
     assert f"the server answered {status}: {message}" in said
 
 
@@ -41,13 +41,13 @@ def test_the_message_of_the_server_is_passed_on(status, picture, tmp_path, capsy
     "content",
     [b'{ "error": "can\\\'t" }', b'{"message": "can\'t"}', b"<html>can't</html>", b"can't \xff"],
 )
-def test_an_error_in_another_form_is_shown_as_it_is(content, picture, tmp_path, capsys):
-    said = failing(lambda _: (400, content), picture, tmp_path, capsys)
+def test_an_error_in_another_form_is_shown_as_it_is(content, image, tmp_path, capsys):
+    said = failing(lambda _: (400, content), image, tmp_path, capsys)
     assert f"the server answered 400: {content.decode('utf-8', 'replace')}" in said
 
 
-def test_a_long_message_is_cut(picture, tmp_path, capsys):
-    said = failing(lambda _: rest_error(400, "x" * 10_000), picture, tmp_path, capsys)
+def test_a_long_message_is_cut(image, tmp_path, capsys):
+    said = failing(lambda _: rest_error(400, "x" * 10_000), image, tmp_path, capsys)
     assert "x" * 500 + " ..." in said and "x" * 501 not in said
 
 
@@ -62,21 +62,21 @@ def test_a_long_message_is_cut(picture, tmp_path, capsys):
         (b'{"predictions": [[0.1, 0.9]]}', "row 1 of the answer: lacks detection_boxes"),
     ],
 )
-def test_an_answer_of_another_kind(content, message, picture, tmp_path, capsys):
-    assert message in failing(lambda _: (200, content), picture, tmp_path, capsys)
+def test_an_answer_of_another_kind(content, message, image, tmp_path, capsys):
+    assert message in failing(lambda _: (200, content), image, tmp_path, capsys)
 
 
-def test_no_server(picture, tmp_path, capsys):
+def test_no_server(image, tmp_path, capsys):
     with socket.socket() as taken:  # bound and not listening: a port that refuses
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        assert detect(url, picture, "--output", tmp_path / "out") == 2
+        assert detect(url, image, "--output", tmp_path / "out") == 2
     said = capsys.readouterr().err
     assert f"error: {url}/v1/models/quickstart: no server takes requests there (" in said
     assert "docs/serving.md" in said and "--server" in said
 
 
-def test_a_server_that_takes_too_long(picture, tmp_path, capsys):
+def test_a_server_that_takes_too_long(image, tmp_path, capsys):
     released = threading.Event()
 
     def wait(request):
@@ -86,7 +86,7 @@ def test_a_server_that_takes_too_long(picture, tmp_path, capsys):
     start = time.perf_counter()
     with RestStandIn(wait) as server:
         output = tmp_path / "out"
-        assert detect(server.url, picture, "--output", output, "--timeout", "0.2") == 2
+        assert detect(server.url, image, "--output", output, "--timeout", "0.2") == 2
         assert time.perf_counter() - start < 10
         released.set()
     assert "no answer within 0.2 s. Wait longer: --timeout" in capsys.readouterr().err
@@ -124,20 +124,20 @@ def raw_server(answer):
         (b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n{", "is no complete HTTP (IncompleteRead"),
     ],
 )
-def test_what_is_no_whole_http(answer, message, picture, tmp_path, capsys):
+def test_what_is_no_whole_http(answer, message, image, tmp_path, capsys):
     with raw_server(answer) as port:
-        assert detect(f"http://127.0.0.1:{port}", picture, "--output", tmp_path / "out") == 2
+        assert detect(f"http://127.0.0.1:{port}", image, "--output", tmp_path / "out") == 2
     said = capsys.readouterr().err
     assert message in said and "Traceback" not in said
 
 
-def test_what_was_found_before_a_failure_is_kept(pictures, tmp_path, capsys):
+def test_what_was_found_before_a_failure_is_kept(images, tmp_path, capsys):
     answers = iter([same_row, same_row, lambda _: rest_error(400, "Invalid PNG data")])
     with RestStandIn(lambda request: next(answers)(request)) as server:
-        assert detect(server.url, pictures, "--output", tmp_path / "out") == 2
+        assert detect(server.url, images, "--output", tmp_path / "out") == 2
     assert [found["file_name"] for found in read_results(tmp_path / "out")] == [
         *("a.png", "a.png", "b.jpg", "b.jpg")
     ]
     said = capsys.readouterr().err
     assert f"{tmp_path / 'out' / 'detections.json'} holds what was found until then" in said
-    assert f"Invalid PNG data\nThe request was for {pictures / 'c.png'}." in said
+    assert f"Invalid PNG data\nThe request was for {images / 'c.png'}." in said

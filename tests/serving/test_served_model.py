@@ -49,7 +49,7 @@ def served(inference_model, tiny_config, tmp_path_factory):
 
 @pytest.fixture
 def noise(tmp_path):
-    """Write pictures of two sizes, of which one is a JPEG -> their folder."""
+    """Write images of two sizes, of which one is a JPEG -> their folder."""
     random = np.random.default_rng(5)
     (tmp_path / "in").mkdir()
     for name, size in (("a.png", (50, 70)), ("b.jpg", (90, 40)), ("c.png", (50, 70))):
@@ -126,7 +126,7 @@ def test_over_grpc(batch_size, served, inference_model, noise, tmp_path):
         (b"\xff\xd8\xff and no more", r"(?s)answered 400: .*JPEG"),
     ],
 )
-def test_a_corrupt_picture_is_an_error_and_later_requests_are_answered(
+def test_a_corrupt_image_is_an_error_and_later_requests_are_answered(
     content, message, served, noise
 ):
     whole = (noise / "a.png").read_bytes()

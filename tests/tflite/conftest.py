@@ -1,4 +1,4 @@
-"""A model that is converted in seconds, its float32 file, and pictures."""
+"""A model that is converted in seconds, its float32 file, and images."""
 
 import keras
 import numpy as np
@@ -10,11 +10,11 @@ from tf_frcnn.inference import InferenceModel
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.tflite.conversion import Converter
 
-PICTURE_SIZE = (50, 70)  # enters the network as 64 x 90
+IMAGE_SIZE = (50, 70)  # enters the network as 64 x 90
 
 
 def build_inference_model(model_config):
-    """Build an untrained model whose answers tell pictures apart, as trained ones' do."""
+    """Build an untrained model whose answers tell images apart, as trained ones' do."""
     keras.utils.set_random_seed(0)
     network = FasterRCNN(model_config, len(VOC_CLASS_COLOURS))
     random = np.random.default_rng(0)
@@ -22,7 +22,7 @@ def build_inference_model(model_config):
     for name, variable in weights.items():
         if name.endswith(("bias", "beta", "moving_mean")):  # adding zeros would be left out
             variable.assign_add(random.uniform(0.01, 0.1, variable.shape))
-    # As they are drawn, features of a fresh trunk drive most scores to exactly 1.0, and rounding
+    # As they are drawn, features of a fresh backbone drive most scores to exactly 1.0, and rounding
     # errors grow with the logits.
     for name, scale in (("rpn_objectness", 1e-4), ("box_classes", 1e-3)):
         kernel = weights[f"{name}/kernel"]
@@ -37,7 +37,7 @@ def inference_model(tiny_config):
 
 @pytest.fixture(scope="session")
 def converter(inference_model):
-    return Converter(inference_model, PICTURE_SIZE)
+    return Converter(inference_model, IMAGE_SIZE)
 
 
 @pytest.fixture(scope="session")
@@ -47,10 +47,10 @@ def float_content(converter):
 
 
 @pytest.fixture(scope="session")
-def picture():
-    return noise(PICTURE_SIZE)
+def image():
+    return noise(IMAGE_SIZE)
 
 
 def noise(size, seed=0):
-    """Draw a picture of (height, width)."""
+    """Draw an image of (height, width)."""
     return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)

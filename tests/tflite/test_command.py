@@ -77,7 +77,7 @@ def test_a_run_becomes_an_int8_file(
     said = capsys.readouterr()
     printed = "".join(said.out.split())  # lines are broken anywhere, in long paths too
     assert "CONV_2D16" in printed and "roi_pooling" in printed and "train_0.jpg:" in printed
-    assert "finding the ranges of int8 in 6 pictures" in said.err
+    assert "finding the ranges of int8 in 6 images" in said.err
     assert "XNNPACK" not in said.err and "MLIR" not in said.err
 
 
@@ -91,12 +91,12 @@ def test_a_saved_model_becomes_a_file_that_answers_as_it_does(
     )
     version = export_saved_model(inference_model, config, tmp_path / "saved")
     assert tflite(version, "--output", tmp_path / "m.tflite", "--size", "50x70") == 0
-    picture = noise((50, 70))
+    image = noise((50, 70))
     serve = tf.saved_model.load(str(version)).signatures["serving_default"]
-    answer = {name: value[0].numpy() for name, value in serve(images=picture[None]).items()}
+    answer = {name: value[0].numpy() for name, value in serve(images=image[None]).items()}
     count = answer["num_detections"]
     assert count > 3, "the comparison needs detections"
-    boxes, scores, classes = FileRunner((tmp_path / "m.tflite").read_bytes()).detect(picture)
+    boxes, scores, classes = FileRunner((tmp_path / "m.tflite").read_bytes()).detect(image)
     np.testing.assert_array_equal(classes, answer["detection_classes"][:count])
     np.testing.assert_allclose(boxes, answer["detection_boxes"][:count], atol=0.5)
     np.testing.assert_allclose(scores, answer["detection_scores"][:count], atol=1e-3)
@@ -117,11 +117,11 @@ def test_the_report_says_how_far_it_is_off(run, tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("converted")
-def test_without_pictures_the_report_is_on_noise(run, tmp_path, voc_folder, monkeypatch):
+def test_without_images_the_report_is_on_noise(run, tmp_path, voc_folder, monkeypatch):
     voc_folder.rename(tmp_path / "moved")
     assert tflite(run, "--output", tmp_path / "m.tflite", "--size", "50x70") == 0
     report = json.loads((tmp_path / "m.report.json").read_text())
-    assert report["deviation"]["picture"].startswith("noise (no picture of the run can be read")
+    assert report["deviation"]["picture"].startswith("noise (no image of the run can be read")
 
 
 def test_the_default_size_is_that_of_3_to_4(run, tmp_path, monkeypatch):
@@ -196,7 +196,7 @@ def test_a_full_disk_leaves_nothing(name, run, tmp_path, capsys, monkeypatch):
         (("--output", "/proc/out/m.tflite"), "--output /proc/out: the folder cannot be made"),
         (
             ("--output", "OUT/m.tflite", "--calibration", "OUT"),
-            "there is no picture directly in this folder",
+            "there is no image directly in this folder",
         ),
     ],
 )
@@ -211,10 +211,10 @@ def test_what_cannot_work_is_told_before_tensorflow_is_loaded(
     assert names_in(tmp_path / "OUT") == []
 
 
-def test_int8_without_pictures(run, tmp_path, voc_folder, capsys):
+def test_int8_without_images(run, tmp_path, voc_folder, capsys):
     voc_folder.rename(tmp_path / "moved")
     assert tflite(run, "--output", tmp_path / "m.tflite", "--quantize", "int8") == 2
-    assert "Give a folder with a hundred pictures" in capsys.readouterr().err
+    assert "Give a folder with a hundred images" in capsys.readouterr().err
 
 
 def test_a_model_that_is_not_there(tmp_path, capsys):

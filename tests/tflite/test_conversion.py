@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.tflite.conftest import PICTURE_SIZE, build_inference_model, noise
+from tests.tflite.conftest import IMAGE_SIZE, build_inference_model, noise
 from tf_frcnn.data.transforms import resize_images
 from tf_frcnn.errors import ConfigError, UserError
 from tf_frcnn.tflite import conversion, interpreter
@@ -21,7 +21,7 @@ WEIGHTED = ("CONV_2D", "FULLY_CONNECTED")
 
 @pytest.fixture(scope="module")
 def ranges(converter):
-    return converter.find_ranges([noise(PICTURE_SIZE, seed) for seed in (1, 2)])
+    return converter.find_ranges([noise(IMAGE_SIZE, seed) for seed in (1, 2)])
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +47,10 @@ def interpreter_name(request, monkeypatch):
 def test_float32_answers_what_the_keras_model_does(
     float_content, inference_model, seed, interpreter_name
 ):
-    picture = noise(PICTURE_SIZE, seed)
+    image = noise(IMAGE_SIZE, seed)
     runner = FileRunner(float_content)
     assert runner.name.startswith(interpreter_name)
-    found, expected = runner.detect(picture), inference_model(picture)
+    found, expected = runner.detect(image), inference_model(image)
     assert len(expected[0]) > 3, "the comparison needs detections"
     np.testing.assert_array_equal(found[2], expected[2])
     # What is promised is 0.5 px and 1e-3; float32 in another order leaves less.
@@ -71,9 +71,9 @@ def test_the_signature_is_that_of_serving_without_names(float_content):
     assert signature.signatureKey == b"serving_default"
 
 
-def test_the_rest_of_the_answer_is_zero(float_content, picture):
+def test_the_rest_of_the_answer_is_zero(float_content, image):
     runner = FileRunner(float_content)
-    runner.set_input(np.zeros_like(picture))
+    runner.set_input(np.zeros_like(image))
     runner.run_once()
     by_shape = {output.shape: output for output in runner.outputs() if output.dtype == np.float32}
     scores, boxes = by_shape[1, 10], by_shape[1, 10, 4]
@@ -85,7 +85,7 @@ def test_the_rest_of_the_answer_is_zero(float_content, picture):
 
 @pytest.mark.parametrize(("form", "size"), [("float16", 0.5), ("dynamic", 0.25)])
 def test_smaller_weights_find_the_same(
-    converter, float_content, inference_model, picture, form, size
+    converter, float_content, inference_model, image, form, size
 ):
     content = converter.convert(form)
     assert not foreign_operators(read_model(content))
@@ -96,7 +96,7 @@ def test_smaller_weights_find_the_same(
         for file in (content, float_content)
     ]
     assert parameters[0] == parameters[1]
-    figures = compare_detections(inference_model(picture), FileRunner(content).detect(picture))
+    figures = compare_detections(inference_model(image), FileRunner(content).detect(image))
     # A weight is off by 2^-11 of itself, or by half of 1/127 of its channel's largest.
     assert figures["max_score_difference"] < {"float16": 0.005, "dynamic": 0.05}[form]
 
@@ -125,27 +125,27 @@ def test_int8_takes_and_answers_what_float32_does(int8_content, float_content):
     assert reports[0]["bytes"] < 0.3 * reports[1]["bytes"]
 
 
-def test_int8_features_are_those_of_the_network(int8_content, inference_model, picture):
+def test_int8_features_are_those_of_the_network(int8_content, inference_model, image):
     runner = FileRunner(cut_after(int8_content, "backbone"))
-    runner.set_input(picture)
+    runner.set_input(image)
     runner.run_once()
     (features,) = runner.outputs()
     network = inference_model.network
-    resized = resize_images(np.float32(picture[None]), (64, 90))
+    resized = resize_images(np.float32(image[None]), (64, 90))
     expected = network.backbone(network.preprocessing((resized, np.float32([[64, 90]])))).numpy()
     assert features.dtype == np.int8
     # Thirteen layers each round by half a step of 256: they tell the same, not to the last bit.
     assert np.corrcoef(features.ravel(), expected.ravel())[0, 1] > 0.99
 
 
-def test_ranges_are_over_all_pictures(converter, ranges):
-    one, other = (converter.find_ranges([noise(PICTURE_SIZE, seed)]) for seed in (1, 2))
+def test_ranges_are_over_all_images(converter, ranges):
+    one, other = (converter.find_ranges([noise(IMAGE_SIZE, seed)]) for seed in (1, 2))
     assert set(one) == set(other) == set(ranges)
     for name, (smallest, largest) in ranges.items():
         assert smallest == min(one[name][0], other[name][0])
         assert largest == max(one[name][1], other[name][1])
     assert any(one[name] != other[name] for name in ranges)
-    # Black and white pictures must not be cut off: 0 and 255 less the means of blue and red.
+    # Black and white images must not be cut off: 0 and 255 less the means of blue and red.
     assert ranges["network_input"] == pytest.approx((-123.68, 255 - 103.939))
 
 
@@ -184,4 +184,4 @@ def test_the_quantised_roi_operator_is_refused(tiny_config):
         dataclasses.replace(tiny_config.model, roi_op="roi_pool")
     )
     with pytest.raises(ConfigError, match=r"model\.roi_op roi_pool: cannot be converted"):
-        Converter(inference_model, PICTURE_SIZE)
+        Converter(inference_model, IMAGE_SIZE)

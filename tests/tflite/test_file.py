@@ -61,7 +61,7 @@ def test_flex_and_custom_operators_are_named():
         ("backbone/block1_conv1/Relu;backbone/block1_conv1/BiasAdd", "backbone"),
         ("box_head/Reshape;roi_pooling/Reshape_5", "box_head"),
         ("rpn_head", "rpn_head"),
-        ("trunks/a", None),
+        ("backbones/a", None),
         ("StatefulPartitionedCall:0", None),
         ("", None),
     ],
@@ -108,11 +108,11 @@ def test_in_float16_every_operator_is_in_the_stage_it_is_in_in_float32(graph, co
 def test_parameters_and_multiply_adds(graph):
     # 64 x 90 is padded to 64 x 96: block 5 sees 4 x 6 cells, the head 20 RoIs.
     convs = [operator for operator in graph.operators if operator.name == "CONV_2D"]
-    first, last_of_trunk = convs[0], convs[12]
+    first, last_of_backbone = convs[0], convs[12]
     assert graph.parameters(first) == 3 * 3 * 3 * 16 + 16
     assert graph.multiply_adds(first) == 64 * 96 * 16 * 27
-    assert graph.parameters(last_of_trunk) == 9 * 128 * 128 + 128
-    assert graph.multiply_adds(last_of_trunk) == 4 * 6 * 128 * 9 * 128
+    assert graph.parameters(last_of_backbone) == 9 * 128 * 128 + 128
+    assert graph.multiply_adds(last_of_backbone) == 4 * 6 * 128 * 9 * 128
     fully_connected = [op for op in graph.operators if op.name == "FULLY_CONNECTED"]
     sizes = sorted((graph.parameters(op), graph.multiply_adds(op)) for op in fully_connected)
     # Four classes with the background, 16 deltas; FC layers of 512 units on 7 x 7 x 128.

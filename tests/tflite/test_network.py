@@ -1,4 +1,4 @@
-"""The network for one picture of one size, before it is converted: what the Keras model finds."""
+"""The network for one image of one size, before it is converted: what the Keras model finds."""
 
 import dataclasses
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.tflite.conftest import PICTURE_SIZE, build_inference_model, noise
+from tests.tflite.conftest import IMAGE_SIZE, build_inference_model, noise
 from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.architectures.vgg16 import build_vgg16
 from tf_frcnn.tflite.conversion import Converter
@@ -106,8 +106,8 @@ def hard_swish(features):
     return keras.layers.Multiply(name="swish")([features, gate])
 
 
-def build_residual_trunk(dtype="float32"):
-    """Build a trunk of stride 16 in which all sorts of things follow a convolution."""
+def build_residual_backbone(dtype="float32"):
+    """Build a backbone of stride 16 in which all sorts of things follow a convolution."""
 
     def conv(features, name, stride=1, **options):
         options = {"padding": "same", "use_bias": False, "dtype": dtype, **options}
@@ -147,7 +147,7 @@ OBSERVED = {
 @pytest.fixture
 def residual_model(tiny_config, monkeypatch):
     name = tiny_config.model.architecture
-    known = dataclasses.replace(ARCHITECTURES[name], backbone=build_residual_trunk)
+    known = dataclasses.replace(ARCHITECTURES[name], backbone=build_residual_backbone)
     monkeypatch.setitem(ARCHITECTURES, name, known)
     return build_inference_model(tiny_config.model)
 
@@ -159,8 +159,8 @@ def test_what_a_convolution_gives_or_takes_is_told_by_the_flow_not_by_names(resi
 
 
 def test_all_convolutions_of_such_a_network_compute_in_8_bits(residual_model):
-    converter = Converter(residual_model, PICTURE_SIZE)
-    ranges = converter.find_ranges([noise(PICTURE_SIZE)])
+    converter = Converter(residual_model, IMAGE_SIZE)
+    ranges = converter.find_ranges([noise(IMAGE_SIZE)])
     graph = Graph(read_model(converter.convert("int8", ranges)))
     weighted = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
     types = [
@@ -168,7 +168,7 @@ def test_all_convolutions_of_such_a_network_compute_in_8_bits(residual_model):
         for operator in graph.operators
         if operator.name in weighted
     ]
-    # Eight in the trunk, three in the RPN, four in the head.
+    # Eight in the backbone, three in the RPN, four in the head.
     assert types == [{"int8"}] * (8 + 3 + 4)
 
 

@@ -9,14 +9,14 @@ from tf_frcnn.tflite.interpreter import FileRunner
 from tf_frcnn.tflite.timing import cut_after
 
 
-def test_the_first_stages_are_a_model_of_their_own(float_content, inference_model, picture):
+def test_the_first_stages_are_a_model_of_their_own(float_content, inference_model, image):
     cut = cut_after(float_content, "backbone")
     assert len(cut) < len(float_content) / 3  # the head's weights are gone
     runner = FileRunner(cut)
-    runner.set_input(picture)
+    runner.set_input(image)
     runner.run_once()
     (features,) = runner.outputs()
-    images = np.float32(picture[None])
+    images = np.float32(image[None])
     resized = resize_images(images, (64, 90))
     network = inference_model.network
     expected = network.backbone(network.preprocessing((resized, np.float32([[64, 90]]))))
@@ -29,10 +29,10 @@ def content(request, converter):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_every_stage_can_be_cut_after(content, picture, stage):
+def test_every_stage_can_be_cut_after(content, image, stage):
     # In float16 every weight has an operator that turns it into float32; XNNPACK fails on those of
     # weights that nothing uses any more.
     runner = FileRunner(cut_after(content, stage))
-    runner.set_input(picture)
+    runner.set_input(image)
     runner.run_once()
     assert all(np.isfinite(output).all() for output in runner.outputs())

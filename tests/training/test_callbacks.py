@@ -17,7 +17,7 @@ from tf_frcnn.training.loop import StopRequest
 # === Validation ===
 
 
-def test_validation_is_the_mean_over_pictures_every_few_steps_and_at_the_end(caplog):
+def test_validation_is_the_mean_over_images_every_few_steps_and_at_the_end(caplog):
     all_logs = [make_logs() for _ in range(5)]
     with caplog.at_level(logging.INFO, "tf_frcnn"):
         run(ValidationLoss(NumberPipeline(1.0, 3.0), every=2, steps=5), all_logs)
@@ -213,7 +213,7 @@ def test_without_a_terminal_progress_is_a_line_now_and_then_and_at_the_end(caplo
     with caplog.at_level(logging.INFO, "tf_frcnn"):
         run_bar(ProgressBar(3, 0, batch_size=4, seconds=1e6), [make_logs(2.0, 0.5)] * 3)
     (line,) = caplog.messages
-    # A batch of 4 in 0.5 s: 8 pictures a second.
+    # A batch of 4 in 0.5 s: 8 images a second.
     assert line.startswith("step 3/3 loss 2.000 (rpn_objectness 0.500 ")
     assert line.endswith("8.00 images/s, 0.0 min left")
 

@@ -33,19 +33,25 @@ def trained(detector):
 
 
 HEADS = ["rpn_conv", "rpn_objectness", "rpn_deltas", "fc1", "fc2", "box_classes", "box_deltas"]
-TRUNK = [f"block{block}_conv{conv}" for block in range(1, 6) for conv in range(1, 3 + (block > 2))]
+CONVS = [f"block{block}_conv{conv}" for block in range(1, 6) for conv in range(1, 3 + (block > 2))]
 
 
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        ((), TRUNK + HEADS),
-        (("block1", "block2"), TRUNK[4:] + HEADS),
-        (("block5_conv3",), TRUNK[:-1] + HEADS),
+        ((), CONVS + HEADS),
+        (("block1", "block2"), CONVS[4:] + HEADS),
+        (("block5_conv3",), CONVS[:-1] + HEADS),
         (("backbone", "rpn_head"), HEADS[3:]),
-        (("rpn_conv", "fc"), TRUNK + ["rpn_objectness", "rpn_deltas", "box_classes", "box_deltas"]),
-        (("box_head",), TRUNK + HEADS[:3]),
-        (("box_d", "rpn_d"), TRUNK + ["rpn_conv", "rpn_objectness", "fc1", "fc2", "box_classes"]),
+        (
+            ("rpn_conv", "fc"),
+            CONVS + ["rpn_objectness", "rpn_deltas", "box_classes", "box_deltas"],
+        ),
+        (("box_head",), CONVS + HEADS[:3]),
+        (
+            ("box_d", "rpn_d"),
+            CONVS + ["rpn_conv", "rpn_objectness", "fc1", "fc2", "box_classes"],
+        ),
     ],
 )
 def test_names_and_beginnings_of_names(detector, names, expected):

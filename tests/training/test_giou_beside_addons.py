@@ -36,7 +36,7 @@ def test_giou_of_pairs_is_that_of_addons(pairs):
 
 
 def test_loss_and_gradient_are_those_of_addons():
-    # Three objects and one background of a picture; the loss counts all four.
+    # Three objects and one background of an image; the loss counts all four.
     rois = tf.constant(
         [[[0, 0, 20, 40], [10, 30, 26, 50], [5, 8, 60, 30], [0, 0, 9, 9]]], tf.float32
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.training.test_trainer import TWO_PICTURES, make_batch
+from tests.training.test_trainer import TWO_IMAGES, make_batch
 from tf_frcnn import FasterRCNN, FasterRCNNTrainer, export_saved_model
 from tf_frcnn.checkpoints import named_weights, save_checkpoint
 from tf_frcnn.config import Config, DataConfig, ModelConfig, TrainConfig, save_config
@@ -172,7 +172,7 @@ def test_a_saved_network_is_loaded_by_a_new_process(tiny_model_config, tmp_path)
 
 def test_a_checkpoint_of_fit_is_the_network(make_trainer, tmp_path):
     trainer = make_trainer(ema_momentum=0.5)
-    batches = tf.data.Dataset.from_tensors(make_batch(TWO_PICTURES)).repeat(2)
+    batches = tf.data.Dataset.from_tensors(make_batch(TWO_IMAGES)).repeat(2)
     path = tmp_path / "{epoch}.keras"
     raw = []
     keep = keras.callbacks.LambdaCallback(
@@ -284,7 +284,7 @@ def test_a_network_with_keras_mobilenet_trains_is_exported_and_converted(
     assert network.roi_pooling.strides == (32,)
     trainer = FasterRCNNTrainer(network)
     trainer.compile(keras.optimizers.SGD(0.01, momentum=0.9), clip_norm=10.0)
-    batches = tf.data.Dataset.from_tensors(make_batch(TWO_PICTURES)).repeat(10)
+    batches = tf.data.Dataset.from_tensors(make_batch(TWO_IMAGES)).repeat(10)
     losses = trainer.fit(batches, epochs=2, verbose=0).history["loss"]
     assert np.isfinite(losses).all() and losses[1] < losses[0]
     assert int(trainer.optimizer.iterations) == 20
@@ -317,5 +317,5 @@ def test_stages_of_ones_own_survive_the_end_of_a_mixed_training(tiny_model_confi
 
 
 def test_a_name_that_is_no_stage_is_told(tiny_model_config):
-    with pytest.raises((ValueError, UserError), match="trunk is no stage: expected some of prepr"):
-        FasterRCNN(tiny_model_config, 3, trunk=make_backbone())
+    with pytest.raises((ValueError, UserError), match="neck is no stage: expected some of prepr"):
+        FasterRCNN(tiny_model_config, 3, neck=make_backbone())

@@ -59,9 +59,9 @@ def test_smooth_l1_of_huge_differences_has_a_gradient_of_one(sigma):
     np.testing.assert_array_equal(gradient, [1, -1, 1, -1])
 
 
-def test_classification_loss_is_the_mean_of_samples_then_of_pictures():
-    # Picture 0: two samples, -log 0.25 and -log 0.5, mean (1.386294 + 0.693147) / 2 = 1.039721.
-    # Picture 1: one sample, -log 0.75 = 0.287682, and one of padding. Mean 0.663701.
+def test_classification_loss_is_the_mean_of_samples_then_of_images():
+    # Image 0: two samples, -log 0.25 and -log 0.5, mean (1.386294 + 0.693147) / 2 = 1.039721.
+    # Image 1: one sample, -log 0.75 = 0.287682, and one of padding. Mean 0.663701.
     probabilities = np.array([[[0.25, 0.75], [0.5, 0.5]], [[0.25, 0.75], [0.01, 0.99]]])
     loss = classification_loss(
         tf.constant(np.log(probabilities), tf.float32),
@@ -73,7 +73,7 @@ def test_classification_loss_is_the_mean_of_samples_then_of_pictures():
 
 def test_box_loss_is_the_sum_of_objects_over_the_number_of_samples():
     # Sample 0 is an object with errors 0.5, 0, 2, 0: 0.125 + 1.5 = 1.625; sample 1 is background,
-    # sample 2 padding: 1.625 / 2 = 0.8125 in picture 0; nothing in picture 1: mean 0.40625.
+    # sample 2 padding: 1.625 / 2 = 0.8125 in image 0; nothing in image 1: mean 0.40625.
     deltas = np.zeros((2, 3, 4), np.float32)
     deltas[0] = [[0.5, 1, 2, 1], [7, 7, 7, 7], [7, 7, 7, 7]]
     targets = np.zeros((2, 3, 4), np.float32)
@@ -89,7 +89,7 @@ def test_box_loss_is_the_sum_of_objects_over_the_number_of_samples():
 
 
 def random_mini_batch():
-    """Two pictures of three samples with four classes; the last sample is padding."""
+    """Two images of three samples with four classes; the last sample is padding."""
     rng = np.random.default_rng(0)
     return {
         "logits": rng.normal(size=(2, 3, 4)),
@@ -106,11 +106,11 @@ def test_classification_loss_and_gradient_equal_the_loop():
 
     def loop(logits):
         probabilities = oracles.softmax(logits)
-        pictures = [
+        images = [
             sum(-np.log(probabilities[b, s, batch["classes"][b, s]]) for s in range(2)) / 2
             for b in range(2)
         ]
-        return sum(pictures) / 2
+        return sum(images) / 2
 
     def ours(logits):
         return classification_loss(logits, batch["classes"], batch["weights"])
@@ -180,7 +180,7 @@ def test_huge_outputs_give_finite_losses_and_gradients():
 def test_giou_loss_by_hand():
     # RoI 20 high, 40 wide. Offsets (1, 0, 0, 0) x 0.1 move it down by 2: 18 of 22 rows overlap, and
     # around both is just their union: GIoU 18 / 22. It is one of two samples of one of two
-    # pictures, the others are background and padding: 5 * (1 - 18 / 22) / 2 / 2.
+    # images, the others are background and padding: 5 * (1 - 18 / 22) / 2 / 2.
     rois = tf.constant([[[10.0, 20, 30, 60], [5, 6, 7, 9]], [[5, 5, 9, 9], [0, 0, 0, 0]]])
     deltas = np.zeros((2, 2, 4), np.float32)
     deltas[0, 0, 0], deltas[0, 1], deltas[1] = 1.0, 7.0, -3.0

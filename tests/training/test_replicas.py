@@ -34,7 +34,7 @@ def both(train_both):
 
 def test_two_replicas_end_at_the_weights_of_one_device(both):
     # Gradients of every step are clipped, so that a norm of half of them would show; batch
-    # normalisation is trained, so that means over half of the pictures would show.
+    # normalisation is trained, so that means over half of the images would show.
     assert both["replicas"] == [1, 2]
     assert both["difference"] < 1e-5
     assert both["change"] > 1e-3

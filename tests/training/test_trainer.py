@@ -10,22 +10,22 @@ from tf_frcnn.training.update import inner_optimizer
 LOSSES = ("rpn_objectness", "rpn_box", "roi_class", "roi_box")
 
 
-def make_batch(boxes_of_pictures, size=(64, 96), seed=0):
+def make_batch(boxes_of_images, size=(64, 96), seed=0):
     """Make a batch of noise with boxes, padded with one empty box at least."""
-    num_pictures = len(boxes_of_pictures)
-    num_boxes = 1 + max(len(boxes) for boxes in boxes_of_pictures)
-    gt_boxes = np.zeros((num_pictures, num_boxes, 4), np.float32)
-    gt_classes = np.zeros((num_pictures, num_boxes), np.int32)
-    for picture, boxes in enumerate(boxes_of_pictures):
-        gt_boxes[picture, : len(boxes)] = np.reshape(boxes, (-1, 4))
-        gt_classes[picture, : len(boxes)] = 1 + np.arange(len(boxes)) % 3
-    images = np.random.default_rng(0).uniform(0, 255, (num_pictures, *size, 3))
+    num_images = len(boxes_of_images)
+    num_boxes = 1 + max(len(boxes) for boxes in boxes_of_images)
+    gt_boxes = np.zeros((num_images, num_boxes, 4), np.float32)
+    gt_classes = np.zeros((num_images, num_boxes), np.int32)
+    for image, boxes in enumerate(boxes_of_images):
+        gt_boxes[image, : len(boxes)] = np.reshape(boxes, (-1, 4))
+        gt_classes[image, : len(boxes)] = 1 + np.arange(len(boxes)) % 3
+    images = np.random.default_rng(0).uniform(0, 255, (num_images, *size, 3))
     return {
         "images": tf.constant(images, tf.float32),
-        "image_sizes": tf.constant([size] * num_pictures, tf.float32),
+        "image_sizes": tf.constant([size] * num_images, tf.float32),
         "gt_boxes": tf.constant(gt_boxes),
         "gt_classes": tf.constant(gt_classes),
-        "seeds": tf.constant([[seed, picture] for picture in range(num_pictures)]),
+        "seeds": tf.constant([[seed, image] for image in range(num_images)]),
     }
 
 
@@ -35,7 +35,7 @@ def many_boxes(count):
     return np.concatenate([corner, corner + rng.uniform(1, 14, (count, 2))], axis=1)
 
 
-TWO_PICTURES = [[[10, 20, 40, 80]], [[5, 6, 30, 50], [30, 40, 60, 94]]]
+TWO_IMAGES = [[[10, 20, 40, 80]], [[5, 6, 30, 50], [30, 40, 60, 94]]]
 
 
 def path_of(variable):
@@ -48,7 +48,7 @@ def values_of(variables):
 
 
 @pytest.mark.parametrize("count", [0, 1, 100])
-def test_pictures_with_no_box_with_one_and_with_a_hundred_train(make_trainer, count):
+def test_images_with_no_box_with_one_and_with_a_hundred_train(make_trainer, count):
     trainer, batch = make_trainer(), make_batch([many_boxes(count)])
     variables = trainer.detector.trainable_variables
     with tf.GradientTape() as tape:
@@ -63,7 +63,7 @@ def test_pictures_with_no_box_with_one_and_with_a_hundred_train(make_trainer, co
     assert all(np.isfinite(value).all() for value in values_of(trainer.detector.weights))
 
 
-def test_a_batch_of_a_picture_without_boxes_and_one_with_boxes(make_trainer):
+def test_a_batch_of_a_image_without_boxes_and_one_with_boxes(make_trainer):
     report = make_trainer().train_step(make_batch([[], [[10, 20, 40, 80]]]))
     assert set(report) == {"loss", *LOSSES, "finite"}
     assert all(np.isfinite(value) for value in report.values())
@@ -73,7 +73,7 @@ def test_a_batch_of_a_picture_without_boxes_and_one_with_boxes(make_trainer):
 
 @pytest.mark.parametrize("factor", [1e4, 1e8])
 def test_losses_of_extreme_outputs_are_finite(make_trainer, factor):
-    trainer, batch = make_trainer(), make_batch(TWO_PICTURES)
+    trainer, batch = make_trainer(), make_batch(TWO_IMAGES)
     rpn_head, box_head = trainer.detector.rpn_head, trainer.detector.box_head
     for layer in (rpn_head.objectness, rpn_head.deltas, box_head.classes, box_head.deltas):
         layer.kernel.assign(layer.kernel * factor)
@@ -135,7 +135,7 @@ def test_gradients_are_clipped_to_their_global_norm_before_the_decay(make_traine
 
 
 def test_frozen_layers_stay_and_all_others_move(make_trainer):
-    trainer, batch = make_trainer(frozen_layers=("block1", "block2")), make_batch(TWO_PICTURES)
+    trainer, batch = make_trainer(frozen_layers=("block1", "block2")), make_batch(TWO_IMAGES)
     frozen = [
         weight
         for layer in trainer.detector.backbone.layers
@@ -154,7 +154,7 @@ def test_frozen_layers_stay_and_all_others_move(make_trainer):
 
 def test_a_step_that_is_not_finite_changes_nothing(make_trainer):
     # Nothing frozen: the fused inference form of a frozen layer makes 0 of NaN.
-    trainer, batch = make_trainer(frozen_layers=()), make_batch(TWO_PICTURES)
+    trainer, batch = make_trainer(frozen_layers=()), make_batch(TWO_IMAGES)
     step = tf.function(trainer.train_step)
     assert float(step(batch)["finite"]) == 1.0
     # Moving means and momenta too; those of the normalisation move in the forward pass.
@@ -181,7 +181,7 @@ def with_a_gradient_that_is_not_finite(features):
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize("clip_norm", [0.0, 1.0])
-def test_a_gradient_that_turns_nan_in_a_trunk_of_kernels_alone_changes_nothing(
+def test_a_gradient_that_turns_nan_in_a_backbone_of_kernels_alone_changes_nothing(
     make_trainer, monkeypatch, precision, clip_norm
 ):
     # Convolutions without bias under frozen normalisation: below the layer where NaN is born, the
@@ -200,7 +200,7 @@ def test_a_gradient_that_turns_nan_in_a_trunk_of_kernels_alone_changes_nothing(
         # Keras 2 counts the step.
         everything = [one for one in everything if not one.name.startswith("iteration")]
     before = values_of(everything)
-    report = trainer.train_step(make_batch(TWO_PICTURES))
+    report = trainer.train_step(make_batch(TWO_IMAGES))
     assert np.isfinite(report["loss"])
     assert float(report["finite"]) == (1.0 if precision == "mixed_float16" else 0.0)
     for variable, value in zip(everything, before, strict=True):
@@ -214,7 +214,7 @@ def test_nothing_is_frozen_when_no_name_is_given(make_trainer):
 
 
 def test_steps_on_one_batch_lower_the_loss(make_trainer):
-    trainer, batch = make_trainer(), make_batch(TWO_PICTURES)
+    trainer, batch = make_trainer(), make_batch(TWO_IMAGES)
     losses = [float(trainer.train_step(batch)["loss"]) for _ in range(3)]
     assert losses[2] < losses[1] < losses[0]
 
@@ -225,7 +225,7 @@ def test_losses_depend_on_the_seeds_and_on_nothing_else(make_trainer):
         {
             name: float(value)
             for name, value in trainer.compute_losses(
-                make_batch(TWO_PICTURES, seed=seed), training=False
+                make_batch(TWO_IMAGES, seed=seed), training=False
             ).items()
         }
         for seed in (0, 0, 1)
@@ -235,7 +235,7 @@ def test_losses_depend_on_the_seeds_and_on_nothing_else(make_trainer):
 
 
 def test_validation_changes_no_weight_and_reports_the_same_losses(make_trainer):
-    trainer, batch = make_trainer(), make_batch(TWO_PICTURES)
+    trainer, batch = make_trainer(), make_batch(TWO_IMAGES)
     before = values_of(trainer.detector.weights)
     report = trainer.test_step(batch)
     for value, old in zip(values_of(trainer.detector.weights), before, strict=True):

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.training.states import assert_close, assert_same
-from tests.training.test_trainer import LOSSES, TWO_PICTURES, make_batch, values_of
+from tests.training.test_trainer import LOSSES, TWO_IMAGES, make_batch, values_of
 from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.config import TrainConfig
 from tf_frcnn.training.loop import StopRequest, train
@@ -19,7 +19,7 @@ ONLY_KERAS_3 = pytest.mark.skipif(
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_trains_and_is_evaluated_in_float32(make_trainer, precision):
-    batch = make_batch(TWO_PICTURES)
+    batch = make_batch(TWO_IMAGES)
     exact = make_trainer().compute_losses(batch, training=True)
     trainer = make_trainer(precision=precision)
     losses = trainer.compute_losses(batch, training=True)
@@ -50,7 +50,7 @@ def test_accumulated_gradients_update_every_third_step_with_their_mean(make_know
 
 
 def test_the_giou_loss_replaces_the_detectors_box_loss_alone(make_trainer):
-    batch = make_batch(TWO_PICTURES)
+    batch = make_batch(TWO_IMAGES)
     smooth, giou = (
         make_trainer(box_loss=name).compute_losses(batch, training=False)
         for name in ("smooth_l1", "giou")
@@ -63,7 +63,7 @@ def test_the_giou_loss_replaces_the_detectors_box_loss_alone(make_trainer):
 
 @pytest.mark.slow
 def test_compiled_parts_give_the_same_step(make_trainer):
-    batch = make_batch(TWO_PICTURES)
+    batch = make_batch(TWO_IMAGES)
     plain = make_trainer()
     expected = plain.train_step(batch)
     weights = values_of(plain.detector.trainable_variables)
@@ -78,10 +78,10 @@ def test_compiled_parts_give_the_same_step(make_trainer):
 
 
 class SizesPipeline:
-    """Gives batches of pictures of these sizes, as the input pipeline does."""
+    """Gives batches of images of these sizes, as the input pipeline does."""
 
     def __init__(self, sizes):
-        example = make_batch(TWO_PICTURES)
+        example = make_batch(TWO_IMAGES)
         signature = {
             name: tf.TensorSpec([None] * len(value.shape), value.dtype)
             for name, value in example.items()
@@ -91,7 +91,7 @@ class SizesPipeline:
         signature["gt_boxes"] = tf.TensorSpec([None, None, 4], tf.float32)
         signature["seeds"] = tf.TensorSpec([None, 2], tf.int32)
         self.batches = tf.data.Dataset.from_generator(
-            lambda: (make_batch(TWO_PICTURES, size) for size in sizes), output_signature=signature
+            lambda: (make_batch(TWO_IMAGES, size) for size in sizes), output_signature=signature
         ).apply(tf.data.experimental.assert_cardinality(len(sizes)))
 
     def __iter__(self):

@@ -54,7 +54,7 @@ def main(root, steps, *more):
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     options = [*TINY_OPTIONS, *EVERY_PROPOSAL, "--data.root", root, *more]
     config = parse_arguments(options).config
-    config = dataclasses.replace(  # pictures of several sizes
+    config = dataclasses.replace(  # images of several sizes
         config,
         data=dataclasses.replace(config.data, scale_jitter=(0.8, 1.2)),
         train=dataclasses.replace(config.train, batch_size=4),

@@ -21,27 +21,27 @@ logger = logging.getLogger(__name__)
 
 
 def measure_model(
-    model: ModelFiles, batch: int, picture_size: tuple[int, int], num_warm_up: int, num_runs: int
+    model: ModelFiles, batch: int, image_size: tuple[int, int], num_warm_up: int, num_runs: int
 ) -> dict[str, Any]:
-    """Time a model on pictures of noise, as a user calls it and stage by stage.
+    """Time a model on images of noise, as a user calls it and stage by stage.
 
     Args:
         model: where it lies.
-        batch: pictures a call.
-        picture_size: (height, width) in pixels.
+        batch: images a call.
+        image_size: (height, width) in pixels.
         num_warm_up: calls before those that count.
         num_runs: calls that count, at least 1.
 
     Returns:
-        What `tf-frcnn benchmark --output` writes: `model`, `kind`, `picture_size`, `batch`,
+        What `tf-frcnn benchmark --output` writes: `model`, `kind`, `image_size`, `batch`,
         `device`; `seconds_to_load`, `latency` (a `Timing.describe()` of whole calls),
-        `pictures_per_second`, `peak_memory_bytes`; and `stages`, name -> timing, or None where the
+        `images_per_second`, `peak_memory_bytes`; and `stages`, name -> timing, or None where the
         network cannot be taken apart.
 
     Raises:
         WeightsError: there is no such model.
     """
-    noise = np.random.default_rng(0).integers(0, 256, (batch, *picture_size, 3))
+    noise = np.random.default_rng(0).integers(0, 256, (batch, *image_size, 3))
     images = noise.astype(np.uint8)
     start = time.perf_counter()
     detector = Detector.load(model.path)
@@ -50,7 +50,7 @@ def measure_model(
     return {
         "model": str(model.path),
         "kind": model.kind,
-        "picture_size": list(picture_size),
+        "picture_size": list(image_size),
         "batch": batch,
         "device": describe_device(),
         "seconds_to_load": seconds_to_load,

@@ -29,7 +29,7 @@ def print_report(report: Mapping[str, Any]) -> None:
     console.print(title, highlight=False, markup=False)
     console.print(table)
     console.print(
-        f"{report['pictures_per_second']:.2f} pictures/s; loaded in "
+        f"{report['pictures_per_second']:.2f} images/s; loaded in "
         f"{report['seconds_to_load']:.1f} s; peak memory {report['peak_memory_bytes'] / 2**20:.0f} "
         "MiB",
         highlight=False,

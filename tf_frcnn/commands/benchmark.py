@@ -1,4 +1,4 @@
-"""`tf-frcnn benchmark MODEL`: how long a model takes a picture, in all and by stage."""
+"""`tf-frcnn benchmark MODEL`: how long a model takes an image, in all and by stage."""
 
 import logging
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ import tyro
 from tf_frcnn.environment import set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_OK, UserError
 from tf_frcnn.files import prepare_file, write_json
+from tf_frcnn.image_size import parse_size
 from tf_frcnn.model_files import find_model
-from tf_frcnn.picture_size import parse_size
 
 logger = logging.getLogger(__name__)
 
@@ -24,9 +24,9 @@ class BenchmarkArguments:
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Run folder, checkpoint, SavedModel version folder, or its parent (newest version)."""
     size: str = "600x800"
-    """Height and width of the pictures, as HxW; the network resizes them as it always does."""
+    """Height and width of the images, as HxW; the network resizes them as it always does."""
     batch: int = 1
-    """Pictures a call."""
+    """Images a call."""
     runs: int = 20
     """Calls that count."""
     warm_up: int = 3
@@ -64,13 +64,13 @@ def main(argv: Sequence[str], prog: str) -> int:
     arguments = tyro.cli(
         BenchmarkArguments,
         prog=prog,
-        description="Measure how long a model takes: calls from Python with pictures of noise, "
+        description="Measure how long a model takes: calls from Python with images of noise, "
         "then each stage alone. The machine should have nothing else to do.",
         args=list(argv),
     )
     set_up_logging()
     arguments.check()
-    picture_size = parse_size(arguments.size)
+    image_size = parse_size(arguments.size)
     model = find_model(arguments.model)
     if arguments.output is not None:
         prepare_file(arguments.output, arguments.overwrite)
@@ -78,7 +78,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     from tf_frcnn.benchmark.figures import measure_model
     from tf_frcnn.benchmark.table import print_report
 
-    report = measure_model(model, arguments.batch, picture_size, arguments.warm_up, arguments.runs)
+    report = measure_model(model, arguments.batch, image_size, arguments.warm_up, arguments.runs)
     if arguments.output is not None:
         write_json(arguments.output, report)
         logger.info("written: %s", arguments.output)

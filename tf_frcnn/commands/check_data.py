@@ -35,7 +35,7 @@ class CheckedTraining:
     """What of the training decides over the data."""
 
     seed: int = 0
-    """Divides the pictures where the data set has no splits of its own."""
+    """Divides the images where the data set has no splits of its own."""
 
 
 @dataclass(frozen=True)

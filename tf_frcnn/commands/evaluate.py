@@ -34,7 +34,7 @@ class EvaluateData:
     """Class names in the order of their ids, from 1, for `--detections`; when not given, those of
     the split. A model has its own."""
     on_error: Literal["stop", "skip"] | None = None
-    """What to do about faults in the data: stop and list them, or leave the boxes and pictures out
+    """What to do about faults in the data: stop and list them, or leave the boxes and images out
     that have them; metrics.json says how many."""
 
 

@@ -32,7 +32,7 @@ class ExportArguments:
     """IoU above which the NMS of one class drops the detection with the lower score; when not
     given, as in training."""
     max_detections: int | None = None
-    """Detections kept per picture, D in what the model answers; when not given, as in training."""
+    """Detections kept per image, D in what the model answers; when not given, as in training."""
     freeze: bool = False
     """Write the variables, but for the FC layers' kernels, as constants: faster on CPUs. The model
     cannot be exported again from such a file, nor converted."""

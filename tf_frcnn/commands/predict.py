@@ -28,10 +28,10 @@ class PredictArguments:
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Run folder, checkpoint, SavedModel version folder, or its parent (newest version)."""
     output: Path
-    """Folder for detections.json and the drawings, in which small pictures are enlarged."""
+    """Folder for detections.json and the drawings, in which small images are enlarged."""
     # Not required, so that `check` tells what is missing, in the same words for every tyro.
     inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="INPUT...")] = ()
-    """Pictures and videos; folders, of which those directly inside are taken; globs in quotes
+    """Images and videos; folders, of which those directly inside are taken; globs in quotes
     ('photos/**/*.jpg' for all depths). Give them before --classes."""
     score: float = 0.5
     """Detections below this score are left out. The model itself leaves out those below the
@@ -39,12 +39,12 @@ class PredictArguments:
     classes: tuple[str, ...] = ()
     """Names of the classes to look for; all of the model's when not given."""
     batch_size: int = 1
-    """Pictures or frames read at a time; those of one size go through the network together."""
+    """Images or frames read at a time; those of one size go through the network together."""
     frame_step: int = 1
     """Of a video, take every Nth frame only; the drawing plays as fast as the video."""
     exif: Literal["ignore", "apply"] = "ignore"
     """What to do with an EXIF orientation, or that of a video: ignore it, as training does, or turn
-    the picture upright first; boxes are then in pixels of the turned picture."""
+    the image upright first; boxes are then in pixels of the turned image."""
     overwrite: bool = False
     """Move what is in the output folder to NAME.bak-TIME first."""
 
@@ -64,7 +64,7 @@ class PredictArguments:
                 raise UserError(f"{option} {value}: expected 1 or more.")
         if not self.inputs:
             raise UserError(
-                "no INPUT was given: expected pictures, videos, folders or globs after MODEL and "
+                "no INPUT was given: expected images, videos, folders or globs after MODEL and "
                 "before --classes, which takes every word that follows it."
             )
 
@@ -85,7 +85,7 @@ class PredictArguments:
         """Keep the detections that were asked for, by --score and --classes.
 
         Args:
-            prediction: of one picture.
+            prediction: of one image.
         """
         wanted = [
             index
@@ -109,7 +109,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     arguments = tyro.cli(
         PredictArguments,
         prog=prog,
-        description="Detect objects in pictures and videos: a drawing of each, and detections.json "
+        description="Detect objects in images and videos: a drawing of each, and detections.json "
         "(COCO results format). Exit status 1 when one of them could not be read.",
         args=list(argv),
     )

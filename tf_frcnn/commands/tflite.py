@@ -1,6 +1,6 @@
 """`tf-frcnn tflite MODEL --output FILE`: write a trained model as a TFLite file, and look into it.
 
-The file takes one picture of a fixed size and answers what a SavedModel does; docs/tflite.md says
+The file takes one image of a fixed size and answers what a SavedModel does; docs/tflite.md says
 what is in it.
 """
 
@@ -17,15 +17,15 @@ from tf_frcnn.data.faults import counted
 from tf_frcnn.environment import set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_OK, UserError
 from tf_frcnn.files import write_together
+from tf_frcnn.image_size import check_size, default_size, parse_size
 from tf_frcnn.model_files import find_model
-from tf_frcnn.picture_size import check_size, default_size, parse_size
+from tf_frcnn.tflite.calibration import find_images, read_resized
 from tf_frcnn.tflite.outputs import (
     labels_file,
     labels_text,
     prepare_files,
     report_file,
 )
-from tf_frcnn.tflite.pictures import find_pictures, read_resized
 
 logger = logging.getLogger(__name__)
 
@@ -41,13 +41,13 @@ class TFLiteArguments:
     """The file, FILE.tflite; labels.txt and FILE.report.json are written beside it."""
     quantize: Literal["none", "float16", "dynamic", "int8"] = "none"
     """Form of the weights: float32 (`none`); float16; 8-bit integers, with inputs of convolutions
-    and FC layers rounded as they come (`dynamic`) or to ranges found in pictures (`int8`)."""
+    and FC layers rounded as they come (`dynamic`) or to ranges found in images (`int8`)."""
     size: str | None = None
-    """Height and width of the pictures that the file takes, as HxW; when not given, those at which
-    a picture of 3:4 enters the network."""
+    """Height and width of the images that the file takes, as HxW; when not given, those at which
+    an image of 3:4 enters the network."""
     calibration: Path | None = None
-    """Folder of pictures in which `int8` finds its ranges and the report compares, at most 100 of
-    them; training pictures of the run when not given."""
+    """Folder of images in which `int8` finds its ranges and the report compares, at most 100 of
+    them; training images of the run when not given."""
     overwrite: bool = False
     """Move files of these names that are there to NAME.bak-TIME first."""
 
@@ -70,12 +70,12 @@ def main(argv: Sequence[str], prog: str) -> int:
 
     Raises:
         UserError: an option cannot be used, there is no model or none that can be converted, no
-            pictures for int8, or no place for output.
+            images for int8, or no place for output.
     """
     arguments = tyro.cli(
         TFLiteArguments,
         prog=prog,
-        description="Write a model as a TFLite file for pictures of one size: resizing, boxes and "
+        description="Write a model as a TFLite file for images of one size: resizing, boxes and "
         "NMS inside, builtin operators only. docs/tflite.md says what it takes and answers.",
         args=list(argv),
     )
@@ -86,11 +86,11 @@ def main(argv: Sequence[str], prog: str) -> int:
     size = parse_size(arguments.size) if arguments.size else default_size(config.data)
     check_size(size, config.data, config.model.rpn_min_size)
     try:
-        pictures = find_pictures(arguments.calibration, model)
+        images = find_images(arguments.calibration, model)
     except UserError:
         if arguments.quantize == "int8" or arguments.calibration is not None:
             raise
-        pictures = []
+        images = []
     labels = labels_text(config.data.classes)
     prepare_files(arguments.output, labels, arguments.overwrite)
     set_up_tensorflow()
@@ -102,14 +102,14 @@ def main(argv: Sequence[str], prog: str) -> int:
     converted = load_network(model)
     converter, ranges = Converter(converted, size), None
     if arguments.quantize == "int8":
-        logger.info("finding the ranges of int8 in %s", counted(len(pictures), "picture"))
-        ranges = converter.find_ranges(read_resized(path, size) for path in pictures)
+        logger.info("finding the ranges of int8 in %s", counted(len(images), "image"))
+        ranges = converter.find_ranges(read_resized(path, size) for path in images)
     content = converter.convert(arguments.quantize, ranges)
     report = {
         "model": str(model.path),
         "quantize": arguments.quantize,
         "picture_size": list(size),
-        **inspect_file(converted, content, size, pictures),
+        **inspect_file(converted, content, size, images),
     }
     write_together(
         {
@@ -120,7 +120,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     )
     print_report(report)
     logger.info(
-        "written: %s (%.1f MB) for pictures of %d x %d, %s and %s",
+        "written: %s (%.1f MB) for images of %d x %d, %s and %s",
         *(arguments.output, len(content) / 1e6, *size),
         *(labels_file(arguments.output), report_file(arguments.output)),
     )

@@ -1,1 +1,1 @@
-"""Data sets: pictures with boxes, from any of the known formats, as `Example`s, and as batches."""
+"""Data sets: images with boxes, from any of the known formats, as `Example`s, and as batches."""

@@ -1,6 +1,6 @@
 """From what a reader found to data sets: checks and arrays that are the same for every format.
 
-A reader turns each of its files into a `LabelledPicture` with the boxes already in this project's
+A reader turns each of its files into a `LabelledImage` with the boxes already in this project's
 form, and hands all of them over at once: classes are only known when everything has been read.
 """
 
@@ -28,11 +28,11 @@ class LabelledObject:
 
     Attributes:
         name: of its class.
-        box: [4] float32 yxyx box in pixels of the stored picture, half-open, inside of it.
+        box: [4] float32 yxyx box in pixels of the stored image, half-open, inside of it.
         place: where it stands, for messages: file, number and class.
         difficult: as in `Example`.
         crowd: as in `Example`.
-        clipped: the box was partly outside of the picture.
+        clipped: the box was partly outside of the image.
     """
 
     name: str
@@ -44,16 +44,16 @@ class LabelledObject:
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledPicture:
-    """One picture with those of its objects that are valid.
+class LabelledImage:
+    """One image with those of its objects that are valid.
 
     Attributes:
-        image_id: name of the picture, unique in its split.
-        image_path: file of the picture.
+        image_id: name of the image, unique in its split.
+        image_path: file of the image.
         image_size: (height, width) of the stored pixels.
         objects: in the order of the annotation.
         source: the annotation file.
-        size_differs: the annotation states another size than the picture's.
+        size_differs: the annotation states another size than the image's.
         num_left_out: objects of the annotation that are not valid.
     """
 
@@ -67,14 +67,14 @@ class LabelledPicture:
 
 
 def clip_box(box: Sequence[float], image_size: tuple[int, int]) -> tuple[np.ndarray | None, bool]:
-    """Cut a box to its picture.
+    """Cut a box to its image.
 
     Args:
         box: finite ymin, xmin, ymax, xmax in pixels, half-open.
-        image_size: (height, width) of the picture.
+        image_size: (height, width) of the image.
 
     Returns:
-        The [4] float32 box, or None where no part of it is inside of the picture; and whether
+        The [4] float32 box, or None where no part of it is inside of the image; and whether
         anything was cut off.
     """
     whole = np.array(box, np.float64)  # a coordinate may be far outside of float32
@@ -86,7 +86,7 @@ def clip_box(box: Sequence[float], image_size: tuple[int, int]) -> tuple[np.ndar
 
 def assemble_datasets(
     root: Path,
-    splits: Mapping[str, Sequence[LabelledPicture]],
+    splits: Mapping[str, Sequence[LabelledImage]],
     class_names: tuple[str, ...],
     faults: Sequence[str] = (),
     clipping_hint: str = "",
@@ -98,12 +98,12 @@ def assemble_datasets(
 
     Args:
         root: folder of the data set, for messages.
-        splits: the pictures of each split; one picture may be in several.
+        splits: the images of each split; one image may be in several.
         class_names: names of classes 1..N; when empty, those of these objects, sorted.
         faults: what the reader found; those of the classes are added to them.
         clipping_hint: what may be the reason, where boxes had to be clipped.
         on_faults: is told all faults at once.
-        num_left_out: pictures with faults, of each split that has some.
+        num_left_out: images with faults, of each split that has some.
         division: see `Dataset`.
 
     Returns:
@@ -113,17 +113,17 @@ def assemble_datasets(
     Raises:
         DataError: there is a fault, or neither a class name nor an object to take it from.
     """
-    pictures = list(dict.fromkeys(picture for split in splits.values() for picture in split))
-    objects = [item for picture in pictures for item in picture.objects]
+    images = list(dict.fromkeys(image for split in splits.values() for image in split))
+    objects = [item for image in images for item in image.objects]
     class_faults = _class_faults(objects, class_names)
     on_faults(str(root), [*faults, *class_faults.values()])
     if not (objects or class_names or faults):
         raise DataError(
-            f"{root}: no object in any of the {len(pictures)} annotations of "
+            f"{root}: no object in any of the {len(images)} annotations of "
             f"{', '.join(splits)}. Expected at least one, or the classes by `--data.classes`."
         )
-    _log_oddities(pictures, clipping_hint)
-    _log_emptied(pictures, class_faults)
+    _log_oddities(images, clipping_hint)
+    _log_emptied(images, class_faults)
     class_names = class_names or tuple(sorted({item.name for item in objects} - set(class_faults)))
     missing = num_left_out or {}
     return {
@@ -133,19 +133,19 @@ def assemble_datasets(
 
 
 def order_declared_classes(
-    names: Iterable[str], pictures: Iterable[LabelledPicture]
+    names: Iterable[str], images: Iterable[LabelledImage]
 ) -> tuple[str, ...]:
     """Take the classes that a data set declares, with or without boxes, and log those without.
 
     Args:
         names: in their order; the background is left out.
-        pictures: of all splits that are read.
+        images: of all splits that are read.
 
     Returns:
-        The names; none where no picture has an object of any class.
+        The names; none where no image has an object of any class.
     """
     names = [name for name in names if name not in BACKGROUND_NAMES]
-    with_boxes = {item.name for picture in pictures for item in picture.objects}
+    with_boxes = {item.name for image in images for item in image.objects}
     if not with_boxes:
         return ()
     if empty := [name for name in names if name not in with_boxes]:
@@ -158,7 +158,7 @@ def order_declared_classes(
 
 
 def refuse_empty(datasets: Iterable[Dataset]) -> None:
-    """Refuse a split of which no picture is left, now that those with faults were skipped.
+    """Refuse a split of which no image is left, now that those with faults were skipped.
 
     Raises:
         DataError: names the split.
@@ -166,7 +166,7 @@ def refuse_empty(datasets: Iterable[Dataset]) -> None:
     for dataset in datasets:
         if not dataset.examples:
             raise DataError(
-                f"split {dataset.split}: no picture is left, all {dataset.num_pictures_left_out} "
+                f"split {dataset.split}: no image is left, all {dataset.num_images_left_out} "
                 "were skipped for their faults. Expected at least one; mend the files, or leave "
                 "the split out."
             )
@@ -205,22 +205,22 @@ def _explain_class(name: str, class_names: tuple[str, ...]) -> str:
     return f"Expected one of the classes {', '.join(class_names)}{hint}."
 
 
-def _log_oddities(pictures: Iterable[LabelledPicture], clipping_hint: str) -> None:
+def _log_oddities(images: Iterable[LabelledImage], clipping_hint: str) -> None:
     """Warn once of all clipped boxes and once of all sizes that differ, each with the first."""
-    pictures = list(pictures)
-    clipped = [item for picture in pictures for item in picture.objects if item.clipped]
+    images = list(images)
+    clipped = [item for image in images for item in image.objects if item.clipped]
     if clipped:
         logger.warning(
-            "boxes partly outside of their picture, clipped: %d%s; the first: %s",
+            "boxes partly outside of their image, clipped: %d%s; the first: %s",
             len(clipped),
             f" ({clipping_hint})" if clipping_hint else "",
             clipped[0].place,
         )
-    if differing := [picture for picture in pictures if picture.size_differs]:
+    if differing := [image for image in images if image.size_differs]:
         first = differing[0]
         logger.warning(
-            "annotations that state another size than the picture has, which is used: %d; the "
-            "first: %s, picture %d x %d",
+            "annotations that state another size than the image has, which is used: %d; the "
+            "first: %s, image %d x %d",
             len(differing),
             first.source,
             first.image_size[1],
@@ -228,54 +228,54 @@ def _log_oddities(pictures: Iterable[LabelledPicture], clipping_hint: str) -> No
         )
 
 
-def _log_emptied(pictures: Iterable[LabelledPicture], unusable: Collection[str]) -> None:
-    """Warn of pictures that have lost all of their objects, and so are taken for background."""
+def _log_emptied(images: Iterable[LabelledImage], unusable: Collection[str]) -> None:
+    """Warn of images that have lost all of their objects, and so are taken for background."""
     emptied = [
-        picture
-        for picture in pictures
-        if all(item.name in unusable for item in picture.objects)
-        and (picture.num_left_out or picture.objects)
+        image
+        for image in images
+        if all(item.name in unusable for item in image.objects)
+        and (image.num_left_out or image.objects)
     ]
     if emptied:
         logger.warning(
-            "pictures all of whose boxes were left out, kept as pictures without objects: %d: %s. "
+            "images all of whose boxes were left out, kept as images without objects: %d: %s. "
             "What is on them counts as background: mend them or take them out.",
             len(emptied),
-            enumerate_names(picture.source for picture in emptied),
+            enumerate_names(image.source for image in emptied),
         )
 
 
 def _build_dataset(
     split: str,
-    pictures: Sequence[LabelledPicture],
+    images: Sequence[LabelledImage],
     class_names: tuple[str, ...],
-    num_pictures_left_out: int,
+    num_images_left_out: int,
     division: Mapping[str, Sequence[str]] | None,
 ) -> Dataset:
     ids = {name: number for number, name in enumerate(class_names, start=1)}
-    objects = [item for picture in pictures for item in picture.objects]
+    objects = [item for image in images for item in image.objects]
     return Dataset(
         split,
         class_names,
-        examples=tuple(_build_example(picture, ids) for picture in pictures),
+        examples=tuple(_build_example(image, ids) for image in images),
         num_clipped=sum(item.clipped for item in objects),
-        num_pictures_left_out=num_pictures_left_out,
-        num_boxes_left_out=sum(picture.num_left_out for picture in pictures)
+        num_images_left_out=num_images_left_out,
+        num_boxes_left_out=sum(image.num_left_out for image in images)
         + sum(item.name not in ids for item in objects),
         division=division,
     )
 
 
-def _build_example(picture: LabelledPicture, ids: Mapping[str, int]) -> Example:
+def _build_example(image: LabelledImage, ids: Mapping[str, int]) -> Example:
     """Stack the objects of known classes; the others have been told as faults."""
-    objects = [item for item in picture.objects if item.name in ids]
+    objects = [item for item in image.objects if item.name in ids]
     return Example(
-        image_id=picture.image_id,
-        image_path=picture.image_path,
-        image_size=picture.image_size,
+        image_id=image.image_id,
+        image_path=image.image_path,
+        image_size=image.image_size,
         boxes=np.array([item.box for item in objects], np.float32).reshape(-1, 4),
         classes=np.array([ids[item.name] for item in objects], np.int32),
         difficult=np.array([item.difficult for item in objects], bool),
         crowd=np.array([item.crowd for item in objects], bool),
-        source=picture.source,
+        source=image.source,
     )

@@ -1,6 +1,6 @@
 """Reader for COCO: one JSON file a split, boxes as [x, y, width, height] from 0.
 
-Which file a split is and where its pictures are is in `coco_layout`, what is in a file in
+Which file a split is and where its images are is in `coco_layout`, what is in a file in
 `coco_json`.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tf_frcnn.data.assembly import LabelledPicture, assemble_datasets, order_declared_classes
+from tf_frcnn.data.assembly import LabelledImage, assemble_datasets, order_declared_classes
 from tf_frcnn.data.coco_json import (
     CocoFile,
     group_annotations,
@@ -18,10 +18,10 @@ from tf_frcnn.data.coco_json import (
     read_objects,
 )
 from tf_frcnn.data.coco_layout import (
-    PictureFinder,
+    ImageFinder,
     explain_missing_coco_split,
     find_files,
-    picture_folders,
+    image_folders,
 )
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import FaultHandler, raise_faults
@@ -42,22 +42,22 @@ def read_coco(
     """Read splits of a COCO data set.
 
     Args:
-        root: folder of the data set; no picture outside of it is read.
+        root: folder of the data set; no image outside of it is read.
         splits: names or JSON paths; train, val or test where there is one file without splits.
         class_names: names of classes 1..N; when empty, those of all categories of the splits'
             files, with or without boxes, by rising category id (gaps are closed; a category of
             the background is left out). Categories of the same name are one class, whatever
             their ids in different files.
-        divider: decides which picture goes to which split where there is one file without splits.
+        divider: decides which image goes to which split where there is one file without splits.
         on_faults: is told all faults at once.
 
     Returns:
         One `Dataset` a split, all with the same class names, in the order of the file's `images`.
-        `Example.image_id` is the picture's id as text. Boxes that were partly outside of their
-        picture are clipped; a picture without objects has boxes of shape [0, 4].
+        `Example.image_id` is the image's id as text. Boxes that were partly outside of their
+        image are clipped; an image without objects has boxes of shape [0, 4].
 
     Raises:
-        DataError: a file, entry, picture or class is missing or wrong. All faults of the splits
+        DataError: a file, entry, image or class is missing or wrong. All faults of the splits
             are collected; the message lists the first 20 and says how many there are.
     """
     splits = tuple(dict.fromkeys(splits))
@@ -68,12 +68,12 @@ def read_coco(
     files, faults = _read_files(root, dict.fromkeys(paths.values()))
     division = None
     if are_made:
-        ids = [picture_id for file in files.values() for picture_id in file.image_ids]
+        ids = [image_id for file in files.values() for image_id in file.image_ids]
         division = divider.divide(ids, f"{root}: one JSON file")
-    pictures, num_left_out = _pictures_of_splits(paths, files, division)
+    images, num_left_out = _images_of_splits(paths, files, division)
     datasets = assemble_datasets(
         root,
-        pictures,
+        images,
         class_names or _order_classes(files.values()),
         faults,
         clipping_hint="are the boxes x, y, width, height in pixels?",
@@ -84,8 +84,8 @@ def read_coco(
     for split, dataset in datasets.items():
         if not dataset.examples and not faults:  # only a made split can be: else it is a fault
             raise DataError(
-                f"{paths[split]}: too few pictures, the split {split!r} is empty. Expected at "
-                f"least 3 pictures, or `--data.{split}-split none`."
+                f"{paths[split]}: too few images, the split {split!r} is empty. Expected at "
+                f"least 3 images, or `--data.{split}-split none`."
             )
     return datasets
 
@@ -96,38 +96,38 @@ class _ReadFile:
 
     Attributes:
         content: of the file.
-        image_ids: of its valid images, whether or not their pictures could be read.
-        pictures: those that could be.
+        image_ids: of its valid images, whether or not their images could be read.
+        images: those that could be.
     """
 
     content: CocoFile
     image_ids: list[str]
-    pictures: list[LabelledPicture]
+    images: list[LabelledImage]
 
 
-def _pictures_of_splits(
+def _images_of_splits(
     paths: Mapping[str, Path],
     files: Mapping[Path, _ReadFile],
     division: Mapping[str, Sequence[str]] | None,
-) -> tuple[dict[str, list[LabelledPicture]], dict[str, int]]:
-    """Find each split's pictures, and count those that it should have and that have faults.
+) -> tuple[dict[str, list[LabelledImage]], dict[str, int]]:
+    """Find each split's images, and count those that it should have and that have faults.
 
     Args:
         paths: the file of each split.
         files: those of the files that could be read.
         division: the ids of each split, where all are made of one file.
     """
-    pictures: dict[str, list[LabelledPicture]] = {}
+    images: dict[str, list[LabelledImage]] = {}
     num_left_out: dict[str, int] = {}
     for split, path in paths.items():
         file = files.get(path)
-        pictures[split] = [] if file is None else file.pictures
+        images[split] = [] if file is None else file.images
         num_entries = 0 if file is None else len(file.content.images)
         if division is not None:
             ids, num_entries = set(division[split]), len(division[split])
-            pictures[split] = [picture for picture in pictures[split] if picture.image_id in ids]
-        num_left_out[split] = num_entries - len(pictures[split])
-    return pictures, num_left_out
+            images[split] = [image for image in images[split] if image.image_id in ids]
+        num_left_out[split] = num_entries - len(images[split])
+    return images, num_left_out
 
 
 def _order_classes(files: Collection[_ReadFile]) -> tuple[str, ...]:
@@ -137,14 +137,14 @@ def _order_classes(files: Collection[_ReadFile]) -> tuple[str, ...]:
         for key, name in file.content.class_names.items():
             lowest[name] = min(key, lowest.get(name, key))
     names = sorted(lowest, key=lambda name: (lowest[name], name))
-    return order_declared_classes(names, [item for file in files for item in file.pictures])
+    return order_declared_classes(names, [item for file in files for item in file.images])
 
 
-# === Pictures ===
+# === Images ===
 
 
 def _read_files(root: Path, paths: Iterable[Path]) -> tuple[dict[Path, _ReadFile], list[str]]:
-    """Read JSON files and the headers of their pictures -> (files by path, faults)."""
+    """Read JSON files and the headers of their images -> (files by path, faults)."""
     files: dict[Path, _ReadFile] = {}
     faults: list[str] = []
     for path in paths:
@@ -153,16 +153,16 @@ def _read_files(root: Path, paths: Iterable[Path]) -> tuple[dict[Path, _ReadFile
         except DataError as error:
             faults.append(str(error))
             continue
-        files[path] = _read_pictures(content, PictureFinder(picture_folders(root, path)), faults)
+        files[path] = _read_images(content, ImageFinder(image_folders(root, path)), faults)
     return files, faults
 
 
-def _read_pictures(content: CocoFile, finder: PictureFinder, faults: list[str]) -> _ReadFile:
-    """Read all pictures of a file with their objects; what is wrong is added to the faults."""
+def _read_images(content: CocoFile, finder: ImageFinder, faults: list[str]) -> _ReadFile:
+    """Read all images of a file with their objects; what is wrong is added to the faults."""
     entries, entry_faults = list_images(content)
     groups, group_faults = group_annotations(content)
     faults += [*entry_faults, *group_faults]
-    pictures = []
+    images = []
     for entry in entries:
         try:
             image_path = finder.find(entry)
@@ -173,8 +173,8 @@ def _read_pictures(content: CocoFile, finder: PictureFinder, faults: list[str]) 
         annotations = groups.get(entry.key, [])
         objects, object_faults = read_objects(annotations, content.class_names, image_size)
         faults += object_faults
-        pictures.append(
-            LabelledPicture(
+        images.append(
+            LabelledImage(
                 str(entry.key),
                 image_path,
                 image_size,
@@ -184,4 +184,4 @@ def _read_pictures(content: CocoFile, finder: PictureFinder, faults: list[str]) 
                 num_left_out=len(object_faults),
             )
         )
-    return _ReadFile(content, [str(entry.key) for entry in entries], pictures)
+    return _ReadFile(content, [str(entry.key) for entry in entries], images)

@@ -46,7 +46,7 @@ class CocoImage:
 
     Attributes:
         key: its id.
-        file_name: the picture's, not yet looked for.
+        file_name: the image's, not yet looked for.
         stated_size: (height, width) as they stand there; None where one is missing.
         place: where the entry stands, for messages.
     """
@@ -87,7 +87,7 @@ def parse_coco(source: Path) -> CocoFile:
             there = shorten(content[key]) if key in content else "there is none"
             raise DataError(f"{source}: key {key!r}: {there}. Expected a list, as in COCO.")
     if not content["images"]:
-        raise DataError(f"{source}: images is empty. Expected at least one picture.")
+        raise DataError(f"{source}: images is empty. Expected at least one image.")
     class_names = _read_categories(content["categories"], source)
     return CocoFile(source, class_names, content["images"], content["annotations"])
 
@@ -101,7 +101,7 @@ def list_images(content: CocoFile) -> tuple[list[CocoImage], list[str]]:
         place = f"{content.source}: images[{index}]"
         try:
             image = _read_image(entry, place)
-            # As text, because that is what the results of a run name pictures by.
+            # As text, because that is what the results of a run name images by.
             _refuse_repetition(seen, f"id = {str(image.key)!r}", place)
             _refuse_repetition(seen, f"file_name = {normalise_name(image.file_name)!r}", place)
         except DataError as error:
@@ -112,11 +112,11 @@ def list_images(content: CocoFile) -> tuple[list[CocoImage], list[str]]:
 
 
 def group_annotations(content: CocoFile) -> tuple[dict[Key, list[tuple[str, Entry]]], list[str]]:
-    """Sort the annotations by the picture that they belong to.
+    """Sort the annotations by the image that they belong to.
 
     Returns:
-        For each id of a picture its annotations with their places, in the order of the file; and
-        one message for each entry without picture, of those with the same wrong id only for the
+        For each id of an image its annotations with their places, in the order of the file; and
+        one message for each entry without image, of those with the same wrong id only for the
         first.
     """
     known = {entry.get("id") for entry in content.images if _has_key(entry, "id")}
@@ -134,7 +134,7 @@ def group_annotations(content: CocoFile) -> tuple[dict[Key, list[tuple[str, Entr
         orphans = groups.pop(key)
         faults.append(
             f"{orphans[0][0]}, image_id = {key!r} (annotations with it: {len(orphans)}): there is "
-            "no such picture. Expected the id of an entry of images."
+            "no such image. Expected the id of an entry of images."
         )
     return groups, faults
 
@@ -142,12 +142,12 @@ def group_annotations(content: CocoFile) -> tuple[dict[Key, list[tuple[str, Entr
 def read_objects(
     annotations: list[tuple[str, Entry]], class_names: dict[int, str], image_size: tuple[int, int]
 ) -> tuple[tuple[LabelledObject, ...], list[str]]:
-    """Read and check all annotations of a picture.
+    """Read and check all annotations of an image.
 
     Args:
         annotations: entries with their places, as `group_annotations` gives them.
         class_names: names of the categories by their ids.
-        image_size: (height, width) of the picture; boxes are clipped to it.
+        image_size: (height, width) of the image; boxes are clipped to it.
 
     Returns:
         The valid objects, and one message for each of the others.
@@ -219,7 +219,7 @@ def _read_object(
 
 
 def _read_box(entry: Entry, place: str, image_size: tuple[int, int]) -> tuple[np.ndarray, bool]:
-    """Read a box as yxyx, cut to its picture -> (box, whether anything was cut off)."""
+    """Read a box as yxyx, cut to its image -> (box, whether anything was cut off)."""
     if "bbox" not in entry:
         raise DataError(f"{place}, key 'bbox': there is none. Expected [x, y, width, height].")
     stated = entry["bbox"]
@@ -234,12 +234,12 @@ def _read_box(entry: Entry, place: str, image_size: tuple[int, int]) -> tuple[np
             f"{place}, bbox = {stated}: the box is empty or inverted. Expected [x, y, width, "
             "height] with width and height above 0."
         )
-    # A sum such as 10.1 + 629.9 may miss the picture's edge by 1e-13: not a box partly outside.
+    # A sum such as 10.1 + 629.9 may miss the image's edge by 1e-13: not a box partly outside.
     corners = [round(corner, 9) for corner in (y, x, y + height, x + width)]
     box, clipped = clip_box(corners, image_size)
     if box is None:
         raise DataError(
-            f"{place}, bbox = {stated}: no area inside of the picture. Expected [x, y, width, "
+            f"{place}, bbox = {stated}: no area inside of the image. Expected [x, y, width, "
             f"height] with x from 0 to {image_size[1]} and y from 0 to {image_size[0]}."
         )
     return box, clipped

@@ -1,11 +1,11 @@
-"""Where a COCO data set has what: the JSON file of each split, and the pictures of each file.
+"""Where a COCO data set has what: the JSON file of each split, and the images of each file.
 
 A split is the path of a JSON file (absolute or from the root), or a name. Its file is then
 `annotations/instances_NAME.json`, `annotations/NAME.json`, `NAME.json` or, as Roboflow writes it,
 `NAME/_annotations.coco.json`. Where there is a single JSON file without a split's name, the splits
 train, val and test are made of it.
 
-Pictures are looked for, in this order, in `NAME`, `images/NAME`, `images`, the root, and beside the
+Images are looked for, in this order, in `NAME`, `images/NAME`, `images`, the root, and beside the
 JSON file. The folders are listed and only files found there are opened, and a file name with `..`
 or from `/` on is refused, so that none can leave the root.
 """
@@ -31,7 +31,7 @@ from tf_frcnn.errors import DataError
 
 LAYOUT = (
     "COCO JSON: annotations/instances_SPLIT.json, annotations/SPLIT.json, SPLIT.json or "
-    "SPLIT/_annotations.coco.json, and pictures in SPLIT, images/SPLIT, images or the folder itself"
+    "SPLIT/_annotations.coco.json, and images in SPLIT, images/SPLIT, images or the folder itself"
 )
 _PREFIX = "instances_"
 _ROBOFLOW_NAME = "_annotations.coco.json"
@@ -64,7 +64,7 @@ def explain_missing_coco_split(root: Path, split: str) -> str:
             return ""
         return (
             f"{root}: split {split!r} cannot be made: {single.name} is the only COCO JSON file, "
-            f"so its pictures are divided into {', '.join(MADE_SPLITS)}. Expected one of these, or "
+            f"so its images are divided into {', '.join(MADE_SPLITS)}. Expected one of these, or "
             "the path of a JSON file."
         )
     names = sorted({_split_name(root, path) for path in _list_coco_files(root)})
@@ -84,7 +84,7 @@ def _index_splits(root: Path) -> Index:
             for path in paths:
                 index.setdefault(_split_name(root, path), []).append(path)
     for folder in list_data_folders(root)[1:]:
-        # Asked for by name: to list folders of 100,000 pictures again and again takes long.
+        # Asked for by name: to list folders of 100,000 images again and again takes long.
         if os.path.isfile(path := folder / _ROBOFLOW_NAME):
             index.setdefault(_split_name(root, path), []).append(path)
     return index
@@ -144,7 +144,7 @@ def find_files(root: Path, splits: tuple[str, ...]) -> tuple[dict[str, Path], bo
 
     Raises:
         DataError: a name means several files, or some splits would be made and others not, so
-            that a picture could be trained on and evaluated.
+            that an image could be trained on and evaluated.
     """
     named = {split: _files_named(root, split) for split in splits}
     for split, paths in named.items():
@@ -162,18 +162,18 @@ def find_files(root: Path, splits: tuple[str, ...]) -> tuple[dict[str, Path], bo
     if paths_of_splits:
         raise DataError(
             f"{root}: {', '.join(made)} would be made from {single.name}, and "
-            f"{', '.join(paths_of_splits)} may hold the same pictures. Expected "
+            f"{', '.join(paths_of_splits)} may hold the same images. Expected "
             f"{', '.join(MADE_SPLITS)}, all made from it, or no other split than those of files: "
             f"{' '.join(f'`--data.{split}-split none`' for split in made)}."
         )
     return dict.fromkeys(made, single), True
 
 
-# === Pictures ===
+# === Images ===
 
 
-def picture_folders(root: Path, path: Path) -> list[Path]:
-    """List the folders that a JSON file's pictures may be in, the likeliest first."""
+def image_folders(root: Path, path: Path) -> list[Path]:
+    """List the folders that a JSON file's images may be in, the likeliest first."""
     name = _split_name(root, path)
     folders = [root / name, root / "images" / name, root / "images", root]
     if path.parent.is_relative_to(root) and ".." not in path.parts:
@@ -181,8 +181,8 @@ def picture_folders(root: Path, path: Path) -> list[Path]:
     return list(dict.fromkeys(folders))
 
 
-class PictureFinder:
-    """Finds the pictures that a file names, by listing each folder once.
+class ImageFinder:
+    """Finds the images that a file names, by listing each folder once.
 
     Args:
         folders: where to look, in this order; they need not be there.
@@ -193,7 +193,7 @@ class PictureFinder:
         self._listed: dict[Path, dict[str, Path]] = {}
 
     def find(self, image: CocoImage) -> Path:
-        """Find an image's picture.
+        """Find an image's image.
 
         Raises:
             DataError: it is not there, or its name leads out of the data set.
@@ -209,7 +209,7 @@ class PictureFinder:
             if path := names.get(normalise_name(relative.name)):
                 return path
         raise DataError(
-            f"{image.place}, file_name = {image.file_name!r}: there is no such picture in "
+            f"{image.place}, file_name = {image.file_name!r}: there is no such image in "
             f"{enumerate_names(map(str, self._folders))}."
         )
 

@@ -1,8 +1,8 @@
-"""The quickstart's data set: drawn pictures of cats, dogs and ducks, in Pascal VOC's layout.
+"""The quickstart's data set: drawn images of cats, dogs and ducks, in Pascal VOC's layout.
 
 It stands in for a folder of one's own: small, free, different for every seed, the same for the
 same seed, and with boxes that are right to the pixel because they come from the drawn shapes.
-Picture k of a split depends on the seed, the split and k only. No TensorFlow here.
+Image k of a split depends on the seed, the split and k only. No TensorFlow here.
 """
 
 import io
@@ -18,44 +18,44 @@ from xml.etree import ElementTree
 import numpy as np
 
 from tf_frcnn.data.drawn.animals import CLASS_NAMES
-from tf_frcnn.data.drawn.picture import IMAGE_SIZE, Drawing, draw_scene
+from tf_frcnn.data.drawn.image import IMAGE_SIZE, Drawing, draw_scene
 from tf_frcnn.errors import DataError
 from tf_frcnn.files import move_aside
 
 logger = logging.getLogger(__name__)
 
-RECIPE = 1  # raised whenever the same seed would give other pictures
+RECIPE = 1  # raised whenever the same seed would give other images
 SPLITS = ("train", "val", "test")
 DEFAULT_COUNTS: Mapping[str, int] = MappingProxyType({"train": 1200, "val": 100, "test": 100})
 
 _JPEG_QUALITY = 90
 _SOURCE = "tf_frcnn drawings"
 _README = """\
-Drawn pictures of {classes}, in the layout of Pascal VOC.
+Drawn images of {classes}, in the layout of Pascal VOC.
 A folder of your own that looks like this one can be trained on in the same way.
 
-JPEGImages/NAME.jpg          the pictures
-Annotations/NAME.xml         one file for each picture: its size and its objects; each object has a
+JPEGImages/NAME.jpg          the images
+Annotations/NAME.xml         one file for each image: its size and its objects; each object has a
                              class name and a box of pixels, counted from 1: xmin and ymin are the
                              first column and row of the object, xmax and ymax the last ones.
-                             A picture without objects has a file without <object>.
-ImageSets/Main/train.txt     the NAMEs of the pictures to train on, one a line; val.txt names those
+                             An image without objects has a file without <object>.
+ImageSets/Main/train.txt     the NAMEs of the images to train on, one a line; val.txt names those
                              for validation, test.txt those for the evaluation
 recipe.json                  which version of the drawings this is, its seed and its numbers of
-                             pictures; a folder of your own needs neither it nor this file
+                             images; a folder of your own needs neither it nor this file
 """
 
 
-def draw_picture(seed: int, split: str, index: int) -> Drawing:
-    """Draw picture `index` of a split; it depends on nothing but these three.
+def draw_image(seed: int, split: str, index: int) -> Drawing:
+    """Draw image `index` of a split; it depends on nothing but these three.
 
     Args:
         seed: seed of the data set, 0 or more.
         split: one of `SPLITS`.
-        index: number of the picture in its split, from 0.
+        index: number of the image in its split, from 0.
 
     Returns:
-        The picture with its boxes and class names.
+        The image with its boxes and class names.
 
     Raises:
         DataError: the split is none of `SPLITS`, or a number is negative.
@@ -63,7 +63,7 @@ def draw_picture(seed: int, split: str, index: int) -> Drawing:
     if split not in SPLITS:
         raise DataError(f"split {split!r} of the drawings: expected one of {', '.join(SPLITS)}.")
     if seed < 0 or index < 0:
-        raise DataError(f"drawings: seed {seed}, picture {index}: expected 0 or more of both.")
+        raise DataError(f"drawings: seed {seed}, image {index}: expected 0 or more of both.")
     return draw_scene(np.random.default_rng([seed, SPLITS.index(split), index]))
 
 
@@ -71,13 +71,13 @@ def ensure_drawings(root: Path, seed: int, counts: Mapping[str, int] = DEFAULT_C
     """Draw the data set into `root`, unless it is there already.
 
     A folder that is there but is not this data set is moved aside, to `NAME.bak-DATE-TIME`, and
-    never overwritten. The pictures are drawn into a folder beside `root` that gets its name when it
+    never overwritten. The images are drawn into a folder beside `root` that gets its name when it
     is complete, so a half-drawn data set is never taken for a whole one.
 
     Args:
         root: folder of the data set; its parents are made.
-        seed: seed of the pictures, 0 or more.
-        counts: number of pictures of each split; a split that is not named gets an empty list.
+        seed: seed of the images, 0 or more.
+        counts: number of images of each split; a split that is not named gets an empty list.
 
     Returns:
         True when the data set was drawn now, False when one of the same recipe, seed and counts
@@ -122,12 +122,12 @@ def _check_request(seed: int, counts: Mapping[str, int]) -> None:
         if split not in SPLITS or count < 0:
             raise DataError(
                 f"counts of the drawings: {split!r}: {count}: expected the splits "
-                f"{', '.join(SPLITS)} with 0 or more pictures each."
+                f"{', '.join(SPLITS)} with 0 or more images each."
             )
 
 
 def _recipe(seed: int, counts: Mapping[str, int]) -> dict[str, object]:
-    """Return what the pictures depend on, as recipe.json holds it."""
+    """Return what the images depend on, as recipe.json holds it."""
     return {"recipe": RECIPE, "seed": seed, "counts": dict(counts)}
 
 
@@ -157,7 +157,7 @@ def _make_way(place: Path) -> None:
 
 
 def _names(counts: Mapping[str, int]) -> dict[str, list[str]]:
-    """List the names of each split's pictures, numbered through all splits from 000001."""
+    """List the names of each split's images, numbered through all splits from 000001."""
     names, first = {}, 1
     for split in SPLITS:
         names[split] = [f"{number:06d}" for number in range(first, first + counts[split])]
@@ -166,23 +166,23 @@ def _names(counts: Mapping[str, int]) -> dict[str, list[str]]:
 
 
 def _files(root: Path, name: str) -> tuple[Path, Path]:
-    """Return where the picture and the annotation of this name are."""
+    """Return where the image and the annotation of this name are."""
     return root / "JPEGImages" / f"{name}.jpg", root / "Annotations" / f"{name}.xml"
 
 
 def _write_dataset(root: Path, seed: int, counts: Mapping[str, int]) -> None:
-    """Draw all pictures and write the whole data set into `root`, which is not there yet."""
-    logger.info("drawing %d pictures of %s", sum(counts.values()), ", ".join(CLASS_NAMES))
+    """Draw all images and write the whole data set into `root`, which is not there yet."""
+    logger.info("drawing %d images of %s", sum(counts.values()), ", ".join(CLASS_NAMES))
     for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (root / folder).mkdir(parents=True)
     for split, listed in _names(counts).items():
         for index, name in enumerate(listed):
-            drawing = draw_picture(seed, split, index)
-            picture_path, annotation_path = _files(root, name)
+            drawing = draw_image(seed, split, index)
+            image_path, annotation_path = _files(root, name)
             encoded = io.BytesIO()  # Pillow's own writing hides the reason when it fails
             drawing.image.save(encoded, "JPEG", quality=_JPEG_QUALITY)
-            picture_path.write_bytes(encoded.getvalue())
-            annotation_path.write_bytes(_annotation(drawing, picture_path.name))
+            image_path.write_bytes(encoded.getvalue())
+            annotation_path.write_bytes(_annotation(drawing, image_path.name))
         lines = "".join(f"{name}\n" for name in listed)
         (root / "ImageSets" / "Main" / f"{split}.txt").write_bytes(lines.encode())
     (root / "README.txt").write_bytes(_README.format(classes=", ".join(CLASS_NAMES)).encode())

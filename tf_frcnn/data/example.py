@@ -1,4 +1,4 @@
-"""The contract between data-set readers and everything that uses pictures with boxes."""
+"""The contract between data-set readers and everything that uses images with boxes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One picture with its boxes, as a reader gives it.
+    """One image with its boxes, as a reader gives it.
 
     Attributes:
-        image_id: name of the picture, unique in its split.
-        image_path: file of the picture.
+        image_id: name of the image, unique in its split.
+        image_path: file of the image.
         image_size: (height, width) of the stored pixels.
-        boxes: [G, 4] float32 yxyx boxes in pixels of the stored picture, half-open.
+        boxes: [G, 4] float32 yxyx boxes in pixels of the stored image, half-open.
         classes: [G] int32 class ids, from 1.
         difficult: [G] bool; left out of training, ignored (not removed) in VOC evaluation.
         crowd: [G] bool; COCO's crowd regions, treated as difficult outside COCO evaluation.
@@ -39,10 +39,10 @@ class Dataset:
     Attributes:
         split: name of the split.
         class_names: names of classes 1..N, in the order of their ids.
-        examples: the pictures, in the order of the split's list.
-        num_clipped: boxes that were partly outside of their picture and were clipped.
-        num_pictures_left_out: pictures of the split that have faults and were skipped.
-        num_boxes_left_out: boxes with faults that were skipped, in pictures that were kept.
+        examples: the images, in the order of the split's list.
+        num_clipped: boxes that were partly outside of their image and were clipped.
+        num_images_left_out: images of the split that have faults and were skipped.
+        num_boxes_left_out: boxes with faults that were skipped, in images that were kept.
         division: the image ids of all splits, where they were made by a seed; None where the data
             set has splits of its own.
     """
@@ -51,6 +51,6 @@ class Dataset:
     class_names: tuple[str, ...]
     examples: tuple[Example, ...]
     num_clipped: int = 0
-    num_pictures_left_out: int = 0
+    num_images_left_out: int = 0
     num_boxes_left_out: int = 0
     division: Mapping[str, Sequence[str]] | None = None

@@ -11,7 +11,7 @@ MAX_LISTED = 20  # faults or names that one message spells out
 
 FaultHandler = Callable[[str, Sequence[str]], None]
 """Is given what the faults were found in, and one message each; there may be none. Where it raises
-nothing, the reader goes on without the objects and pictures that have faults."""
+nothing, the reader goes on without the objects and images that have faults."""
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
@@ -52,7 +52,7 @@ def log_faults(subject: str, faults: Sequence[str]) -> None:
         faults: one message each; the first `MAX_LISTED` are spelled out, all are counted.
     """
     if faults:
-        logger.warning("%s\nGoing on without these boxes and pictures.", _describe(subject, faults))
+        logger.warning("%s\nGoing on without these boxes and images.", _describe(subject, faults))
 
 
 FAULT_HANDLERS: Mapping[str, FaultHandler] = {"stop": raise_faults, "skip": log_faults}
@@ -63,4 +63,4 @@ def _describe(subject: str, faults: Sequence[str]) -> str:
     count = counted(len(faults), "fault")
     first = f"; the first {MAX_LISTED}" if len(faults) > MAX_LISTED else ""
     listed = "".join(f"\n  {fault}" for fault in faults[:MAX_LISTED])
-    return f"{subject}: {count} in the annotations and pictures{first}:{listed}"
+    return f"{subject}: {count} in the annotations and images{first}:{listed}"

@@ -1,6 +1,6 @@
 """The fingerprint of the data that a model was trained on: what they were, in a few lines.
 
-Two trainings had the same pictures and boxes if their fingerprints are equal; the pixels are not
+Two trainings had the same images and boxes if their fingerprints are equal; the pixels are not
 looked at. No TensorFlow here.
 """
 
@@ -23,8 +23,8 @@ def fingerprint(root: str, data_format: str, datasets: Mapping[str, Dataset]) ->
 
     Returns:
         `root`, the folder's own name (of `tfds` the whole name of the set); `format`; and `splits`:
-        role -> `split` (its name), `num_pictures`, `num_boxes` and `sha256`, the digest of a line
-        a picture, sorted. A line is a JSON array in ASCII without spaces, and a newline:
+        role -> `split` (its name), `num_images`, `num_boxes` and `sha256`, the digest of a line
+        an image, sorted. A line is a JSON array in ASCII without spaces, and a newline:
         [file name, [height, width], [[ymin, xmin, ymax, xmax, class name], ...]], the boxes in
         their file's order.
     """
@@ -50,5 +50,5 @@ def _as_line(example: Example, class_names: tuple[str, ...]) -> str:
         [*box, class_names[class_id - 1]]
         for box, class_id in zip(example.boxes.tolist(), example.classes.tolist(), strict=True)
     ]
-    picture = [example.image_path.name, list(example.image_size), boxes]
-    return json.dumps(picture, separators=(",", ":")) + "\n"
+    image = [example.image_path.name, list(example.image_size), boxes]
+    return json.dumps(image, separators=(",", ":")) + "\n"

@@ -1,4 +1,4 @@
-"""Pictures from disk or memory as arrays: one policy for every part of the project.
+"""Images from disk or memory as arrays: one policy for every part of the project.
 
 Which decoder reads a file is decided by its content, never by its extension. What is returned are
 the *stored* pixels: an EXIF orientation is ignored, an alpha channel is dropped without blending,
@@ -16,29 +16,29 @@ from PIL import Image, UnidentifiedImageError
 
 from tf_frcnn.errors import DataError
 
-PICTURE_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP")  # as Pillow names them
+IMAGE_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP")  # as Pillow names them
 _FORMATS_TEXT = "JPEG, PNG, GIF, WebP or BMP"
-PICTURE_EXTENSIONS = frozenset(
+IMAGE_EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".bmp"}
-)  # how readers find pictures in a folder, in any case
+)  # how readers find images in a folder, in any case
 MAX_PIXELS = 89_478_485
-"""Pictures with more pixels are refused before they are decoded. The value is the one at which
-Pillow begins to warn (256 MiB of RGB), so that no accepted picture brings a warning of its own."""
+"""Images with more pixels are refused before they are decoded. The value is the one at which
+Pillow begins to warn (256 MiB of RGB), so that no accepted image brings a warning of its own."""
 
 
 def read_image(path_or_bytes: str | Path | bytes) -> np.ndarray:
-    """Decode a JPEG, PNG, GIF, WebP or BMP picture to RGB.
+    """Decode a JPEG, PNG, GIF, WebP or BMP image to RGB.
 
     Args:
         path_or_bytes: a file, or the content of one.
 
     Returns:
-        [H, W, 3] uint8 RGB, the stored pixels, writable. Grey and palette pictures become RGB.
+        [H, W, 3] uint8 RGB, the stored pixels, writable. Grey and palette images become RGB.
 
     Raises:
-        DataError: the picture is missing, broken, cut short, or has more than `MAX_PIXELS` pixels.
+        DataError: the image is missing, broken, cut short, or has more than `MAX_PIXELS` pixels.
     """
-    with _open_picture(path_or_bytes) as image:
+    with _open_image(path_or_bytes) as image:
         image.load()
         if image.mode == "I" or image.mode.startswith("I;16"):  # 16-bit grey; Pillow would clip it
             grey = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)  # [H, W]
@@ -48,7 +48,7 @@ def read_image(path_or_bytes: str | Path | bytes) -> np.ndarray:
 
 
 def read_image_size(path_or_bytes: str | Path | bytes) -> tuple[int, int]:
-    """Read a picture's (height, width) in stored pixels from its header, without decoding it.
+    """Read an image's (height, width) in stored pixels from its header, without decoding it.
 
     Args:
         path_or_bytes: a file, or the content of one.
@@ -56,36 +56,36 @@ def read_image_size(path_or_bytes: str | Path | bytes) -> tuple[int, int]:
     Raises:
         DataError: the header is missing or broken, or states more than `MAX_PIXELS` pixels.
     """
-    with _open_picture(path_or_bytes) as image:
+    with _open_image(path_or_bytes) as image:
         return image.height, image.width
 
 
 @contextmanager
-def _open_picture(path_or_bytes: str | Path | bytes) -> Iterator[Image.Image]:
-    """Open a picture, refuse it when too large, and turn whatever goes wrong into a `DataError`."""
+def _open_image(path_or_bytes: str | Path | bytes) -> Iterator[Image.Image]:
+    """Open an image, refuse it when too large, and turn whatever goes wrong into a `DataError`."""
     file: str | Path | io.BytesIO
     if isinstance(path_or_bytes, bytes):
-        name, file = f"picture of {len(path_or_bytes)} bytes", io.BytesIO(path_or_bytes)
+        name, file = f"image of {len(path_or_bytes)} bytes", io.BytesIO(path_or_bytes)
     else:
         name, file = str(path_or_bytes), path_or_bytes
     try:
-        with Image.open(file, formats=PICTURE_FORMATS) as image:
+        with Image.open(file, formats=IMAGE_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
             yield image
     except Image.DecompressionBombError as error:
         raise DataError(
-            f"{name}: the picture is too large ({error}). Expected at most {MAX_PIXELS:,} pixels; "
+            f"{name}: the image is too large ({error}). Expected at most {MAX_PIXELS:,} pixels; "
             "make it smaller first."
         ) from None
     except FileNotFoundError:
-        raise DataError(f"{name}: there is no such file. Expected a picture.") from None
+        raise DataError(f"{name}: there is no such file. Expected an image.") from None
     except UnidentifiedImageError:
         raise DataError(
-            f"{name}: the content is not that of a picture. Expected {_FORMATS_TEXT}."
+            f"{name}: the content is not that of an image. Expected {_FORMATS_TEXT}."
         ) from None
     except Exception as error:  # a broken file makes decoders raise nearly anything
         raise DataError(
-            f"{name}: the picture cannot be decoded ({error}). Expected a whole {_FORMATS_TEXT}; "
+            f"{name}: the image cannot be decoded ({error}). Expected a whole {_FORMATS_TEXT}; "
             "replace the file or take it out of the data set."
         ) from None

@@ -1,8 +1,8 @@
 """From a configuration to data sets: read as their annotations have them, or decoded as well.
 
-Training and evaluation load: annotations are read and every picture is decoded before anything is
+Training and evaluation load: annotations are read and every image is decoded before anything is
 said of faults, so that one message tells all of them. Reading alone looks at annotations and at
-the headers of pictures.
+the headers of images.
 """
 
 import logging
@@ -16,7 +16,7 @@ from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import FAULT_HANDLERS, FaultHandler, counted
 from tf_frcnn.data.formats import DATASETS, DatasetFormat, find_format, log_format
 from tf_frcnn.data.splits import Divider, Division
-from tf_frcnn.data.verification import verify_pictures
+from tf_frcnn.data.verification import verify_images
 from tf_frcnn.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 def load_datasets(
     config: DataConfig, seed: int, division: Division | None = None
 ) -> dict[str, Dataset]:
-    """Read the splits that a configuration names, decode every picture once, log what is there.
+    """Read the splits that a configuration names, decode every image once, log what is there.
 
     Args:
         config: as for `read_datasets`; its `on_error` decides about faults.
@@ -38,7 +38,7 @@ def load_datasets(
     Raises:
         ConfigError: no root was given, or it cannot be a folder's name.
         DataError: the folder, a split or a class is missing; or all faults of annotations and
-            pictures, where they stop; or a split of which nothing is left, where they are skipped.
+            images, where they stop; or a split of which nothing is left, where they are skipped.
     """
     faults = _Faults()
     datasets = read_datasets(config, seed, division, faults.collect)
@@ -55,7 +55,7 @@ def load_dataset(
     seed: int,
     division: Division | None = None,
 ) -> Dataset:
-    """Read one split with the classes of a trained model, and decode every picture once.
+    """Read one split with the classes of a trained model, and decode every image once.
 
     Args:
         config: as for `read_dataset`; its `on_error` decides about faults.
@@ -83,7 +83,7 @@ def read_datasets(
 
     Args:
         config: root, format, splits and classes; what is not given is detected and logged.
-        seed: divides the pictures where the data set has no splits of its own.
+        seed: divides the images where the data set has no splits of its own.
         division: how they were divided when the run was started, to divide them so again.
         on_faults: is told all faults at once; when None, they stop the reading or are skipped, as
             `config.on_error` says, and then no split may be empty.
@@ -97,7 +97,7 @@ def read_datasets(
 
     Raises:
         ConfigError: no root was given, or it cannot be a folder's name.
-        DataError: the folder, a split, an annotation, a picture or a class is missing or wrong.
+        DataError: the folder, a split, an annotation, an image or a class is missing or wrong.
     """
     root, name = find_format(config)
     log_format(config, name)
@@ -136,7 +136,7 @@ def read_dataset(
 
     Raises:
         ConfigError: no root was given.
-        DataError: the folder, the split, an annotation, a picture or a class is missing or wrong.
+        DataError: the folder, the split, an annotation, an image or a class is missing or wrong.
     """
     root, name = find_format(config)
     log_format(config, name)
@@ -222,8 +222,8 @@ class _Faults:
 def _finish(
     config: DataConfig, datasets: Mapping[str, Dataset], faults: _Faults
 ) -> dict[str, Dataset]:
-    """Decode the pictures, tell all faults, refuse empty splits, log what is left."""
-    verified = verify_pictures(datasets, on_faults=faults.collect)
+    """Decode the images, tell all faults, refuse empty splits, log what is left."""
+    verified = verify_images(datasets, on_faults=faults.collect)
     FAULT_HANDLERS[config.on_error](faults.subject, faults.messages)
     refuse_empty(verified.values())
     for role, dataset in verified.items():
@@ -234,15 +234,15 @@ def _finish(
 def _log_counts(role: str, dataset: Dataset) -> None:
     num_boxes = sum(len(example.boxes) for example in dataset.examples)
     left_out = ""
-    if dataset.num_pictures_left_out or dataset.num_boxes_left_out:
+    if dataset.num_images_left_out or dataset.num_boxes_left_out:
         left_out = (
-            f"; left out for their faults: {counted(dataset.num_pictures_left_out, 'picture')}, "
+            f"; left out for their faults: {counted(dataset.num_images_left_out, 'image')}, "
             f"{counted(dataset.num_boxes_left_out, 'box', 'boxes')}"
         )
     logger.info(
         "%s: %s, %s (split %s)%s",
         role,
-        counted(len(dataset.examples), "picture"),
+        counted(len(dataset.examples), "image"),
         counted(num_boxes, "box", "boxes"),
         dataset.split,
         left_out,

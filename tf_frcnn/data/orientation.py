@@ -1,4 +1,4 @@
-"""Which way up a picture is to be seen: EXIF orientations, which this project ignores unless asked.
+"""Which way up an image is to be seen: EXIF orientations, which this project ignores unless asked.
 
 See `tf_frcnn.data.image` for the policy. No TensorFlow here.
 """
@@ -9,24 +9,24 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from tf_frcnn.data.image import PICTURE_FORMATS
+from tf_frcnn.data.image import IMAGE_FORMATS
 
-UPRIGHT = 1  # the EXIF orientation of a picture that is stored as it is to be seen
+UPRIGHT = 1  # the EXIF orientation of an image that is stored as it is to be seen
 
 
 def read_orientation(path: Path) -> int:
-    """Read the EXIF orientation of a picture.
+    """Read the EXIF orientation of an image.
 
     Args:
-        path: a picture that can be decoded.
+        path: an image that can be decoded.
 
     Returns:
         1 to 8, as EXIF numbers them; 1 (`UPRIGHT`) where there is none, or none that makes sense.
     """
     orientation: object = None
     with suppress(Exception):  # broken metadata make Pillow raise nearly anything
-        with Image.open(path, formats=PICTURE_FORMATS) as picture:
-            orientation = picture.getexif().get(ExifTags.Base.Orientation)
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
+            orientation = image.getexif().get(ExifTags.Base.Orientation)
     return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else UPRIGHT
 
 

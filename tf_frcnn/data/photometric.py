@@ -1,4 +1,4 @@
-"""Random changes of a picture's colours, in the ranges of SSD (Liu et al. 2016).
+"""Random changes of an image's colours, in the ranges of SSD (Liu et al. 2016).
 
 All of them together are one 3 x 3 matrix and an offset: a single pass over the pixels, after which
 grey is still grey.
@@ -51,12 +51,12 @@ def adjust_colours(
     saturation: float | tf.Tensor = 1.0,
     hue: float | tf.Tensor = 0.0,
 ) -> tf.Tensor:
-    """Change a picture's colours by given amounts.
+    """Change an image's colours by given amounts.
 
     Args:
         image: [H, W, 3] float32 RGB 0-255.
         brightness: scalar, added.
-        contrast: scalar factor on the distance from the picture's mean luma.
+        contrast: scalar factor on the distance from the image's mean luma.
         saturation: scalar factor on the distance of a pixel's colour from grey of the same luma.
         hue: scalar, degrees by which colours turn about grey of the same luma, in the UV plane.
 

@@ -23,7 +23,7 @@ from tf_frcnn.errors import DataError
 from tf_frcnn.ops.random_streams import FoldedStream, fold_in_stream
 from tf_frcnn.ops.resized_size import resized_size_in_graph
 
-# Decoding threads; a picture of VOC's size takes a few milliseconds, a training step far more.
+# Decoding threads; an image of VOC's size takes a few milliseconds, a training step far more.
 DECODERS = 4
 # Batches made ahead of the step that uses them.
 PREFETCH = 2
@@ -38,7 +38,7 @@ class Share:
 
     Attributes:
         worker: its number, from 0.
-        num_workers: all workers, each of which makes as many pictures.
+        num_workers: all workers, each of which makes as many images.
         num_replicas: what this worker's part is divided among.
     """
 
@@ -58,13 +58,13 @@ class BatchPipeline:
     alone.
 
     Args of `__init__`: `dataset` of at least one example; `config` of the data; `batch_size`;
-    `seed`; `start` and `stop` steps. `training` off goes through the pictures once in their order,
-    one to a batch, never augmented, and needs no steps. With a `share`, only its pictures are
+    `seed`; `start` and `stop` steps. `training` off goes through the images once in their order,
+    one to a batch, never augmented, and needs no steps. With a `share`, only its images are
     read: of each step one batch for each of its replicas, which together are what the step's batch
-    would be, padded to the same size; of pictures gone through once, every `num_workers`-th.
+    would be, padded to the same size; of images gone through once, every `num_workers`-th.
 
     Raises:
-        DataError: on iteration, when a picture cannot be read; names its file.
+        DataError: on iteration, when an image cannot be read; names its file.
     """
 
     def __init__(
@@ -103,26 +103,26 @@ class BatchPipeline:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps in which every picture comes once at least; of pictures gone through once, all."""
+        """Steps in which every image comes once at least; of images gone through once, all."""
         return self._sampler.steps_per_epoch if self._sampler else len(self._examples)
 
     def _build(self, start: int, stop: int) -> tf.data.Dataset:
         num_replicas = self._share.num_replicas
         num_parts = self._share.num_workers * num_replicas
-        pictures = self._positions(start, stop).map(
+        images = self._positions(start, stop).map(
             self._load, num_parallel_calls=DECODERS, deterministic=True
         )
         if self._sampler is None or num_parts == 1:
-            batches = pictures.padded_batch(self._batch_size, drop_remainder=True)
+            batches = images.padded_batch(self._batch_size, drop_remainder=True)
             return batches.prefetch(PREFETCH)
-        batches = pictures.padded_batch(self._batch_size // num_parts, drop_remainder=True)
+        batches = images.padded_batch(self._batch_size // num_parts, drop_remainder=True)
         parts = tf.data.Dataset.range(start * num_replicas, stop * num_replicas)
         sizes = parts.map(lambda part: self._padded_size(part // num_replicas))
         padded = tf.data.Dataset.zip((batches, sizes)).map(_pad_images)
         return padded.prefetch(PREFETCH * num_replicas)
 
     def _positions(self, start: int, stop: int) -> tf.data.Dataset:
-        """List this share's places in the stream of all pictures of all steps."""
+        """List this share's places in the stream of all images of all steps."""
         worker, num_workers = self._share.worker, self._share.num_workers
         if self._sampler is None:
             return tf.data.Dataset.range(worker, len(self._examples), num_workers)
@@ -131,7 +131,7 @@ class BatchPipeline:
         return slots.map(lambda slot: slot // own * batch_size + worker * own + slot % own)
 
     def _padded_size(self, step: tf.Tensor) -> tf.Tensor:
-        """Compute the [2] int32 size of a step's whole batch, of which no picture is decoded."""
+        """Compute the [2] int32 size of a step's whole batch, of which no image is decoded."""
         positions = step * self._batch_size + tf.range(self._batch_size, dtype=tf.int64)
         sizes = tf.map_fn(
             self._network_size, positions, fn_output_signature=tf.TensorSpec([2], tf.int32)
@@ -139,7 +139,7 @@ class BatchPipeline:
         return tf.reduce_max(sizes, axis=0)
 
     def _network_size(self, position: tf.Tensor) -> tf.Tensor:
-        """Compute the [2] int32 size that `_load` gives the picture at a position."""
+        """Compute the [2] int32 size that `_load` gives the image at a position."""
         boxes, size = tf.numpy_function(self._describe, [position], (tf.float32, tf.int32))
         size, seeds = tf.ensure_shape(size, [2]), self._seeds(position)
         if self._config.crop > 0:
@@ -148,7 +148,7 @@ class BatchPipeline:
         return _resized_size(size, seeds, self._config)
 
     def _load(self, position: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Make the picture at a position of the stream."""
+        """Make the image at a position of the stream."""
         image, boxes, classes, index = tf.numpy_function(
             self._read, [position], (tf.uint8, tf.float32, tf.int32, tf.int32)
         )
@@ -178,7 +178,7 @@ class BatchPipeline:
         )
 
     def _describe(self, position: np.int64) -> tuple[np.ndarray, np.ndarray]:
-        """Give the boxes of a picture as `_read` does, and its (height, width)."""
+        """Give the boxes of an image as `_read` does, and its (height, width)."""
         example = self._examples[self._index(position)]
         boxes = example.boxes[_is_trained_on(example)].astype(np.float32)
         return boxes, np.array(example.image_size, np.int32)
@@ -191,7 +191,7 @@ class BatchPipeline:
 def make_example(
     image: tf.Tensor, boxes: tf.Tensor, classes: tf.Tensor, seeds: tf.Tensor, config: DataConfig
 ) -> dict[str, tf.Tensor]:
-    """Augment and resize a picture, boxes moving along, and put it as the trainer takes it.
+    """Augment and resize an image, boxes moving along, and put it as the trainer takes it.
 
     Args:
         image: [H, W, 3] uint8 or float32 RGB, 0-255.
@@ -201,7 +201,7 @@ def make_example(
         config: sizes and augmentation.
 
     Returns:
-        What a batch of `BatchPipeline` holds of a picture, but for its index.
+        What a batch of `BatchPipeline` holds of an image, but for its index.
     """
     if config.crop > 0:
         window = _draw_window(boxes, tf.shape(image)[:2], seeds, config)

@@ -1,4 +1,4 @@
-"""The order of the training pictures, a function of seed and step, so that it can resume."""
+"""The order of the training images, a function of seed and step, so that it can resume."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -7,13 +7,13 @@ import numpy as np
 
 
 class BatchSampler:
-    """Gives the pictures of any step's batch, without having seen the steps before it.
+    """Gives the images of any step's batch, without having seen the steps before it.
 
-    Every epoch is a new permutation. Batches hold pictures of one orientation (landscape or
+    Every epoch is a new permutation. Batches hold images of one orientation (landscape or
     portrait), so that little of them is padding; where an orientation does not fill its last batch,
-    it is filled with pictures of the same orientation once more.
+    it is filled with images of the same orientation once more.
 
-    Args of `__init__`: `image_sizes` (height, width) of all pictures; `batch_size`; `seed`.
+    Args of `__init__`: `image_sizes` (height, width) of all images; `batch_size`; `seed`.
     """
 
     def __init__(self, image_sizes: Sequence[tuple[int, int]], batch_size: int, seed: int) -> None:
@@ -27,7 +27,7 @@ class BatchSampler:
         self._epoch_batches = lru_cache(maxsize=4)(self._make_epoch_batches)
 
     def batch(self, step: int) -> np.ndarray:
-        """Return the [batch_size] int64 indices of the pictures of a step, steps from 0."""
+        """Return the [batch_size] int64 indices of the images of a step, steps from 0."""
         epoch, position = divmod(step, self.steps_per_epoch)
         return self._epoch_batches(epoch)[position]
 

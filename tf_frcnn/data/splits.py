@@ -22,7 +22,7 @@ def make_splits(names: Iterable[str], seed: int) -> dict[str, list[str]]:
     the order of the files on disk.
 
     Args:
-        names: of the pictures, each once.
+        names: of the images, each once.
         seed: another seed divides them differently.
 
     Returns:
@@ -40,12 +40,12 @@ def make_splits(names: Iterable[str], seed: int) -> dict[str, list[str]]:
 
 @dataclass(frozen=True)
 class Divider:
-    """Divides the pictures of a data set that has no splits of its own.
+    """Divides the images of a data set that has no splits of its own.
 
     Attributes:
         seed: of `make_splits`.
         kept: the division that a run was started with; None to make one. What came to the data
-            set later is then in no split: a new division might train on pictures that were held
+            set later is then in no split: a new division might train on images that were held
             out, or the reverse.
     """
 
@@ -53,10 +53,10 @@ class Divider:
     kept: Division | None = None
 
     def divide(self, names: Collection[str], place: str) -> dict[str, list[str]]:
-        """Divide pictures, and log how.
+        """Divide images, and log how.
 
         Args:
-            names: of all pictures, each once.
+            names: of all images, each once.
             place: where the data set is and why it has to be divided, for the log.
 
         Returns:
@@ -72,10 +72,10 @@ class Divider:
             known = {name for split in self.kept.values() for name in split}
             if added := sorted(set(names) - known):
                 logger.warning(
-                    "pictures that were added since, in no split: %d: %s; a new run divides anew",
+                    "images that were added since, in no split: %d: %s; a new run divides anew",
                     len(added),
                     enumerate_names(added),
                 )
         sizes = ", ".join(f"{split} {len(split_names)}" for split, split_names in made.items())
-        logger.info("%s; pictures divided %s: %s", place, how, sizes)
+        logger.info("%s; images divided %s: %s", place, how, sizes)
         return made

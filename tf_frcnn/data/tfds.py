@@ -1,6 +1,6 @@
 """Reader for TensorFlow Datasets: a set by its name, such as `voc/2007`, boxes as fractions.
 
-What the package itself does is in `tfds_set`. Pictures stay encoded as they are and become files
+What the package itself does is in `tfds_set`. Images stay encoded as they are and become files
 in the user's cache, so that memory does not grow with the set and everything else goes on with
 paths. A set is read from its beginning to its end each time: its records can't be looked up.
 """
@@ -12,11 +12,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
-from tf_frcnn.data.assembly import LabelledPicture, assemble_datasets, order_declared_classes
+from tf_frcnn.data.assembly import LabelledImage, assemble_datasets, order_declared_classes
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import FaultHandler, raise_faults
-from tf_frcnn.data.image import PICTURE_EXTENSIONS, read_image_size
-from tf_frcnn.data.kept_pictures import keep_picture, kept_folder
+from tf_frcnn.data.image import IMAGE_EXTENSIONS, read_image_size
+from tf_frcnn.data.kept_images import keep_image, kept_folder
 from tf_frcnn.data.splits import Divider
 from tf_frcnn.data.tfds_record import Record, read_objects
 from tf_frcnn.data.tfds_set import TfdsSet, open_set
@@ -61,13 +61,13 @@ def read_tfds(
         on_faults: is told all faults at once.
 
     Returns:
-        One `Dataset` a split, under the split's real name, all with the same class names; pictures
-        in the order in which TFDS stores them. Boxes that were partly outside of their picture are
-        clipped; a picture without objects has boxes of shape [0, 4].
+        One `Dataset` a split, under the split's real name, all with the same class names; images
+        in the order in which TFDS stores them. Boxes that were partly outside of their image are
+        clipped; an image without objects has boxes of shape [0, 4].
 
     Raises:
         ConfigError: the package is not installed.
-        DataError: the set, a split, a picture or a class is missing or wrong, or a picture cannot
+        DataError: the set, a split, an image or a class is missing or wrong, or an image cannot
             be written. All faults of the splits are collected; the message lists the first 20 and
             says how many there are.
     """
@@ -77,27 +77,27 @@ def read_tfds(
         if problem := tfds_set.explain_missing_split(split):
             raise DataError(problem)
     names = {split: tfds_set.find_split(split) for split in splits}
-    logger.info("%s: pictures are kept in %s", tfds_set.name, _folder_of(tfds_set))
+    logger.info("%s: images are kept in %s", tfds_set.name, _folder_of(tfds_set))
     reader = _Reader(tfds_set)
-    pictures = {name: reader.read_split(name) for name in dict.fromkeys(names.values())}
+    images = {name: reader.read_split(name) for name in dict.fromkeys(names.values())}
     datasets = assemble_datasets(
         root,
-        pictures,
+        images,
         class_names
         or order_declared_classes(
-            tfds_set.class_names, [item for found in pictures.values() for item in found]
+            tfds_set.class_names, [item for found in images.values() for item in found]
         ),
         reader.faults,
-        clipping_hint="are the boxes fractions of the picture's sides, from 0 to 1?",
+        clipping_hint="are the boxes fractions of the image's sides, from 0 to 1?",
         on_faults=on_faults,
         num_left_out={
-            name: tfds_set.count_pictures(name) - len(found) for name, found in pictures.items()
+            name: tfds_set.count_images(name) - len(found) for name, found in images.items()
         },
     )
     for name, dataset in datasets.items():
         if dataset.examples and not any(len(example.boxes) for example in dataset.examples):
             logger.warning(
-                "%s, split %s: no picture has an object, as in test splits whose boxes are not "
+                "%s, split %s: no image has an object, as in test splits whose boxes are not "
                 "published; figures on it stay empty",
                 tfds_set.name,
                 name,
@@ -105,7 +105,7 @@ def read_tfds(
     return {split: datasets[name] for split, name in names.items()}
 
 
-# === Pictures ===
+# === Images ===
 
 
 class _Reader:
@@ -120,25 +120,25 @@ class _Reader:
     def __init__(self, tfds_set: TfdsSet) -> None:
         self.faults: list[str] = []
         self._set = tfds_set
-        self._pictures: dict[str, LabelledPicture | None] = {}  # None: it has a fault
+        self._images: dict[str, LabelledImage | None] = {}  # None: it has a fault
 
-    def read_split(self, split: str) -> list[LabelledPicture]:
-        """Read the pictures of a split that can be used; the others' faults are collected.
+    def read_split(self, split: str) -> list[LabelledImage]:
+        """Read the images of a split that can be used; the others' faults are collected.
 
         Raises:
-            DataError: the split cannot be read, or a picture cannot be written.
+            DataError: the split cannot be read, or an image cannot be written.
         """
         folder = _folder_of(self._set) / re.split(r"[^\w-]", split)[0]  # train of train[:80%]
-        found: dict[str, LabelledPicture] = {}
-        records, total = self._set.records(split), self._set.count_pictures(split)
+        found: dict[str, LabelledImage] = {}
+        records, total = self._set.records(split), self._set.count_images(split)
         for record in track(records, f"reading {split}", total):
-            if record.key not in self._pictures:
-                self._pictures[record.key] = self._read_picture(record, split, folder)
-            if picture := self._pictures[record.key]:
-                found[record.key] = picture
+            if record.key not in self._images:
+                self._images[record.key] = self._read_image(record, split, folder)
+            if image := self._images[record.key]:
+                found[record.key] = image
         return _with_unique_ids(found)
 
-    def _read_picture(self, record: Record, split: str, folder: Path) -> LabelledPicture | None:
+    def _read_image(self, record: Record, split: str, folder: Path) -> LabelledImage | None:
         place = f"{self._set.name}, split {split}, {record.file_name or record.key}"
         try:
             image_size = read_image_size(record.content)
@@ -149,9 +149,9 @@ class _Reader:
             record, place, self._set.class_names, image_size, self._set.counts_from_one
         )
         self.faults += object_faults
-        return LabelledPicture(
+        return LabelledImage(
             record.image_id or _without_extension(record.file_name) or record.key,
-            keep_picture(folder, record.file_name, record.key, record.content),
+            keep_image(folder, record.file_name, record.key, record.content),
             image_size,
             objects,
             place,
@@ -164,15 +164,15 @@ def _folder_of(tfds_set: TfdsSet) -> Path:
 
 
 def _without_extension(file_name: str) -> str:
-    """Name a picture as VOC's lists do, but with the folders that its name may have."""
+    """Name an image as VOC's lists do, but with the folders that its name may have."""
     path = PurePosixPath(file_name)
-    return str(path.with_suffix("")) if path.suffix.lower() in PICTURE_EXTENSIONS else file_name
+    return str(path.with_suffix("")) if path.suffix.lower() in IMAGE_EXTENSIONS else file_name
 
 
-def _with_unique_ids(pictures: Mapping[str, LabelledPicture]) -> list[LabelledPicture]:
-    """Call pictures that share an id by TFDS's keys instead."""
-    counts = Counter(picture.image_id for picture in pictures.values())
+def _with_unique_ids(images: Mapping[str, LabelledImage]) -> list[LabelledImage]:
+    """Call images that share an id by TFDS's keys instead."""
+    counts = Counter(image.image_id for image in images.values())
     return [
-        picture if counts[picture.image_id] == 1 else dataclasses.replace(picture, image_id=key)
-        for key, picture in pictures.items()
+        image if counts[image.image_id] == 1 else dataclasses.replace(image, image_id=key)
+        for key, image in images.items()
     ]

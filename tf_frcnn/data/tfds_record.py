@@ -1,4 +1,4 @@
-"""One record of TensorFlow Datasets (TFDS): a picture and its objects, boxes as fractions."""
+"""One record of TensorFlow Datasets (TFDS): an image and its objects, boxes as fractions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ _FRACTION_ERROR = 2.0**-23
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """One picture as TFDS stores it.
+    """One image as TFDS stores it.
 
     Attributes:
         key: TFDS's own name for it, unique in the set.
-        content: the picture's file, not decoded.
-        file_name: of the picture; "" where the set has none.
-        image_id: of the picture; "" where the set has none.
-        boxes: [G, 4] float32 ymin, xmin, ymax, xmax as fractions of the picture's sides, unchecked.
+        content: the image's file, not decoded.
+        file_name: of the image; "" where the set has none.
+        image_id: of the image; "" where the set has none.
+        boxes: [G, 4] float32 ymin, xmin, ymax, xmax as fractions of the image's sides, unchecked.
         labels: G numbers of classes from 0, or names.
         difficult: [G] bool.
         crowd: [G] bool.
@@ -51,7 +51,7 @@ def read_objects(
         record: of TFDS.
         place: where it stands, for messages.
         class_names: names of the labels' numbers; empty where the labels are names.
-        image_size: (height, width) of the picture; boxes are clipped to it.
+        image_size: (height, width) of the image; boxes are clipped to it.
         counts_from_one: the boxes are 1-based inclusive pixels, divided by the sides.
 
     Returns:
@@ -85,7 +85,7 @@ def read_objects(
 
 
 def to_pixels(fractions: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """Turn fractions of a picture's sides into pixels.
+    """Turn fractions of an image's sides into pixels.
 
     What is a whole number of pixels but for the rounding of the fraction is that number, so that
     boxes that were annotated in whole pixels are the same as when read from elsewhere.
@@ -120,7 +120,7 @@ def _read_name(label: int | str, class_names: tuple[str, ...], place: str) -> st
 def _read_box(
     stated: np.ndarray, corners: np.ndarray, image_size: tuple[int, int], place: str
 ) -> tuple[np.ndarray, bool]:
-    """Check a box and cut it to its picture -> (box, whether anything was cut off).
+    """Check a box and cut it to its image -> (box, whether anything was cut off).
 
     Args:
         stated: [4] fractions, for messages.
@@ -129,7 +129,7 @@ def _read_box(
         place: where it stands, for messages.
     """
     text = f"{place}, bbox = [{', '.join(f'{number:g}' for number in stated)}]"
-    expected = "Expected [ymin, xmin, ymax, xmax] as fractions of the picture's sides, 0 to 1"
+    expected = "Expected [ymin, xmin, ymax, xmax] as fractions of the image's sides, 0 to 1"
     if not np.isfinite(corners).all():
         raise DataError(f"{text}: not all are numbers. {expected}.")
     if not (corners[2:] > corners[:2]).all():
@@ -138,5 +138,5 @@ def _read_box(
         )
     box, clipped = clip_box(corners.tolist(), image_size)
     if box is None:
-        raise DataError(f"{text}: no area inside of the picture. {expected}.")
+        raise DataError(f"{text}: no area inside of the image. {expected}.")
     return box, clipped

@@ -27,12 +27,12 @@ from tf_frcnn.errors import ConfigError, DataError
 logger = logging.getLogger(__name__)
 
 # TFDS's builders of these sets divide the numbers of VOC's XML files, which count pixels from 1 and
-# include the last one, by the sides of the picture as they stand.
+# include the last one, by the sides of the image as they stand.
 _SETS_FROM_ONE = frozenset({"voc", "bccd"})
 
 
 class TfdsSet:
-    """A prepared set that has pictures with boxes.
+    """A prepared set that has images with boxes.
 
     Args of `__init__`: its `builder`, TFDS's word for a set.
 
@@ -67,7 +67,7 @@ class TfdsSet:
     def explain_missing_split(self, split: str) -> str:
         """Say what is there instead of a split or slice: one message, or "" where it is there."""
         try:
-            if self.count_pictures(self.find_split(split)):
+            if self.count_images(self.find_split(split)):
                 return ""
             problem = "it is empty"
         except (KeyError, ValueError, AssertionError) as error:
@@ -77,8 +77,8 @@ class TfdsSet:
             f"{enumerate_names(self._builder.info.splits)}; or a slice of one: train[:80%]."
         )
 
-    def count_pictures(self, split: str) -> int:
-        """Count the pictures of a split, under TFDS's name for it."""
+    def count_images(self, split: str) -> int:
+        """Count the images of a split, under TFDS's name for it."""
         return self._builder.info.splits[split].num_examples
 
     def records(self, split: str) -> Iterator[Record]:

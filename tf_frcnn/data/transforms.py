@@ -1,15 +1,15 @@
-"""Resizing, mirroring and cropping of pictures, boxes moving with the pixels."""
+"""Resizing, mirroring and cropping of images, boxes moving with the pixels."""
 
 import tensorflow as tf
 
 from tf_frcnn.ops.boxes import clip_boxes
 
-# Windows drawn for a picture, all at once, of which the first is taken that leaves it a box.
+# Windows drawn for an image, all at once, of which the first is taken that leaves it a box.
 WINDOW_TRIES = 20
 
 
 def resize_images(images: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Resize pictures bilinearly, pixel centres at halves, without antialiasing.
+    """Resize images bilinearly, pixel centres at halves, without antialiasing.
 
     The same operator in training, evaluation and every export: TFLite has it too.
 
@@ -24,29 +24,29 @@ def resize_images(images: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
 
 
 def scale_boxes(boxes: tf.Tensor, from_size: tf.Tensor, to_size: tf.Tensor) -> tf.Tensor:
-    """Move boxes along when their picture is resized.
+    """Move boxes along when their image is resized.
 
     Args:
-        boxes: [..., 4] float32 yxyx boxes in pixels of the picture of size `from_size`.
+        boxes: [..., 4] float32 yxyx boxes in pixels of the image of size `from_size`.
         from_size: [2] (height, width).
         to_size: [2] (height, width).
 
     Returns:
-        [..., 4] float32 yxyx boxes in pixels of the picture of size `to_size`.
+        [..., 4] float32 yxyx boxes in pixels of the image of size `to_size`.
     """
     ratio = tf.cast(to_size, tf.float32) / tf.cast(from_size, tf.float32)
     return boxes * tf.tile(ratio, [2])
 
 
 def flip_horizontally(image: tf.Tensor, boxes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mirror a picture and its boxes left to right.
+    """Mirror an image and its boxes left to right.
 
     Args:
         image: [H, W, 3].
         boxes: [G, 4] float32 yxyx boxes in its pixels.
 
     Returns:
-        The mirrored picture and boxes: half-open [xmin, xmax) becomes [W - xmax, W - xmin).
+        The mirrored image and boxes: half-open [xmin, xmax) becomes [W - xmax, W - xmin).
     """
     width = tf.cast(tf.shape(image)[1], tf.float32)
     ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)
@@ -57,10 +57,10 @@ def flip_horizontally(image: tf.Tensor, boxes: tf.Tensor) -> tuple[tf.Tensor, tf
 def crop(
     image: tf.Tensor, boxes: tf.Tensor, classes: tf.Tensor, window: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Cut a picture and its boxes to a window.
+    """Cut an image and its boxes to a window.
 
     A box whose centre is outside of the window is dropped: less than half of it would be left in
-    height or width. The others are clipped to the window. The whole picture keeps all its boxes.
+    height or width. The others are clipped to the window. The whole image keeps all its boxes.
 
     Args:
         image: [H, W, 3].
@@ -69,7 +69,7 @@ def crop(
         window: [4] int32 yxyx window in its pixels, half-open, not empty.
 
     Returns:
-        The picture, boxes and classes that are left; boxes in pixels of the window, never empty.
+        The image, boxes and classes that are left; boxes in pixels of the window, never empty.
     """
     ymin, xmin, ymax, xmax = tf.unstack(window)
     moved, kept = _move_into_windows(boxes, window[None])
@@ -87,23 +87,23 @@ def draw_window(
     min_fraction: float,
     seed: tf.Tensor,
 ) -> tf.Tensor:
-    """Draw the window that a picture is cropped to, or take the whole picture.
+    """Draw the window that an image is cropped to, or take the whole image.
 
-    Height and width are drawn evenly from `min_fraction` to 1 of the picture's, then the place. A
-    window is landscape or portrait as the picture is, for batches hold one orientation. A picture
+    Height and width are drawn evenly from `min_fraction` to 1 of the image's, then the place. A
+    window is landscape or portrait as the image is, for batches hold one orientation. An image
     with boxes never loses all of them: the first of `WINDOW_TRIES` windows that `crop` leaves a box
-    in is taken, and if there is none, the picture stays whole.
+    in is taken, and if there is none, the image stays whole.
 
     Args:
-        boxes: [G, 4] float32 yxyx boxes in pixels of the picture; without any, each window will do.
+        boxes: [G, 4] float32 yxyx boxes in pixels of the image; without any, each window will do.
         image_size: [2] int32 (height, width).
         probability: how often to crop at all, from 0 to 1.
         min_fraction: smallest height and width of the window, above 0 and at most 1 of the
-            picture's.
+            image's.
         seed: [2] int32 that the draws depend on.
 
     Returns:
-        [4] int32 yxyx window in pixels of the picture, half-open, 1 pixel high and wide at least.
+        [4] int32 yxyx window in pixels of the image, half-open, 1 pixel high and wide at least.
     """
     noise = tf.random.stateless_uniform([1 + WINDOW_TRIES, 4], seed)
     windows = _place_windows(noise[1:], image_size, min_fraction)
@@ -115,7 +115,7 @@ def draw_window(
 
 
 def _place_windows(noise: tf.Tensor, image_size: tf.Tensor, min_fraction: float) -> tf.Tensor:
-    """Turn [T, 4] noise in [0, 1) into [T, 4] int32 windows of a picture's orientation."""
+    """Turn [T, 4] noise in [0, 1) into [T, 4] int32 windows of an image's orientation."""
     size = tf.cast(image_size, tf.float32)
     fractions = min_fraction + (1.0 - min_fraction) * noise[:, :2]  # [T, 2] of height and width
     # Where the longer side lost so much that it is the shorter one now, the two fractions change
@@ -129,7 +129,7 @@ def _place_windows(noise: tf.Tensor, image_size: tf.Tensor, min_fraction: float)
 
 
 def _is_landscape(sizes: tf.Tensor) -> tf.Tensor:
-    """Tell of [..., 2] (height, width) what `BatchSampler` tells of pictures: [...] bool."""
+    """Tell of [..., 2] (height, width) what `BatchSampler` tells of images: [...] bool."""
     return sizes[..., 1] >= sizes[..., 0]
 
 

@@ -1,4 +1,4 @@
-"""Every picture decoded once before training, so that no failure waits for hour three.
+"""Every image decoded once before training, so that no failure waits for hour three.
 
 Readers look at headers only. A file that is cut short or damaged further in shows when it is
 decoded, which in training may be hours later. No TensorFlow here.
@@ -15,32 +15,32 @@ from pathlib import Path
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import FaultHandler, raise_faults
 from tf_frcnn.data.image import read_image
-from tf_frcnn.data.picture_cache import PictureCache, PictureState, open_picture_cache
+from tf_frcnn.data.image_cache import ImageCache, ImageState, open_image_cache
 from tf_frcnn.errors import DataError
 from tf_frcnn.progress import track
 
 logger = logging.getLogger(__name__)
 
-# Pictures handed to the threads at a time: what is under way and not yet in the cache stays small,
+# Images handed to the threads at a time: what is under way and not yet in the cache stays small,
 # whatever the size of the data set, and an interrupted check has kept all but the last of these.
 _CHUNK = 256
 
 
-def verify_pictures(
+def verify_images(
     datasets: Mapping[str, Dataset], on_faults: FaultHandler = raise_faults
 ) -> dict[str, Dataset]:
-    """Decode every picture of the data sets, each file once, on all cores.
+    """Decode every image of the data sets, each file once, on all cores.
 
     A file that was decoded by an earlier call and has not changed since is not decoded again.
-    Memory does not grow with the number of pictures: each thread holds one picture.
+    Memory does not grow with the number of images: each thread holds one image.
 
     Args:
         datasets: by role, as `read_datasets` gives them.
-        on_faults: is told at once of all pictures that can't be decoded, or have other sizes than
+        on_faults: is told at once of all images that can't be decoded, or have other sizes than
             their headers say.
 
     Returns:
-        The data sets; where `on_faults` does not raise, without those pictures, even if none is
+        The data sets; where `on_faults` does not raise, without those images, even if none is
         left.
 
     Raises:
@@ -51,16 +51,16 @@ def verify_pictures(
         for dataset in datasets.values()
         for example in dataset.examples
     }
-    pictures = list(image_sizes.items())
-    chunks = [pictures[start : start + _CHUNK] for start in range(0, len(pictures), _CHUNK)]
+    images = list(image_sizes.items())
+    chunks = [images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK)]
     faults: dict[Path, str] = {}
     num_known = 0
     start_time = time.perf_counter()
-    with open_picture_cache() as cache, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for chunk in track(chunks, "checking pictures"):
-            unknown = [picture for picture in chunk if not _is_known(*picture, cache)]
+    with open_image_cache() as cache, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for chunk in track(chunks, "checking images"):
+            unknown = [image for image in chunk if not _is_known(*image, cache)]
             num_known += len(chunk) - len(unknown)
-            outcomes = list(pool.map(lambda picture: _decode(*picture), unknown))
+            outcomes = list(pool.map(lambda image: _decode(*image), unknown))
             decoded = []
             for (path, image_size), (state, fault) in zip(unknown, outcomes, strict=True):
                 if state is None:
@@ -68,39 +68,39 @@ def verify_pictures(
                 else:
                     decoded.append((state, image_size))
             cache.add(decoded)
-    _log_rate(len(pictures), num_known, time.perf_counter() - start_time)
+    _log_rate(len(images), num_known, time.perf_counter() - start_time)
     on_faults(", ".join(datasets), list(faults.values()))
-    return {role: without_pictures(dataset, faults) for role, dataset in datasets.items()}
+    return {role: without_images(dataset, faults) for role, dataset in datasets.items()}
 
 
-def without_pictures(dataset: Dataset, paths: Collection[Path]) -> Dataset:
-    """Leave pictures out of a data set, and count them as left out.
+def without_images(dataset: Dataset, paths: Collection[Path]) -> Dataset:
+    """Leave images out of a data set, and count them as left out.
 
     Args:
         dataset: may hold none of them.
-        paths: of the pictures' files.
+        paths: of the images' files.
     """
     kept = tuple(example for example in dataset.examples if example.image_path not in paths)
-    num_left_out = dataset.num_pictures_left_out + len(dataset.examples) - len(kept)
-    return dataclasses.replace(dataset, examples=kept, num_pictures_left_out=num_left_out)
+    num_left_out = dataset.num_images_left_out + len(dataset.examples) - len(kept)
+    return dataclasses.replace(dataset, examples=kept, num_images_left_out=num_left_out)
 
 
-def _is_known(path: Path, image_size: tuple[int, int], cache: PictureCache) -> bool:
+def _is_known(path: Path, image_size: tuple[int, int], cache: ImageCache) -> bool:
     try:
-        return cache.find(PictureState.of(path)) == image_size
+        return cache.find(ImageState.of(path)) == image_size
     except OSError:  # decoding it will tell what is wrong
         return False
 
 
-def _decode(path: Path, image_size: tuple[int, int]) -> tuple[PictureState | None, str]:
-    """Decode a picture, compare its size -> (its file's state, or None for a fault; the fault)."""
+def _decode(path: Path, image_size: tuple[int, int]) -> tuple[ImageState | None, str]:
+    """Decode an image, compare its size -> (its file's state, or None for a fault; the fault)."""
     try:
-        state = PictureState.of(path)  # before decoding: a later change makes it unknown again
+        state = ImageState.of(path)  # before decoding: a later change makes it unknown again
         height, width, _ = read_image(path).shape
     except DataError as error:
         return None, str(error)
     except OSError as error:
-        return None, f"{path}: cannot be read ({error.strerror}). Expected a picture."
+        return None, f"{path}: cannot be read ({error.strerror}). Expected an image."
     if (height, width) != image_size:
         return None, (
             f"{path}: has {height} rows of {width} pixels, and its header said "
@@ -112,6 +112,6 @@ def _decode(path: Path, image_size: tuple[int, int]) -> tuple[PictureState | Non
 
 def _log_rate(count: int, num_known: int, seconds: float) -> None:
     num_decoded = count - num_known
-    rate = f", {num_decoded / seconds:.0f} pictures/s" if num_decoded else ""
+    rate = f", {num_decoded / seconds:.0f} images/s" if num_decoded else ""
     known = f"; {num_known} unchanged since an earlier check" if num_known else ""
-    logger.info("checked %d pictures in %.1f s%s%s", count, seconds, rate, known)
+    logger.info("checked %d images in %.1f s%s%s", count, seconds, rate, known)

@@ -1,7 +1,7 @@
-"""Reader for Pascal VOC: one XML file a picture, boxes as 1-based inclusive pixels.
+"""Reader for Pascal VOC: one XML file an image, boxes as 1-based inclusive pixels.
 
 Two layouts are read: the devkit's, `ImageSets/Main/SPLIT.txt` + `Annotations/NAME.xml` +
-`JPEGImages/NAME.*`, and XML files and pictures in one folder or two, without lists, where the
+`JPEGImages/NAME.*`, and XML files and images in one folder or two, without lists, where the
 splits train, val and test are made 80/10/10 by a seed.
 
 Nothing in a list or an XML file is ever used as a path: the folders are listed once, and only
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from tf_frcnn.data.assembly import LabelledPicture, assemble_datasets
+from tf_frcnn.data.assembly import LabelledImage, assemble_datasets
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import FaultHandler, enumerate_names, raise_faults
 from tf_frcnn.data.folders import (
@@ -29,7 +29,7 @@ from tf_frcnn.data.folders import (
     normalise_name,
     only_folder,
 )
-from tf_frcnn.data.image import PICTURE_EXTENSIONS, read_image_size
+from tf_frcnn.data.image import IMAGE_EXTENSIONS, read_image_size
 from tf_frcnn.data.splits import MADE_SPLITS, Divider
 from tf_frcnn.data.voc_xml import (
     parse_annotation,
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 LAYOUT = (
     "Pascal VOC: ImageSets/Main/SPLIT.txt, Annotations/NAME.xml and JPEGImages/NAME.jpg, "
-    "or XML files and pictures in one folder or two"
+    "or XML files and images in one folder or two"
 )
 _XML_EXTENSIONS = frozenset({".xml"})
 _SECOND_COLUMN = re.compile(r"\s+(-1|0|1)$")  # the devkit's lists of one class: absent, hard, there
@@ -56,8 +56,8 @@ class _Folders:
     lists: Index
     annotations: Index
     annotation_folder: Path
-    pictures: Index
-    picture_folder: Path
+    images: Index
+    image_folder: Path
 
 
 def detect_voc(root: Path) -> bool:
@@ -83,7 +83,7 @@ def explain_missing_voc_split(root: Path, split: str) -> str:
     if not lists:
         return (
             f"{root}: split {split!r} cannot be made: there are no lists in ImageSets/Main, so the "
-            f"pictures are divided into {', '.join(MADE_SPLITS)}. Expected one of these."
+            f"images are divided into {', '.join(MADE_SPLITS)}. Expected one of these."
         )
     # VOC has four lists of each of 20 classes beside the four that people want: those first.
     names = sorted(lists, key=lambda name: ("_" in name, name))
@@ -106,15 +106,15 @@ def read_voc(
         root: folder of the data set.
         splits: names of lists in ImageSets/Main; train, val or test where there are no lists.
         class_names: names of classes 1..N; when empty, those found in these splits, sorted.
-        divider: decides which picture goes to which split where there are no lists.
+        divider: decides which image goes to which split where there are no lists.
         on_faults: is told all faults at once.
 
     Returns:
         One `Dataset` a split, all with the same class names. Boxes that were partly outside of
-        their picture are clipped; a picture without objects has boxes of shape [0, 4].
+        their image are clipped; an image without objects has boxes of shape [0, 4].
 
     Raises:
-        DataError: a folder, list, annotation, picture or class is missing or wrong. All faults of
+        DataError: a folder, list, annotation, image or class is missing or wrong. All faults of
             the splits are collected; the message lists the first 20 and says how many there are.
     """
     splits = tuple(dict.fromkeys(splits))
@@ -124,9 +124,9 @@ def read_voc(
     folders = _find_folders(root)
     names_of_splits, division = _names_of_splits(folders, splits, divider)
 
-    pictures, faults = _read_pictures(folders, names_of_splits)
+    images, faults = _read_images(folders, names_of_splits)
     found = {
-        split: [pictures[name] for name in names if name in pictures]
+        split: [images[name] for name in names if name in images]
         for split, names in names_of_splits.items()
     }
     return assemble_datasets(
@@ -152,19 +152,17 @@ def _index_lists(root: Path) -> Index:
 
 
 def _find_folders(root: Path) -> _Folders:
-    """Find and list the folders of annotations and pictures, by the devkit's names or by content.
+    """Find and list the folders of annotations and images, by the devkit's names or by content.
 
     Without `Annotations`, the XML files must all be in the root or in one of its sub-folders.
-    Without `JPEGImages`, likewise the pictures, where those without an XML file don't count.
+    Without `JPEGImages`, likewise the images, where those without an XML file don't count.
     """
     xml = index_data_folders(root, "Annotations", _XML_EXTENSIONS)
     annotation_folder, annotations = only_folder(root, "XML files", "Annotations", xml)
-    pictures = index_data_folders(root, "JPEGImages", PICTURE_EXTENSIONS)
-    named = {f: index for f, index in pictures.items() if index.keys() & annotations.keys()}
-    picture_folder, picture_index = only_folder(root, "pictures", "JPEGImages", named or pictures)
-    return _Folders(
-        _index_lists(root), annotations, annotation_folder, picture_index, picture_folder
-    )
+    images = index_data_folders(root, "JPEGImages", IMAGE_EXTENSIONS)
+    named = {f: index for f, index in images.items() if index.keys() & annotations.keys()}
+    image_folder, image_index = only_folder(root, "images", "JPEGImages", named or images)
+    return _Folders(_index_lists(root), annotations, annotation_folder, image_index, image_folder)
 
 
 def _names_of_splits(
@@ -179,10 +177,10 @@ def _names_of_splits(
         lists = {split: folders.lists[split][0] for split in splits}
         return {split: _read_list(path, folders.annotations) for split, path in lists.items()}, None
     made = divider.divide(folders.annotations, f"{folders.annotation_folder}: no ImageSets/Main")
-    if unlabelled := sorted(folders.pictures.keys() - folders.annotations.keys()):
+    if unlabelled := sorted(folders.images.keys() - folders.annotations.keys()):
         logger.warning(
-            "%s: pictures without XML file, left out: %d: %s",
-            folders.picture_folder,
+            "%s: images without XML file, left out: %d: %s",
+            folders.image_folder,
             len(unlabelled),
             enumerate_names(unlabelled),
         )
@@ -206,7 +204,7 @@ def _read_list(path: Path, annotations: Index) -> list[str]:
     names = [name if name in annotations else _SECOND_COLUMN.sub("", name) for name in names]
     counts = Counter(names)
     if not names:
-        raise DataError(f"{path}: the list is empty. Expected one picture name a line.")
+        raise DataError(f"{path}: the list is empty. Expected one image name a line.")
     if twice := [name for name, count in counts.items() if count > 1]:
         logger.warning(
             "%s: names that stand in it more than once, kept once: %d; the first: %s",
@@ -217,29 +215,29 @@ def _read_list(path: Path, annotations: Index) -> list[str]:
     return list(counts)
 
 
-# === Annotations and pictures ===
+# === Annotations and images ===
 
 
-def _read_pictures(
+def _read_images(
     folders: _Folders, names_of_splits: dict[str, list[str]]
-) -> tuple[dict[str, LabelledPicture], list[str]]:
-    """Read the annotations of all splits, each once -> (pictures by name, faults)."""
-    pictures: dict[str, LabelledPicture] = {}
+) -> tuple[dict[str, LabelledImage], list[str]]:
+    """Read the annotations of all splits, each once -> (images by name, faults)."""
+    images: dict[str, LabelledImage] = {}
     faults: list[str] = []
     for split, names in names_of_splits.items():
         origin = folders.lists[split][0] if folders.lists else folders.annotation_folder
         for name in names:
-            if name in pictures:
+            if name in images:
                 continue
             try:
-                pictures[name] = _read_picture(name, origin, folders, faults)
+                images[name] = _read_image(name, origin, folders, faults)
             except DataError as error:
                 faults.append(str(error))
-    return pictures, list(dict.fromkeys(faults))  # a broken file may stand in two lists
+    return images, list(dict.fromkeys(faults))  # a broken file may stand in two lists
 
 
-def _read_picture(name: str, origin: Path, folders: _Folders, faults: list[str]) -> LabelledPicture:
-    """Read one XML file and its picture's header.
+def _read_image(name: str, origin: Path, folders: _Folders, faults: list[str]) -> LabelledImage:
+    """Read one XML file and its image's header.
 
     Args:
         name: the annotation's name.
@@ -248,7 +246,7 @@ def _read_picture(name: str, origin: Path, folders: _Folders, faults: list[str])
         faults: messages about single objects are added here, and the objects left out.
 
     Raises:
-        DataError: the XML file or the picture is missing or cannot be read.
+        DataError: the XML file or the image is missing or cannot be read.
     """
     sources = folders.annotations.get(name, [])
     if len(sources) != 1:
@@ -259,11 +257,11 @@ def _read_picture(name: str, origin: Path, folders: _Folders, faults: list[str])
         )
     source = sources[0]
     annotation = parse_annotation(source)
-    image_path = _find_picture(name, source, annotation, folders)
+    image_path = _find_image(name, source, annotation, folders)
     image_size = read_image_size(image_path)
     objects, object_faults = read_objects(annotation, source, image_size)
     faults += object_faults
-    return LabelledPicture(
+    return LabelledImage(
         name,
         image_path,
         image_size,
@@ -274,16 +272,16 @@ def _read_picture(name: str, origin: Path, folders: _Folders, faults: list[str])
     )
 
 
-def _find_picture(name: str, source: Path, annotation: Element, folders: _Folders) -> Path:
-    """Find the picture by the annotation's own name; its <filename> is only a fallback."""
+def _find_image(name: str, source: Path, annotation: Element, folders: _Folders) -> Path:
+    """Find the image by the annotation's own name; its <filename> is only a fallback."""
     filename = normalise_name(read_filename(annotation))
-    paths = folders.pictures.get(name) or folders.pictures.get(Path(filename).stem, [])
+    paths = folders.images.get(name) or folders.images.get(Path(filename).stem, [])
     if len(paths) > 1:
         paths = [path for path in paths if normalise_name(path.name) == filename] or paths
     if len(paths) != 1:
         there = enumerate_names(path.name for path in paths) or "none"
         raise DataError(
-            f"{source}: pictures in {folders.picture_folder} named {name!r} (or as the field "
-            f"filename = {filename!r}): {there}. Expected one, with any picture extension."
+            f"{source}: images in {folders.image_folder} named {name!r} (or as the field "
+            f"filename = {filename!r}): {there}. Expected one, with any image extension."
         )
     return paths[0]

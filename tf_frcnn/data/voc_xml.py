@@ -31,7 +31,7 @@ def parse_annotation(source: Path) -> Element:
 
 
 def read_filename(annotation: Element) -> str:
-    """Read the picture's file name that the annotation states, "" where it states none."""
+    """Read the image's file name that the annotation states, "" where it states none."""
     return _text(annotation, "filename")
 
 
@@ -49,7 +49,7 @@ def read_objects(
     Args:
         annotation: the element <annotation>.
         source: its file, for messages.
-        image_size: (height, width) of the picture; boxes are clipped to it.
+        image_size: (height, width) of the image; boxes are clipped to it.
 
     Returns:
         The valid objects, and one message for each of the others.
@@ -91,7 +91,7 @@ def _read_object(element: Element, place: str, image_size: tuple[int, int]) -> L
     if box is None:
         raise DataError(
             f"{place}, bndbox = xmin {xmin:g}, ymin {ymin:g}, xmax {xmax:g}, ymax {ymax:g}: wholly "
-            f"outside of the picture. Expected 1 to {image_size[1]} in x and 1 to {image_size[0]} "
+            f"outside of the image. Expected 1 to {image_size[1]} in x and 1 to {image_size[0]} "
             "in y."
         )
     return LabelledObject(name, box, place, difficult=flag in ("1", "true"), clipped=clipped)

@@ -3,7 +3,7 @@
 The RPN starts from anchors, the same shapes at every cell of the feature map (Faster R-CNN, section
 3.1.1). A box that no anchor overlaps well is hard to find. Counted here is the best IoU that any
 anchor of the whole grid reaches with each box, in pixels of the network's input. Anchors across the
-picture's border count too.
+image's border count too.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,7 +25,7 @@ class ResizedBoxes:
 
     Attributes:
         boxes: [N, 4] float64 yxyx boxes in pixels of the network's input.
-        cells: [N, 2] int64 (rows, columns) of the feature map of each box's picture.
+        cells: [N, 2] int64 (rows, columns) of the feature map of each box's image.
         classes: [N] int64 class ids.
     """
 
@@ -40,11 +40,11 @@ class ResizedBoxes:
 
 
 def resize_boxes(examples: Iterable[Example], short_side: int, long_side: int) -> ResizedBoxes:
-    """Bring the boxes that are trained on to the size at which pictures enter the network.
+    """Bring the boxes that are trained on to the size at which images enter the network.
 
     Args:
         examples: difficult and crowd boxes are left out, as in training.
-        short_side: the shorter side of each picture becomes this many pixels ...
+        short_side: the shorter side of each image becomes this many pixels ...
         long_side: ... unless the longer one would exceed this many.
     """
     boxes, cells, classes = [np.zeros((0, 4))], [np.zeros((0, 2), int)], [np.zeros(0, int)]
@@ -53,7 +53,7 @@ def resize_boxes(examples: Iterable[Example], short_side: int, long_side: int) -
         resized = np.array(resized_size(example.image_size, short_side, long_side))
         kept = ~(example.difficult | example.crowd)
         boxes.append(example.boxes[kept] * np.tile(resized / size, 2))
-        # Pictures are padded to whole cells.
+        # Images are padded to whole cells.
         cells.append(np.tile(np.ceil(resized / STRIDE).astype(int), (int(kept.sum()), 1)))
         classes.append(example.classes[kept].astype(int))
     return ResizedBoxes(np.concatenate(boxes), np.concatenate(cells), np.concatenate(classes))

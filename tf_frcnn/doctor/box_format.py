@@ -23,19 +23,19 @@ _LEAST_AT_BORDER = 5  # boxes at a border that tell its coordinate
 
 @dataclass(frozen=True, eq=False)
 class StatedBoxes:
-    """The four numbers of each box as its file states them, and the size of its picture.
+    """The four numbers of each box as its file states them, and the size of its image.
 
     Attributes:
         numbers: [N, 4] float64: xmin, ymin, xmax, ymax (VOC) or x, y, width, height (COCO).
-        picture_sizes: [N, 2] float64 (width, height) of the stored pixels.
+        image_sizes: [N, 2] float64 (width, height) of the stored pixels.
     """
 
     numbers: np.ndarray
-    picture_sizes: np.ndarray
+    image_sizes: np.ndarray
 
 
 def read_stated_boxes(data_format: str, root: Path, datasets: Mapping[str, Dataset]) -> StatedBoxes:
-    """Read the numbers of all boxes in the pictures of some splits.
+    """Read the numbers of all boxes in the images of some splits.
 
     Boxes without four finite numbers are left out, and those of TensorFlow Datasets, whose numbers
     are not pixels.
@@ -72,8 +72,8 @@ def _voc_numbers(example: Example) -> Iterable[list[float]]:
 def _coco_numbers(
     root: Path, splits: tuple[str, ...], examples: Iterable[Example]
 ) -> Iterable[tuple[list[float], Example]]:
-    """Yield the boxes of the splits' files with their pictures, matched by file and id."""
-    # The source of a COCO picture is `FILE: images[NUMBER] (NAME)`.
+    """Yield the boxes of the splits' files with their images, matched by file and id."""
+    # The source of a COCO image is `FILE: images[NUMBER] (NAME)`.
     by_place = {(item.source.rpartition(": images[")[0], item.image_id): item for item in examples}
     for path in dict.fromkeys(find_files(root, splits)[0].values()):
         try:
@@ -113,7 +113,7 @@ def box_format_signs(data_format: str, stated: StatedBoxes) -> list[str]:
     if at_most_1.mean() >= _MOST_FITTING:
         return [
             f"Boxes with all four numbers at most 1: {at_most_1.sum()} of {len(at_most_1)}. They "
-            "look normalised to the picture's size; expected are pixels."
+            "look normalised to the image's size; expected are pixels."
         ]
     return _voc_signs(stated) if data_format == "voc" else _coco_signs(stated)
 
@@ -121,24 +121,24 @@ def box_format_signs(data_format: str, stated: StatedBoxes) -> list[str]:
 def _voc_signs(stated: StatedBoxes) -> list[str]:
     low, high = stated.numbers[:, :2], stated.numbers[:, 2:]
     inverted = (high < low).any(axis=1)
-    past = (high > stated.picture_sizes).any(axis=1)
-    as_xywh = ((high > 0) & (low + high <= stated.picture_sizes + 1)).all(axis=1)
+    past = (high > stated.image_sizes).any(axis=1)
+    as_xywh = ((high > 0) & (low + high <= stated.image_sizes + 1)).all(axis=1)
     signs = []
     if inverted.mean() >= _LEAST_SHARE and as_xywh.mean() >= _MOST_FITTING:
         signs.append(
             f"Boxes with xmax < xmin or ymax < ymin: {inverted.sum()} of {len(low)}; read as x, y, "
-            f"width, height, {as_xywh.sum()} lie inside of their pictures. They look like xywh."
+            f"width, height, {as_xywh.sum()} lie inside of their images. They look like xywh."
         )
     elif inverted.mean() >= _LEAST_SHARE or past.mean() >= _LEAST_SHARE:
         signs.append(
             f"Boxes with xmax < xmin or ymax < ymin: {inverted.sum()}, past the right or lower "
             f"border: {past.sum()}, of {len(low)}. Are the numbers xmin, ymin, xmax, ymax of "
-            "these very pictures?"
+            "these very images?"
         )
     # VOC counts from 1, so that the last pixel is the width or the height.
     zeros = int((low == 0).any(axis=1).sum())
-    num_last = int((high == stated.picture_sizes).any(axis=1).sum())
-    num_before_last = int((high == stated.picture_sizes - 1).any(axis=1).sum())
+    num_last = int((high == stated.image_sizes).any(axis=1).sum())
+    num_before_last = int((high == stated.image_sizes - 1).any(axis=1).sum())
     at_far_border = max(num_last, num_before_last)
     if zeros:
         signs.append(
@@ -155,18 +155,18 @@ def _voc_signs(stated: StatedBoxes) -> list[str]:
 
 def _coco_signs(stated: StatedBoxes) -> list[str]:
     first, second = stated.numbers[:, :2], stated.numbers[:, 2:]
-    past = (first + second > stated.picture_sizes + 1).any(axis=1)
-    as_corners = ((second > first) & (second <= stated.picture_sizes + 1)).all(axis=1)
+    past = (first + second > stated.image_sizes + 1).any(axis=1)
+    as_corners = ((second > first) & (second <= stated.image_sizes + 1)).all(axis=1)
     signs = []
     if past.mean() >= _LEAST_SHARE and as_corners.mean() >= _MOST_FITTING:
         signs.append(
             f"Boxes that end past the border: {past.sum()} of {len(first)}; read as xmin, ymin, "
-            f"xmax, ymax, {as_corners.sum()} lie inside of their pictures. They look like corners."
+            f"xmax, ymax, {as_corners.sum()} lie inside of their images. They look like corners."
         )
     elif past.mean() >= _LEAST_SHARE:
         signs.append(
             f"Boxes that end past the border: {past.sum()} of {len(first)}. Are the numbers x, y, "
-            "width, height in pixels of these very pictures?"
+            "width, height in pixels of these very images?"
         )
     ones = int((first == 1).any(axis=1).sum())
     if ones >= _LEAST_AT_BORDER and not (first < 1).any():

@@ -15,19 +15,19 @@ from tf_frcnn.data.faults import MAX_LISTED, counted
 from tf_frcnn.data.formats import find_format
 from tf_frcnn.data.loading import read_datasets
 from tf_frcnn.data.orientation import UPRIGHT
-from tf_frcnn.data.verification import without_pictures
+from tf_frcnn.data.verification import without_images
 from tf_frcnn.doctor.anchors import ResizedBoxes, best_ious, resize_boxes, suggest_anchors
 from tf_frcnn.doctor.box_format import box_format_signs, read_stated_boxes
 from tf_frcnn.doctor.duplicates import (
     Duplicates,
-    PictureFacts,
-    examine_pictures,
+    ImageFacts,
+    examine_images,
     find_duplicates,
 )
 
 _QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
 _LABELS = {
-    "pictures": "num_pictures",
+    "images": "num_pictures",
     "empty": "num_empty_pictures",
     "left out": "num_pictures_left_out",
     "boxes": "num_boxes",
@@ -62,7 +62,7 @@ def check_data(config: DataConfig, model: ModelConfig, seed: int) -> DataCheck:
     Args:
         config: folder, format, splits, classes, sizes, and what is to be done about faults.
         model: its anchors are judged.
-        seed: divides the pictures if the data set has no splits of its own.
+        seed: divides the images if the data set has no splits of its own.
 
     Raises:
         ConfigError: no root was given.
@@ -75,10 +75,10 @@ def check_data(config: DataConfig, model: ModelConfig, seed: int) -> DataCheck:
         dataset.split: [example.image_path for example in dataset.examples]
         for dataset in by_role.values()
     }
-    facts = examine_pictures(path for split in paths.values() for path in split)
+    facts = examine_images(path for split in paths.values() for path in split)
     undecodable = {path: fact.fault for path, fact in facts.items() if fact.fault}
     faults += undecodable.values()
-    by_role = {role: without_pictures(dataset, undecodable) for role, dataset in by_role.items()}
+    by_role = {role: without_images(dataset, undecodable) for role, dataset in by_role.items()}
     datasets = {dataset.split: dataset for dataset in by_role.values()}
     resized = resize_boxes(by_role["train"].examples, config.short_side, config.long_side)
     anchors, ious = _judge_anchors(resized, model, by_role["train"].class_names)
@@ -96,7 +96,7 @@ def check_data(config: DataConfig, model: ModelConfig, seed: int) -> DataCheck:
         "roles": {role: dataset.split for role, dataset in by_role.items()},
         "class_names": list(by_role["train"].class_names),
         "splits": {split: count_split(dataset) for split, dataset in datasets.items()},
-        "pictures": _describe_pictures(facts),
+        "pictures": _describe_images(facts),
         "duplicates": {
             "exact": _describe_duplicates(exact),
             "near": _describe_duplicates(near),
@@ -119,7 +119,7 @@ def _judge(
     if faults and config.on_error == "stop":
         return {"would_stop_training": True, "verdict": f"{count} would stop training."}
     if empty:
-        verdict = f"No picture is left in {', '.join(empty)}: that would stop training."
+        verdict = f"No image is left in {', '.join(empty)}: that would stop training."
         return {"would_stop_training": True, "verdict": verdict}
     if faults:
         verdict = f"{count}: training would go on without what has them (--data.on-error skip)."
@@ -127,7 +127,7 @@ def _judge(
     return {"would_stop_training": False, "verdict": "Nothing would stop training."}
 
 
-def _describe_pictures(facts: Mapping[Path, PictureFacts]) -> dict[str, Any]:
+def _describe_images(facts: Mapping[Path, ImageFacts]) -> dict[str, Any]:
     turned = Counter(fact.orientation for fact in facts.values() if fact.orientation != UPRIGHT)
     return {
         "num_files": len(facts),
@@ -143,7 +143,7 @@ def _describe_duplicates(groups: Sequence[Duplicates]) -> dict[str, Any]:
         "count": len(groups),
         "between_splits": sum(group.between_splits for group in groups),
         "first": [
-            [f"{split}: {name}" for split, name in group.pictures[:MAX_LISTED]]
+            [f"{split}: {name}" for split, name in group.images[:MAX_LISTED]]
             for group in ordered[:MAX_LISTED]
         ],
     }
@@ -189,33 +189,33 @@ def _shares(ious: np.ndarray) -> dict[str, float | None]:
 
 
 def count_split(dataset: Dataset) -> dict[str, Any]:
-    """Count the pictures and boxes of a split, by class, by picture and by size.
+    """Count the images and boxes of a split, by class, by image and by size.
 
     Args:
-        dataset: may be without pictures.
+        dataset: may be without images.
 
     Returns:
-        Numbers ready for JSON. Pictures with faults, and boxes with faults in pictures without, are
+        Numbers ready for JSON. Images with faults, and boxes with faults in images without, are
         counted as left out and nowhere else. `num_one_pixel` counts boxes with a side of one pixel
         or less: valid, but seldom meant. Sizes and ratios have their smallest value, 5 % quantile,
         median, 95 % quantile and largest value; None if there are no boxes.
     """
     examples = dataset.examples
-    boxes_a_picture = [len(example.boxes) for example in examples]
+    boxes_a_image = [len(example.boxes) for example in examples]
     sides = box_sides(dataset)
     height, width = sides.T
     return {
         "num_pictures": len(examples),
-        "num_boxes": sum(boxes_a_picture),
-        "num_pictures_left_out": dataset.num_pictures_left_out,
+        "num_boxes": sum(boxes_a_image),
+        "num_pictures_left_out": dataset.num_images_left_out,
         "num_boxes_left_out": dataset.num_boxes_left_out,
         "num_difficult": sum(int(example.difficult.sum()) for example in examples),
         "num_crowd": sum(int(example.crowd.sum()) for example in examples),
-        "num_empty_pictures": boxes_a_picture.count(0),
+        "num_empty_pictures": boxes_a_image.count(0),
         "num_clipped": dataset.num_clipped,
         "num_one_pixel": int((sides.min(axis=1) <= 1).sum()) if len(sides) else 0,
         "boxes_a_picture": {
-            str(number): count for number, count in sorted(Counter(boxes_a_picture).items())
+            str(number): count for number, count in sorted(Counter(boxes_a_image).items())
         },
         "box_height": _quantiles(height),
         "box_width": _quantiles(width),
@@ -248,14 +248,14 @@ def box_sides(dataset: Dataset) -> np.ndarray:
 
 
 def _count_classes(dataset: Dataset) -> dict[str, dict[str, int]]:
-    """Count the boxes of each class, and the pictures with at least one."""
+    """Count the boxes of each class, and the images with at least one."""
     num_boxes: Counter[int] = Counter()
-    num_pictures: Counter[int] = Counter()
+    num_images: Counter[int] = Counter()
     for example in dataset.examples:
         num_boxes.update(example.classes.tolist())
-        num_pictures.update(set(example.classes.tolist()))
+        num_images.update(set(example.classes.tolist()))
     return {
-        name: {"num_boxes": num_boxes[number], "num_pictures": num_pictures[number]}
+        name: {"num_boxes": num_boxes[number], "num_pictures": num_images[number]}
         for number, name in enumerate(dataset.class_names, start=1)
     }
 

@@ -1,6 +1,6 @@
-"""Pictures that a data set has more than once, within a split or in two splits.
+"""Images that a data set has more than once, within a split or in two splits.
 
-A picture in both the training and the test split makes the figures better than the detector is.
+An image in both the training and the test split makes the figures better than the detector is.
 Every file is read once, which also shows whether it can be decoded.
 """
 
@@ -22,12 +22,12 @@ from tf_frcnn.progress import track
 GRID = 16  # cells of the difference hash in each direction
 LEAST_SIMILARITY = 0.9  # share of the clear steps that two near duplicates have in common
 _LEAST_STEP = 4.0  # grey levels between neighbouring cells; less is noise of the compression
-_LEAST_STEPS = 12  # a picture with fewer clear steps is too plain to be recognised
-_BLOCK = 1024  # pictures that are compared with all others at a time
+_LEAST_STEPS = 12  # an image with fewer clear steps is too plain to be recognised
+_BLOCK = 1024  # images that are compared with all others at a time
 
 
 @dataclass(frozen=True, eq=False)
-class PictureFacts:
+class ImageFacts:
     """What is known of one file.
 
     Attributes:
@@ -43,26 +43,26 @@ class PictureFacts:
     orientation: int = UPRIGHT
 
 
-def examine_pictures(paths: Iterable[Path]) -> dict[Path, PictureFacts]:
-    """Decode pictures on all cores, with a progress bar.
+def examine_images(paths: Iterable[Path]) -> dict[Path, ImageFacts]:
+    """Decode images on all cores, with a progress bar.
 
     Args:
-        paths: of pictures; each file is read once.
+        paths: of images; each file is read once.
 
     Returns:
         What is known of each file, in the order of the paths.
     """
     files = list(dict.fromkeys(paths))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        examined = track(pool.map(_examine, files), "looking at pictures", len(files))
+        examined = track(pool.map(_examine, files), "looking at images", len(files))
         return dict(zip(files, examined, strict=True))
 
 
 def difference_hash(image: np.ndarray) -> np.ndarray:
-    """Describe a picture by where it gets lighter and darker, on a coarse grid of grey cells.
+    """Describe an image by where it gets lighter and darker, on a coarse grid of grey cells.
 
     Unlike the usual difference hash it has a third value, "about the same". In plain areas the sign
-    is noise, which should make two pictures neither similar nor different.
+    is noise, which should make two images neither similar nor different.
 
     Args:
         image: [H, W, 3] uint8 RGB, of any size.
@@ -78,39 +78,39 @@ def difference_hash(image: np.ndarray) -> np.ndarray:
     return (np.sign(steps) * (np.abs(steps) >= _LEAST_STEP)).astype(np.int8)
 
 
-def _examine(path: Path) -> PictureFacts:
+def _examine(path: Path) -> ImageFacts:
     try:
         content = path.read_bytes()
     except OSError as error:
-        return PictureFacts(f"{path}: cannot be read ({error.strerror}). Expected a picture.")
+        return ImageFacts(f"{path}: cannot be read ({error.strerror}). Expected an image.")
     digest = hashlib.sha256(content).hexdigest()
     try:
         image = read_image(path)
     except DataError as error:
-        return PictureFacts(str(error), digest)
-    return PictureFacts("", digest, difference_hash(image), read_orientation(path))
+        return ImageFacts(str(error), digest)
+    return ImageFacts("", digest, difference_hash(image), read_orientation(path))
 
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Pictures that are the same, at least two: (split, name of the file) of each."""
+    """Images that are the same, at least two: (split, name of the file) of each."""
 
-    pictures: tuple[tuple[str, str], ...]
+    images: tuple[tuple[str, str], ...]
 
     @property
     def between_splits(self) -> bool:
         """Whether they are in more than one split."""
-        return len({split for split, _ in self.pictures}) > 1
+        return len({split for split, _ in self.images}) > 1
 
 
 def find_duplicates(
-    splits: Mapping[str, Sequence[Path]], facts: Mapping[Path, PictureFacts]
+    splits: Mapping[str, Sequence[Path]], facts: Mapping[Path, ImageFacts]
 ) -> tuple[list[Duplicates], list[Duplicates]]:
-    """Find pictures that a data set has more than once.
+    """Find images that a data set has more than once.
 
     Args:
-        splits: the pictures of each split.
-        facts: of all pictures.
+        splits: the images of each split.
+        facts: of all images.
 
     Returns:
         Exact duplicates: groups of files with the same content; a file in two splits is a group

@@ -26,7 +26,7 @@ def list_remarks(report: Mapping[str, Any]) -> list[str]:
     ]
     if turned := sum(report["pictures"]["exif_orientations"].values()):
         remarks.append(
-            f"Pictures with an EXIF orientation: {turned}. It is ignored: boxes must be in stored "
+            f"Images with an EXIF orientation: {turned}. It is ignored: boxes must be in stored "
             "pixels, not as a viewer shows them."
         )
     return remarks + _anchor_remarks(report["anchors"])
@@ -34,7 +34,7 @@ def list_remarks(report: Mapping[str, Any]) -> list[str]:
 
 def _duplicate_remarks(duplicates: Mapping[str, Any]) -> list[str]:
     remarks = []
-    for kind, what in (("exact", "The same picture more than once"), ("near", "Near duplicates")):
+    for kind, what in (("exact", "The same image more than once"), ("near", "Near duplicates")):
         found = duplicates[kind]
         if found["count"]:
             between = found["between_splits"]
@@ -48,7 +48,7 @@ def _split_remarks(splits: Mapping[str, Any], class_names: Sequence[str]) -> lis
     for split, counts in splits.items():
         if counts["num_clipped"]:
             remarks.append(
-                f"Boxes partly outside of their picture in {split}: {counts['num_clipped']}; they "
+                f"Boxes partly outside of their image in {split}: {counts['num_clipped']}; they "
                 "are clipped."
             )
         if counts["num_one_pixel"]:

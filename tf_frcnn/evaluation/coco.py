@@ -49,8 +49,8 @@ def coco_figures(dataset: Dataset, detections: Sequence[Detections]) -> CocoFigu
     COCO's own. Small, medium and large go by the area of the box, height * width.
 
     Args:
-        dataset: the pictures with their ground truth.
-        detections: at most one record per picture, in any order.
+        dataset: the images with their ground truth.
+        detections: at most one record per image, in any order.
 
     Returns:
         The figures. Without any detection they are 0, not None, where there are boxes.
@@ -80,7 +80,7 @@ def coco_figures(dataset: Dataset, detections: Sequence[Detections]) -> CocoFigu
 
 
 def _annotations(dataset: Dataset) -> list[dict[str, Any]]:
-    """List the ground truth as COCO's annotations; pictures are numbered from 1."""
+    """List the ground truth as COCO's annotations; images are numbered from 1."""
     return [
         {"iscrowd": int(crowd), **_object(image_number, class_id, box)}
         for image_number, example in enumerate(dataset.examples, start=1)
@@ -89,7 +89,7 @@ def _annotations(dataset: Dataset) -> list[dict[str, Any]]:
 
 
 def _results(detections: Sequence[Detections]) -> list[dict[str, Any]]:
-    """List detections as COCO's results; pictures are numbered from 1."""
+    """List detections as COCO's results; images are numbered from 1."""
     return [
         {"score": float(score), "iscrowd": 0, **_object(image_number, class_id, box)}
         for image_number, found in enumerate(detections, start=1)

@@ -1,6 +1,6 @@
 """The confusion matrix: which class is taken for which, and for background.
 
-Unlike for AP, a detection may match a box of another class. In each picture the detections at or
+Unlike for AP, a detection may match a box of another class. In each image the detections at or
 above the score threshold claim boxes by falling score, each box once:
 
 1. each takes the free box of its own class with the largest IoU, if that is 0.5 or more;
@@ -31,8 +31,8 @@ def confusion_matrix(
     """Count how boxes of each class were detected.
 
     Args:
-        dataset: the pictures with their ground truth.
-        detections: at most one record per picture, in any order.
+        dataset: the images with their ground truth.
+        detections: at most one record per image, in any order.
         min_score: detections with lower scores are disregarded.
 
     Returns:
@@ -45,15 +45,15 @@ def confusion_matrix(
     size = len(dataset.class_names) + 1
     counts = np.zeros((size, size), np.int64)  # by class id: background first
     for example, found in zip(dataset.examples, align_detections(dataset, detections), strict=True):
-        truth, detected = _pair_picture(example, found, min_score)
+        truth, detected = _pair_image(example, found, min_score)
         np.add.at(counts, (truth, detected), 1)
     return np.roll(counts, -1, axis=(0, 1))
 
 
-def _pair_picture(
+def _pair_image(
     example: Example, found: Detections, min_score: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """List the true and the detected class ids [P] of all pairs in one picture."""
+    """List the true and the detected class ids [P] of all pairs in one image."""
     kept = np.flatnonzero(found.scores >= min_score)
     kept = kept[np.argsort(-found.scores[kept], kind="stable")]
     ignored = ignored_boxes(example)

@@ -1,4 +1,4 @@
-"""Detections as every figure of this package takes them: one record per picture."""
+"""Detections as every figure of this package takes them: one record per image."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ Merge = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """What a detector found in one picture, in any order.
+    """What a detector found in one image, in any order.
 
     Attributes:
-        image_id: name of the picture, as in its `Example`.
-        boxes: [D, 4] float32 yxyx boxes in pixels of the stored picture, half-open.
+        image_id: name of the image, as in its `Example`.
+        boxes: [D, 4] float32 yxyx boxes in pixels of the stored image, half-open.
         scores: [D] float32; only their order matters to AP.
         classes: [D] int32 class ids, from 1.
 
@@ -37,47 +37,47 @@ class Detections:
         expected = ((num_detections, 4), (num_detections,), (num_detections,))
         if shapes != expected:
             raise DataError(
-                f"detections of picture {self.image_id!r}: shapes of boxes, scores and classes "
+                f"detections of image {self.image_id!r}: shapes of boxes, scores and classes "
                 f"are {shapes}: expected [D, 4], [D] and [D] for one number of detections D."
             )
         finite = np.isfinite(self.boxes).all(axis=1) & np.isfinite(self.scores)
         if not finite.all():
             first = int(np.flatnonzero(~finite)[0])
             raise DataError(
-                f"detections of picture {self.image_id!r}: number {first} has box "
+                f"detections of image {self.image_id!r}: number {first} has box "
                 f"{self.boxes[first].tolist()} and score {self.scores[first]}: expected finite "
                 "numbers. A model that gives others has diverged: train it with a lower rate."
             )
 
 
 def align_detections(dataset: Dataset, detections: Sequence[Detections]) -> list[Detections]:
-    """Bring detections into the order of a data set's pictures.
+    """Bring detections into the order of a data set's images.
 
     Args:
-        dataset: the pictures that were to be judged.
-        detections: at most one record per picture, in any order.
+        dataset: the images that were to be judged.
+        detections: at most one record per image, in any order.
 
     Returns:
-        One record for each of `dataset.examples`, in their order; a picture without a record
+        One record for each of `dataset.examples`, in their order; an image without a record
         counts as one in which nothing was found.
 
     Raises:
-        DataError: a record names a picture or a class that the data set does not have, or two
-            records name the same picture.
+        DataError: a record names an image or a class that the data set does not have, or two
+            records name the same image.
     """
     nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32)
     aligned: dict[str, Detections | None] = {example.image_id: None for example in dataset.examples}
     num_classes = len(dataset.class_names)
     for found in detections:
-        place = f"detections of picture {found.image_id!r}"
+        place = f"detections of image {found.image_id!r}"
         if found.image_id not in aligned:
             raise DataError(
-                f"{place}: the split {dataset.split!r} has no such picture. Judge detections on "
+                f"{place}: the split {dataset.split!r} has no such image. Judge detections on "
                 "the split that they were made from."
             )
         if aligned[found.image_id] is not None:
             raise DataError(
-                f"{place} are given twice: expected one record per picture, with all of its boxes."
+                f"{place} are given twice: expected one record per image, with all of its boxes."
             )
         unknown = (found.classes < 1) | (found.classes > num_classes)
         if unknown.any():
@@ -94,8 +94,8 @@ def merge_detections(dataset: Dataset, own: Sequence[Detections], merge: Merge) 
     """Exchange detections with all other workers.
 
     Args:
-        dataset: all pictures.
-        own: one record for each picture of this worker's share; no two workers share a picture.
+        dataset: all images.
+        own: one record for each image of this worker's share; no two workers share an image.
         merge: called twice by every worker.
 
     Returns:

@@ -30,7 +30,7 @@ from tf_frcnn.evaluation.voc import (
     MIN_IOU,
     TRUE_POSITIVE,
     ignored_boxes,
-    match_picture,
+    match_image,
 )
 from tf_frcnn.iou import pairwise_iou
 
@@ -43,8 +43,8 @@ _IGNORED_KIND = "ignored"
 
 
 @dataclass(frozen=True, eq=False)
-class PictureJudgement:
-    """The outcomes of the detections and boxes of one picture at a score threshold.
+class ImageJudgement:
+    """The outcomes of the detections and boxes of one image at a score threshold.
 
     Attributes:
         kinds: for each detection `CORRECT`, one of `MISTAKES` or "ignored"; None below the
@@ -60,11 +60,11 @@ class PictureJudgement:
         return sum(kind in kinds for kind in self.kinds)
 
 
-def judge_picture(example: Example, detections: Detections, min_score: float) -> PictureJudgement:
-    """Judge the detections of one picture.
+def judge_image(example: Example, detections: Detections, min_score: float) -> ImageJudgement:
+    """Judge the detections of one image.
 
     Args:
-        example: the picture with its ground truth.
+        example: the image with its ground truth.
         detections: what was detected in it.
         min_score: detections with lower scores are disregarded.
     """
@@ -74,7 +74,7 @@ def judge_picture(example: Example, detections: Detections, min_score: float) ->
     covered = ignored_boxes(example)
     iou = pairwise_iou(detections.boxes, example.boxes)  # [D, G]
     for class_id in np.unique(detections.classes[kept]):
-        match = match_picture(example, detections, class_id)
+        match = match_image(example, detections, class_id)
         for index, outcome in zip(match.order, match.outcomes, strict=True):
             if detections.scores[index] < min_score:
                 break  # they come by falling score
@@ -86,14 +86,14 @@ def judge_picture(example: Example, detections: Detections, min_score: float) ->
                 kinds[index] = _IGNORED_KIND
             else:
                 kinds[index] = _explain_mistake(iou[index], of_class, covered)
-    return PictureJudgement(tuple(kinds), missed=~found & ~covered)
+    return ImageJudgement(tuple(kinds), missed=~found & ~covered)
 
 
 def _explain_mistake(iou: np.ndarray, of_class: np.ndarray, covered: np.ndarray) -> str:
     """Name the kind of a wrong detection.
 
     Args:
-        iou: [G] of the detection with the picture's boxes.
+        iou: [G] of the detection with the image's boxes.
         of_class: [G] bool, boxes of the detection's class.
         covered: [G] bool; set for the box that the mistake accounts for, so that it is not missed.
     """
@@ -116,14 +116,14 @@ def _best_box(iou: np.ndarray, allowed: np.ndarray) -> int:
 
 
 def count_outcomes(
-    dataset: Dataset, detections: Sequence[Detections], judgements: Sequence[PictureJudgement]
+    dataset: Dataset, detections: Sequence[Detections], judgements: Sequence[ImageJudgement]
 ) -> dict[str, dict[str, int]]:
     """Count correct detections, mistakes and missed boxes for each class.
 
     Args:
-        dataset: the pictures with their ground truth.
-        detections: one record per picture, in its order.
-        judgements: one per picture, in its order.
+        dataset: the images with their ground truth.
+        detections: one record per image, in its order.
+        judgements: one per image, in its order.
 
     Returns:
         For each class name the counts of `CORRECT`, each of `MISTAKES` and `MISSED`. A wrong

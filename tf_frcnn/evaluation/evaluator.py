@@ -11,7 +11,7 @@ from tf_frcnn.data.image import read_image
 from tf_frcnn.evaluation.coco import coco_figures
 from tf_frcnn.evaluation.confusion import confusion_matrix
 from tf_frcnn.evaluation.detections import Detections, align_detections
-from tf_frcnn.evaluation.error_breakdown import PictureJudgement, count_outcomes, judge_picture
+from tf_frcnn.evaluation.error_breakdown import ImageJudgement, count_outcomes, judge_image
 from tf_frcnn.evaluation.voc import (
     PrecisionRecall,
     average_precision_11_point,
@@ -24,22 +24,22 @@ from tf_frcnn.evaluation.voc import (
 from tf_frcnn.progress import track
 
 Detect = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
-"""Takes a picture, uint8 [H, W, 3] RGB; gives yxyx boxes [D, 4] in its pixels, scores [D] and
+"""Takes an image, uint8 [H, W, 3] RGB; gives yxyx boxes [D, 4] in its pixels, scores [D] and
 class ids [D] from 1."""
 
 
 def detect_dataset(dataset: Dataset, detect: Detect) -> list[Detections]:
-    """Run a detector over a data set, one picture in memory at a time, with a progress bar.
+    """Run a detector over a data set, one image in memory at a time, with a progress bar.
 
     Args:
-        dataset: the pictures.
-        detect: finds objects in one picture.
+        dataset: the images.
+        detect: finds objects in one image.
 
     Returns:
-        One record a picture, in the order of the data set.
+        One record an image, in the order of the data set.
 
     Raises:
-        DataError: a picture cannot be read, or the detector gives numbers that are not finite.
+        DataError: an image cannot be read, or the detector gives numbers that are not finite.
     """
     detections = []
     for example in track(dataset.examples, "evaluating"):
@@ -61,24 +61,24 @@ class Evaluation:
 
     Attributes:
         metrics: the figures, ready for JSON: see `compute_metrics`.
-        detections: one record per picture, in the order of the data set.
+        detections: one record per image, in the order of the data set.
         curves: the precision-recall curve of each class name, at IoU 0.5.
-        judgements: one per picture, at `metrics["score_threshold"]`.
+        judgements: one per image, at `metrics["score_threshold"]`.
     """
 
     metrics: dict[str, Any]
     detections: list[Detections]
     curves: dict[str, PrecisionRecall]
-    judgements: list[PictureJudgement]
+    judgements: list[ImageJudgement]
 
 
 def compute_metrics(dataset: Dataset, detections: Sequence[Detections]) -> dict[str, Any]:
     """Compute every figure of `metrics.json` from one set of detections.
 
     Args:
-        dataset: the pictures with their ground truth.
-        detections: at most one record per picture, in any order; a picture without one counts as a
-            picture in which nothing was found.
+        dataset: the images with their ground truth.
+        detections: at most one record per image, in any order; an image without one counts as a
+            image in which nothing was found.
 
     Returns:
         Plain numbers, ready for JSON, under the keys of docs/metrics.md. Figures are fractions
@@ -101,7 +101,7 @@ def evaluate(dataset: Dataset, detections: Sequence[Detections]) -> Evaluation:
     # There is no threshold where there are no boxes or no detections: keep all detections then.
     min_score = -np.inf if overall.score_threshold is None else overall.score_threshold
     judgements = [
-        judge_picture(example, found, min_score)
+        judge_image(example, found, min_score)
         for example, found in zip(dataset.examples, aligned, strict=True)
     ]
     coco = coco_figures(dataset, aligned)
@@ -124,7 +124,7 @@ def evaluate(dataset: Dataset, detections: Sequence[Detections]) -> Evaluation:
     metrics = {
         "split": dataset.split,
         "num_pictures": len(dataset.examples),
-        "num_pictures_left_out": dataset.num_pictures_left_out,
+        "num_pictures_left_out": dataset.num_images_left_out,
         "num_boxes_left_out": dataset.num_boxes_left_out,
         **_sums(per_class.values(), ("num_boxes", "num_difficult")),
         **{

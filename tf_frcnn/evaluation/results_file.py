@@ -2,16 +2,16 @@
 
 https://cocodataset.org/#format-results: a JSON list with one object per detection:
 
-- `bbox`: [x, y, width, height] in pixels of the stored picture, 0-based and half-open: a box of VOC
+- `bbox`: [x, y, width, height] in pixels of the stored image, 0-based and half-open: a box of VOC
   is [xmin - 1, ymin - 1, xmax - xmin + 1, ymax - ymin + 1];
 - `score`: a finite number, higher for surer detections;
-- the picture by `image_id` or `file_name`;
+- the image by `image_id` or `file_name`;
 - the class by `category_id` or `category_name`.
 
 For COCO data sets the ids are those of the annotation file. For others, which have no ids,
-`image_id` is the picture's name as in the list of its split (mostly the file's name without
+`image_id` is the image's name as in the list of its split (mostly the file's name without
 extension) and `category_id` counts the classes from 1 in their order. Folders before a `file_name`
-must be those of the picture. Where an entry has both forms, they must agree. All other keys are
+must be those of the image. Where an entry has both forms, they must agree. All other keys are
 disregarded.
 """
 
@@ -35,15 +35,15 @@ Key = int | str  # an id: a number in COCO's files, a name elsewhere
 
 
 def write_results(path: Path, dataset: Dataset, detections: Sequence[Detections]) -> None:
-    """Write detections, one per line, pictures in the order of the data set.
+    """Write detections, one per line, images in the order of the data set.
 
     `read_results` gives back exactly the same numbers. The file gets its name only when it is
     whole.
 
     Args:
         path: the file.
-        dataset: the pictures in which they were found.
-        detections: at most one record per picture.
+        dataset: the images in which they were found.
+        detections: at most one record per image.
 
     Raises:
         DataError: the detections do not belong to the data set.
@@ -71,24 +71,24 @@ def read_results(path: Path, dataset: Dataset) -> list[Detections]:
 
     Args:
         path: the file; entries in any order.
-        dataset: the pictures that they are to be judged on.
+        dataset: the images that they are to be judged on.
 
     Returns:
-        One record a picture in the order of the data set, empty where the file names none; the
-        detections of a picture in the order of the file.
+        One record an image in the order of the data set, empty where the file names none; the
+        detections of an image in the order of the file.
 
     Raises:
-        DataError: the file cannot be read or is no list; or an entry lacks a key, names no picture
+        DataError: the file cannot be read or is no list; or an entry lacks a key, names no image
             or class of the data set, or has a wrong box or score: the first such entry is named.
     """
     reader = _EntryReader(dataset)
-    by_picture: dict[str, list[tuple[list[float], float, int]]] = {}
+    by_image: dict[str, list[tuple[list[float], float, int]]] = {}
     entries = _parse(path)
     for number, entry in enumerate(entries, start=1):
         image_id, detection = reader.read(entry, f"{path}: entry {number} of {len(entries)}")
-        by_picture.setdefault(image_id, []).append(detection)
+        by_image.setdefault(image_id, []).append(detection)
     records = []
-    for image_id, found in by_picture.items():
+    for image_id, found in by_image.items():
         boxes, scores, classes = zip(*found, strict=True)
         records.append(
             Detections(
@@ -124,7 +124,7 @@ def _parse(path: Path) -> list[Any]:
 class _EntryReader:
     """Reads the entries of a results file, and explains what is wrong with them.
 
-    Args of `__init__`: `dataset` whose pictures and classes the entries may name.
+    Args of `__init__`: `dataset` whose images and classes the entries may name.
     """
 
     def __init__(self, dataset: Dataset) -> None:
@@ -150,7 +150,7 @@ class _EntryReader:
     def _find_id(self, value: Any, place: str) -> str:
         if isinstance(value, Key) and not isinstance(value, bool) and str(value) in self._image_ids:
             return self._image_ids[str(value)]
-        raise self._no_picture(place, "an id", self._image_ids)
+        raise self._no_image(place, "an id", self._image_ids)
 
     def _find_file(self, value: Any, place: str) -> str:
         name = PurePosixPath(normalise_name(value)) if isinstance(value, str) else PurePosixPath()
@@ -164,14 +164,14 @@ class _EntryReader:
         if found:
             paths = ", ".join(str(example.image_path) for example in found[:2])
             raise DataError(
-                f"{place}: several pictures have this name ({paths}). Expected the folders before "
+                f"{place}: several images have this name ({paths}). Expected the folders before "
                 "it too, or image_id."
             )
-        raise self._no_picture(place, "a file", self._by_file_name)
+        raise self._no_image(place, "a file", self._by_file_name)
 
-    def _no_picture(self, place: str, expected: str, known: Iterable[str]) -> DataError:
+    def _no_image(self, place: str, expected: str, known: Iterable[str]) -> DataError:
         return DataError(
-            f"{place}: the split {self._split!r} has no such picture. Expected {expected} such as "
+            f"{place}: the split {self._split!r} has no such image. Expected {expected} such as "
             f"{next(iter(known), 'none')!r}. Judge detections on the split that they were made "
             "from."
         )
@@ -187,12 +187,12 @@ class _EntryReader:
             return self._class_ids[value]
         raise DataError(
             f"{place}: no such class. Expected one of {', '.join(self._class_ids)}; name them by "
-            "--data.classes where the pictures of this split do not show all."
+            "--data.classes where the images of this split do not show all."
         )
 
 
 def _resolve(entry: Mapping[str, Any], place: str, finders: dict[str, Callable[..., Any]]) -> Any:
-    """Find the picture or class that an entry names in one of two ways, or in both."""
+    """Find the image or class that an entry names in one of two ways, or in both."""
     found = {
         field: find(entry[field], f"{place}, {field} = {shorten(entry[field])}")
         for field, find in finders.items()
@@ -236,7 +236,7 @@ def _is_finite(value: Any) -> bool:
 
 
 def _read_keys(dataset: Dataset) -> tuple[dict[str, Key], dict[str, int]]:
-    """Find the ids of pictures and classes: those of the annotation file where it is COCO's.
+    """Find the ids of images and classes: those of the annotation file where it is COCO's.
 
     Returns:
         The id of each `Example.image_id`, and that of each class name.
@@ -246,7 +246,7 @@ def _read_keys(dataset: Dataset) -> tuple[dict[str, Key], dict[str, int]]:
     }
     category_keys = {name: number for number, name in enumerate(dataset.class_names, start=1)}
     sources = {example.source.rpartition(": images[")[0] for example in dataset.examples}
-    for source in sources - {""}:  # only the sources of COCO's pictures have this form
+    for source in sources - {""}:  # only the sources of COCO's images have this form
         content = parse_coco(Path(source))
         category_keys |= {name: key for key, name in content.class_names.items()}
         keys = [image.key for image in list_images(content)[0]]

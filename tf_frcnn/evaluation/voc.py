@@ -43,13 +43,13 @@ class PrecisionRecall:
 
 
 @dataclass(frozen=True, eq=False)
-class PictureMatch:
-    """How the detections of one class in one picture match its boxes.
+class ImageMatch:
+    """How the detections of one class in one image match its boxes.
 
     Attributes:
-        order: [D'] indices of the detections of the class in the picture, by falling score.
+        order: [D'] indices of the detections of the class in the image, by falling score.
         outcomes: [D'] `TRUE_POSITIVE`, `FALSE_POSITIVE` or `IGNORED`, in that order.
-        found: [G] bool, which of the picture's boxes (of all classes) were found.
+        found: [G] bool, which of the image's boxes (of all classes) were found.
     """
 
     order: np.ndarray
@@ -60,16 +60,16 @@ class PictureMatch:
 def precision_recall(
     dataset: Dataset, detections: Sequence[Detections], class_id: int
 ) -> PrecisionRecall:
-    """Match the detections of one class with its boxes, over all pictures.
+    """Match the detections of one class with its boxes, over all images.
 
     Args:
-        dataset: the pictures with their ground truth.
-        detections: at most one record per picture, in any order.
+        dataset: the images with their ground truth.
+        detections: at most one record per image, in any order.
         class_id: the class, from 1.
 
     Returns:
         The curve; without points where nothing was detected. Equal scores keep the order of the
-        data set's pictures, and in a picture that of its detections.
+        data set's images, and in an image that of its detections.
 
     Raises:
         DataError: the detections do not belong to the data set.
@@ -78,25 +78,25 @@ def precision_recall(
     scores, outcomes = [np.zeros(0)], [np.zeros(0, np.int64)]
     for example, found in zip(dataset.examples, align_detections(dataset, detections), strict=True):
         num_boxes += int(np.sum((example.classes == class_id) & ~ignored_boxes(example)))
-        match = match_picture(example, found, class_id)
+        match = match_image(example, found, class_id)
         scores.append(found.scores[match.order].astype(np.float64))
         outcomes.append(match.outcomes)
     return _curve(np.concatenate(scores), np.concatenate(outcomes), num_boxes)
 
 
 def ignored_boxes(example: Example) -> np.ndarray:
-    """Tell which boxes of a picture, [G] bool, count neither for nor against a detector."""
+    """Tell which boxes of an image, [G] bool, count neither for nor against a detector."""
     return example.difficult | example.crowd
 
 
-def match_picture(example: Example, found: Detections, class_id: int) -> PictureMatch:
-    """Let the detections of one class in one picture claim its boxes, by falling score.
+def match_image(example: Example, found: Detections, class_id: int) -> ImageMatch:
+    """Let the detections of one class in one image claim its boxes, by falling score.
 
-    Picture by picture the result is that of a match over all pictures, since a detection competes
-    only with those of its own picture, in the same order.
+    Image by image the result is that of a match over all images, since a detection competes
+    only with those of its own image, in the same order.
 
     Args:
-        example: the picture with its ground truth.
+        example: the image with its ground truth.
         found: what was detected in it.
         class_id: the class, from 1.
 
@@ -109,7 +109,7 @@ def match_picture(example: Example, found: Detections, class_id: int) -> Picture
     claimed = np.zeros(len(example.boxes), bool)
     truth = np.flatnonzero(example.classes == class_id)
     if not len(order) or not len(truth):
-        return PictureMatch(order, outcomes, claimed)
+        return ImageMatch(order, outcomes, claimed)
     ignored = ignored_boxes(example)
     iou = pairwise_iou(found.boxes[order], example.boxes[truth])  # [D', G']
     # The devkit's only candidate is the box with the largest IoU. If that is taken, the detection
@@ -123,11 +123,11 @@ def match_picture(example: Example, found: Detections, class_id: int) -> Picture
         elif not claimed[candidate]:
             outcomes[index] = TRUE_POSITIVE
             claimed[candidate] = True
-    return PictureMatch(order, outcomes, claimed)
+    return ImageMatch(order, outcomes, claimed)
 
 
 def _curve(scores: np.ndarray, outcomes: np.ndarray, num_boxes: int) -> PrecisionRecall:
-    """Count hits by falling score over all pictures and turn them into a curve."""
+    """Count hits by falling score over all images and turn them into a curve."""
     order = np.argsort(-scores, kind="stable")
     order = order[outcomes[order] != IGNORED]
     hits = np.cumsum(outcomes[order] == TRUE_POSITIVE)

@@ -1,7 +1,7 @@
 """JPEG and PNG decoded inside of a graph, to the same pixels as in training.
 
 The policy is that of `tf_frcnn.data.image`: stored pixels, an EXIF orientation ignored, an alpha
-channel dropped, 16 bits a channel cut to the high 8. What decodes a picture is decided by its first
+channel dropped, 16 bits a channel cut to the high 8. What decodes an image is decided by its first
 bytes.
 """
 
@@ -39,7 +39,7 @@ def check_formats(image_bytes: tf.Tensor) -> tf.Operation:
     return tf.debugging.Assert(tf.reduce_all(known), [message])
 
 
-def decode_picture(content: tf.Tensor) -> tf.Tensor:
+def decode_image(content: tf.Tensor) -> tf.Tensor:
     """Decode a JPEG or a PNG.
 
     Args:

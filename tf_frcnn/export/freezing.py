@@ -38,7 +38,7 @@ def freeze(
     )
     graph_def, converted = convert_to_constants._replace_variables_by_constants(data)
     frozen = convert_to_constants._construct_concrete_function(detect, graph_def, converted)
-    # Inputs are the pictures, then what was captured, in the order of the captures.
+    # Inputs are the images, then what was captured, in the order of the captures.
     handles = list(inputs.values())
     names = sorted(detect.structured_outputs)  # a dict is flattened so; freezing forgets the names
 

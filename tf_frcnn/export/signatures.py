@@ -1,4 +1,4 @@
-"""The signatures of an export: one network, and three ways to send it pictures.
+"""The signatures of an export: one network, and three ways to send it images.
 
 All answer what `InferenceModel.detect` does.
 """
@@ -9,7 +9,7 @@ from contextlib import nullcontext
 import tensorflow as tf
 
 from tf_frcnn.checkpoints import named_weights
-from tf_frcnn.export.decoding import check_formats, decode_picture
+from tf_frcnn.export.decoding import check_formats, decode_image
 from tf_frcnn.export.freezing import freeze
 from tf_frcnn.inference import InferenceModel
 from tf_frcnn.ops.convolution import convolutions_for_this_machine
@@ -67,7 +67,7 @@ def make_signatures(model: InferenceModel, frozen: bool = False) -> dict[str, Si
         return detect(images)
 
     def detect_one(content: tf.Tensor) -> Mapping[str, tf.Tensor]:
-        image = tf.cast(decode_picture(content), tf.float32)
+        image = tf.cast(decode_image(content), tf.float32)
         return {
             name: tf.squeeze(value, 0) for name, value in detect(tf.expand_dims(image, 0)).items()
         }
@@ -76,7 +76,7 @@ def make_signatures(model: InferenceModel, frozen: bool = False) -> dict[str, Si
         with tf.control_dependencies([check_formats(image_bytes)]):
             image_bytes = tf.identity(image_bytes)
         # One by one: sizes differ, and padding to a common one would change what the network sees
-        # at the borders. Each picture has all cores.
+        # at the borders. Each image has all cores.
         return tf.map_fn(detect_one, image_bytes, parallel_iterations=1, fn_output_signature=one)
 
     def spec_of(dtype: tf.DType) -> tf.TensorSpec:

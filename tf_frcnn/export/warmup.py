@@ -37,8 +37,8 @@ def write_warmup_requests(
 ) -> None:
     """Write one request for every signature of an export.
 
-    The picture is small and of the shape short_side x long_side: the network resizes it to that,
-    so that it does the work of any picture.
+    The image is small and of the shape short_side x long_side: the network resizes it to that,
+    so that it does the work of any image.
 
     Args:
         version: folder of the export.
@@ -52,7 +52,7 @@ def write_warmup_requests(
     """
     path = version / WARMUP_FILE
     path.parent.mkdir()
-    image = _picture(short_side / long_side)
+    image = _image(short_side / long_side)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for name, function in signatures.items():
             (spec,) = function.input_signature
@@ -60,8 +60,8 @@ def write_warmup_requests(
             writer.write(_prediction_log(model_name, name, spec.name, value))
 
 
-def _picture(shape: float) -> np.ndarray:
-    """Draw a picture whose colours change from pixel to pixel: [H, W, 3] uint8, H / W = shape."""
+def _image(shape: float) -> np.ndarray:
+    """Draw an image whose colours change from pixel to pixel: [H, W, 3] uint8, H / W = shape."""
     rows, columns = np.mgrid[0 : max(1, round(shape * _LONG_SIDE)), 0:_LONG_SIDE]
     return np.stack([4 * rows, 4 * columns, 37 * (rows + columns)], axis=-1).astype(np.uint8)
 

@@ -1,4 +1,4 @@
-"""The 3 x 3 convolution of trunk and RPN as a Keras layer."""
+"""The 3 x 3 convolution of backbone and RPN as a Keras layer."""
 
 from typing import Any
 

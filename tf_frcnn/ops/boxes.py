@@ -75,7 +75,7 @@ def paired_giou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
 
 
 def clip_boxes(boxes: tf.Tensor, image_sizes: tf.Tensor) -> tf.Tensor:
-    """Clip boxes to their pictures.
+    """Clip boxes to their images.
 
     Args:
         boxes: [B, K, 4] float32 yxyx boxes.
@@ -89,10 +89,10 @@ def clip_boxes(boxes: tf.Tensor, image_sizes: tf.Tensor) -> tf.Tensor:
 
 
 def inside_images(boxes: tf.Tensor, image_sizes: tf.Tensor) -> tf.Tensor:
-    """Tell which boxes do not cross the border of each picture.
+    """Tell which boxes do not cross the border of each image.
 
     Args:
-        boxes: [A, 4] float32 yxyx boxes, the same for all pictures.
+        boxes: [A, 4] float32 yxyx boxes, the same for all images.
         image_sizes: [B, 2] float32 (height, width) without padding.
 
     Returns:

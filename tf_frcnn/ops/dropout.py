@@ -16,7 +16,7 @@ def stateless_dropout(
     Args:
         features: [B, R, C] of any float dtype.
         rate: probability of 0, from 0 to below 1.
-        seeds: [B, 2] int32, one pair a picture; the draw of a picture depends on its own alone.
+        seeds: [B, 2] int32, one pair an image; the draw of an image depends on its own alone.
         stream: that of the layer; draws of different streams are independent of each other.
 
     Returns:

@@ -1,11 +1,11 @@
-"""Everything that is drawn at random for a training picture, and the seeds that it is drawn from.
+"""Everything that is drawn at random for a training image, and the seeds that it is drawn from.
 
-Each picture of each step has a pair of seeds: the run's, and its place in the stream of all
-pictures. Whatever is drawn for it takes a stream of its own, derived from the pair, so that nothing
+Each image of each step has a pair of seeds: the run's, and its place in the stream of all
+images. Whatever is drawn for it takes a stream of its own, derived from the pair, so that nothing
 changes what is drawn elsewhere when it is switched on or off, and a resumed run repeats it all. A
 number that was in use may not mean anything else, or runs could not be resumed to the bit.
 
-What decides with the pair as it is: whether a picture is mirrored.
+What decides with the pair as it is: whether an image is mirrored.
 """
 
 from enum import IntEnum
@@ -31,7 +31,7 @@ class SamplingStream(IntEnum):
 
 
 def fold_in_stream(seeds: tf.Tensor, stream: FoldedStream) -> tf.Tensor:
-    """Derive the seeds of one stream from those of a picture.
+    """Derive the seeds of one stream from those of an image.
 
     Args:
         seeds: [2] int32.
@@ -44,10 +44,10 @@ def fold_in_stream(seeds: tf.Tensor, stream: FoldedStream) -> tf.Tensor:
 
 
 def sampling_seeds(seeds: tf.Tensor, stream: SamplingStream) -> tf.Tensor:
-    """Derive the seeds of one sampled mini-batch from those of each picture.
+    """Derive the seeds of one sampled mini-batch from those of each image.
 
-    Both seeds are doubled, so the anchors' are even and the RoIs' odd, whatever the pictures. In a
-    run of seed 0 picture p has for its anchors what picture 2p is mirrored by, where one number is
+    Both seeds are doubled, so the anchors' are even and the RoIs' odd, whatever the images. In a
+    run of seed 0 image p has for its anchors what image 2p is mirrored by, where one number is
     drawn: nothing follows from that.
 
     Args:

@@ -1,4 +1,4 @@
-"""The size at which a picture enters a network: the rule in plain numbers and in the graph.
+"""The size at which an image enters a network: the rule in plain numbers and in the graph.
 
 The shorter side becomes `short_side`, unless the longer one would then exceed `long_side`. The two
 functions agree to the pixel, so that a size can be told before TensorFlow is loaded. How sides are
@@ -21,10 +21,10 @@ Rounding = Literal["nearest", "floor"]
 def resized_size(
     image_size: tuple[int, int], short_side: int, long_side: int, rounding: Rounding = "nearest"
 ) -> tuple[int, int]:
-    """Compute the size at which a picture enters the network.
+    """Compute the size at which an image enters the network.
 
     Args:
-        image_size: (height, width) of the picture in pixels.
+        image_size: (height, width) of the image in pixels.
         short_side: pixels.
         long_side: pixels, at least `short_side`.
         rounding: of the sides; see the module.
@@ -49,7 +49,7 @@ def resized_size_in_graph(
     """Compute what `resized_size` does, of a size that is only known when the graph runs.
 
     Args:
-        image_size: [2] int32 (height, width) of the picture.
+        image_size: [2] int32 (height, width) of the image.
         short_side: pixels.
         long_side: pixels, at least `short_side`.
         factor: scalar float32 above 0 that both are multiplied by.

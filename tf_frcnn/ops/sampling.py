@@ -13,16 +13,16 @@ def subsample_labels(
     seeds: tf.Tensor,
     preferred: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Draw a mini-batch of objects and background from each picture's labels.
+    """Draw a mini-batch of objects and background from each image's labels.
 
     At most `num_samples * positive_fraction` objects are drawn; fewer are made up for with
     background (slides: RPN loss, detection loss). Where even that is short, the rest is padding.
 
     Args:
         labels: [B, A] int32: 1 object, 0 background, -1 ignored.
-        num_samples: size S of a picture's mini-batch.
+        num_samples: size S of an image's mini-batch.
         positive_fraction: largest share of objects.
-        seeds: [B, 2] int32, one pair a picture; the draw of a picture depends on its own alone.
+        seeds: [B, 2] int32, one pair an image; the draw of an image depends on its own alone.
         preferred: [B, A] bool; other background is drawn only when the preferred is used up.
 
     Returns:

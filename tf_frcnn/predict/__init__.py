@@ -1,1 +1,1 @@
-"""`tf-frcnn predict`: draw what a model finds in pictures and videos, and write it as JSON."""
+"""`tf-frcnn predict`: draw what a model finds in images and videos, and write it as JSON."""

@@ -16,8 +16,8 @@ VIDEO_FORMATS_TEXT = "MP4, MOV, AVI, MKV or WebM"
 
 # Boxes that a file of MP4's family may begin with (ISO/IEC 14496-12, and QuickTime before it).
 _FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
-# Pictures of the same family (HEIF, AVIF), by the beginning of their brand.
-_PICTURE_BRANDS = (b"hei", b"hev", b"mif1", b"msf1", b"avif", b"avis")
+# Images of the same family (HEIF, AVIF), by the beginning of their brand.
+_IMAGE_BRANDS = (b"hei", b"hev", b"mif1", b"msf1", b"avif", b"avis")
 _CONTENT_BOXES = (b"mdat", b"moov", b"moof")  # what comes after may be anything
 _EBML, _SEGMENT = b"\x1aE\xdf\xa3", b"\x18S\x80g"  # elements of Matroska and WebM (RFC 8794, 9559)
 
@@ -40,7 +40,7 @@ def is_video(path: Path) -> bool:
         read_image_size(path)
     except DataError:
         return True
-    return False  # a picture with the extension of a video
+    return False  # an image with the extension of a video
 
 
 def check_whole(path: Path) -> None:
@@ -79,8 +79,8 @@ def _find_end(head: bytes) -> Callable[[BinaryIO, int], int] | None:
         states none; None where the file is no video.
     """
     if head[4:8] in _FIRST_BOXES:
-        is_picture = head[4:8] == b"ftyp" and head[8:12].startswith(_PICTURE_BRANDS)
-        return None if is_picture else _end_of_boxes
+        is_image = head[4:8] == b"ftyp" and head[8:12].startswith(_IMAGE_BRANDS)
+        return None if is_image else _end_of_boxes
     if head[:4] == b"RIFF" and head[8:11] == b"AVI":
         return _end_of_riff
     return _end_of_segment if head[:4] == _EBML else None

@@ -1,4 +1,4 @@
-"""Detect in pictures and videos: a drawing of each, a log line each, and their results."""
+"""Detect in images and videos: a drawing of each, a log line each, and their results."""
 
 import itertools
 import logging
@@ -29,25 +29,25 @@ DETECTIONS_FILE = "detections.json"
 
 
 @dataclass(frozen=True, eq=False)
-class _Picture:
-    """A picture that was read: `image` [H, W, 3] uint8 RGB, and its EXIF `orientation`."""
+class _Image:
+    """An image that was read: `image` [H, W, 3] uint8 RGB, and its EXIF `orientation`."""
 
     path: Path
     image: np.ndarray
     orientation: int
 
 
-_Item = TypeVar("_Item", _Picture, Frame)
+_Item = TypeVar("_Item", _Image, Frame)
 
 
 def predict_files(
     detect: DetectImages,
-    pictures: Sequence[Path],
+    images: Sequence[Path],
     videos: Sequence[Path],
     output: Path,
     reading: Reading,
 ) -> int:
-    """Detect in pictures, then in videos: a drawing of each, and all detections in one file.
+    """Detect in images, then in videos: a drawing of each, and all detections in one file.
 
     The `file_name` of an input is its path below the deepest folder that holds all inputs. Its
     drawing is the file of that name, with the extension .jpg or .mp4, in the output folder;
@@ -56,7 +56,7 @@ def predict_files(
 
     Args:
         detect: finds in images what is to be told of them.
-        pictures: files; with `videos` at least one.
+        images: files; with `videos` at least one.
         videos: files.
         output: an empty folder.
         reading: how they are read.
@@ -69,12 +69,12 @@ def predict_files(
         UserError: something cannot be written, or PyAV is missing.
         KeyboardInterrupt: as it came; what was found in the files before is written.
     """
-    folder = common_folder([*pictures, *videos])
+    folder = common_folder([*images, *videos])
     results: list[dict[str, Any]] = []
     num_unreadable = 0
     file = output / DETECTIONS_FILE
     try:
-        for predict, files in ((_predict_pictures, pictures), (_predict_videos, videos)):
+        for predict, files in ((_predict_images, images), (_predict_videos, videos)):
             if files:
                 num_unreadable += predict(detect, files, folder, output, reading, results)
     except KeyboardInterrupt:
@@ -86,7 +86,7 @@ def predict_files(
     return num_unreadable
 
 
-def _predict_pictures(
+def _predict_images(
     detect: DetectImages,
     paths: Sequence[Path],
     folder: Path,
@@ -97,41 +97,41 @@ def _predict_pictures(
     start = time.perf_counter()
     drawings = drawing_paths([relative_name(path, folder) for path in paths], ".jpg")
     num_read = num_oriented = 0
-    pictures = _read_pictures(paths, reading.apply_exif)
-    for picture, found in _detect(detect, pictures, reading.batch_size):
-        file_name = relative_name(picture.path, folder)
+    images = _read_images(paths, reading.apply_exif)
+    for image, found in _detect(detect, images, reading.batch_size):
+        file_name = relative_name(image.path, folder)
         drawing = output / drawings[file_name]
-        write_drawing(drawing, picture.image, found)
+        write_drawing(drawing, image.image, found)
         results += coco_results(file_name, found)
         num_read += 1
-        is_oriented = picture.orientation != UPRIGHT
+        is_oriented = image.orientation != UPRIGHT
         num_oriented += is_oriented
         turned = is_oriented and reading.apply_exif
-        note = f" (turned: EXIF orientation {picture.orientation})" if turned else ""
+        note = f" (turned: EXIF orientation {image.orientation})" if turned else ""
         counts = describe_counts(Counter(found.class_names))
-        logger.info("%s%s: %s -> %s", picture.path, note, counts, drawing)
+        logger.info("%s%s: %s -> %s", image.path, note, counts, drawing)
     if num_oriented and reading.apply_exif:
         logger.info(
-            "%d pictures were turned upright by their EXIF orientation: their boxes are in pixels "
-            "of the turned pictures.",
+            "%d images were turned upright by their EXIF orientation: their boxes are in pixels "
+            "of the turned images.",
             num_oriented,
         )
     elif num_oriented:
         logger.warning(
-            "%d pictures have an EXIF orientation, which was ignored, as in training: boxes are in "
-            "stored pixels. --exif apply turns the pictures upright first.",
+            "%d images have an EXIF orientation, which was ignored, as in training: boxes are in "
+            "stored pixels. --exif apply turns the images upright first.",
             num_oriented,
         )
     if num_read:
         seconds = time.perf_counter() - start
         logger.info(
             "%s in %.1f s, %.2f a second with reading and drawing",
-            counted(num_read, "picture"),
+            counted(num_read, "image"),
             seconds,
             num_read / seconds,
         )
     if num_read < len(paths):
-        logger.warning("%d of %d pictures could not be read.", len(paths) - num_read, len(paths))
+        logger.warning("%d of %d images could not be read.", len(paths) - num_read, len(paths))
     return len(paths) - num_read
 
 
@@ -204,18 +204,18 @@ def _predict_video(
 def _detect(
     detect: DetectImages, items: Iterable[_Item], batch_size: int
 ) -> Iterator[tuple[_Item, Prediction]]:
-    """Detect batch by batch -> each picture or frame with its detections."""
+    """Detect batch by batch -> each image or frame with its detections."""
     waiting = iter(items)
     while batch := list(itertools.islice(waiting, batch_size)):
         yield from zip(batch, detect([item.image for item in batch]), strict=True)
 
 
-def _read_pictures(paths: Iterable[Path], apply_exif: bool) -> Iterator[_Picture]:
-    """Read pictures one at a time; warn of those that cannot be read, and go on."""
+def _read_images(paths: Iterable[Path], apply_exif: bool) -> Iterator[_Image]:
+    """Read images one at a time; warn of those that cannot be read, and go on."""
     for path in paths:
         try:
             image, orientation = read_image(path), read_orientation(path)
         except DataError as error:
             logger.warning("skipped: %s", error)
             continue
-        yield _Picture(path, turn_upright(image, orientation) if apply_exif else image, orientation)
+        yield _Image(path, turn_upright(image, orientation) if apply_exif else image, orientation)

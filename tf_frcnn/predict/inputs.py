@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tf_frcnn.data.image import PICTURE_EXTENSIONS
+from tf_frcnn.data.image import IMAGE_EXTENSIONS
 from tf_frcnn.errors import UserError
 from tf_frcnn.predict.containers import VIDEO_EXTENSIONS
 
-_EXTENSIONS = PICTURE_EXTENSIONS | VIDEO_EXTENSIONS
+_EXTENSIONS = IMAGE_EXTENSIONS | VIDEO_EXTENSIONS
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class Reading:
     """How files are read.
 
     Attributes:
-        batch_size: pictures or frames a call of the model.
+        batch_size: images or frames a call of the model.
         frame_step: of a video, every Nth frame is looked at; its drawing plays as fast as it does.
-        apply_exif: turn pictures and videos upright first.
+        apply_exif: turn images and videos upright first.
     """
 
     batch_size: int
@@ -29,11 +29,11 @@ class Reading:
 
 
 def find_inputs(inputs: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Find the pictures and videos that the arguments of a command stand for.
+    """Find the images and videos that the arguments of a command stand for.
 
     Args:
         inputs: files, whatever their extension; folders, which stand for the files directly in
-            them that have a picture's or a video's extension and are not hidden; globs (`**` for
+            them that have an image's or a video's extension and are not hidden; globs (`**` for
             folders at any depth), which stand for what a shell would expand them to. The name of
             an existing file or folder is never taken as a glob.
 
@@ -67,9 +67,9 @@ def _expand(argument: str) -> Iterator[Path]:
 
 def _nothing_there(path: Path) -> str:
     if path.is_dir():
-        extensions = ", ".join([*sorted(PICTURE_EXTENSIONS), *sorted(VIDEO_EXTENSIONS)])
+        extensions = ", ".join([*sorted(IMAGE_EXTENSIONS), *sorted(VIDEO_EXTENSIONS)])
         return (
-            f"{path}: there is no picture or video directly in this folder. Expected files that "
+            f"{path}: there is no image or video directly in this folder. Expected files that "
             f"end in {extensions}; quote a glob for those in sub-folders: "
             f"'{path / '**' / '*.jpg'}'."
         )

@@ -1,4 +1,4 @@
-"""What `tf-frcnn predict` writes: a drawing of each picture, and COCO results."""
+"""What `tf-frcnn predict` writes: a drawing of each image, and COCO results."""
 
 import itertools
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from tf_frcnn.errors import UserError
 from tf_frcnn.prediction import Prediction
 from tf_frcnn.visualization import draw_detections
 
-_MIN_LONG_SIDE = 480  # smaller pictures are enlarged, or their labels would not be readable
+_MIN_LONG_SIDE = 480  # smaller images are enlarged, or their labels would not be readable
 _MAX_LONG_SIDE = 65_500  # the JPEG library writes no larger ones
 _JPEG_QUALITY = 95
 
@@ -22,9 +22,9 @@ def coco_results(
     """Write detections as objects of the COCO results format.
 
     Args:
-        file_name: what the picture or video is called in them.
-        prediction: of the picture, or of one frame.
-        frame: number of the frame in its video, from 0; None for a picture.
+        file_name: what the image or video is called in them.
+        prediction: of the image, or of one frame.
+        frame: number of the frame in its video, from 0; None for an image.
 
     Returns:
         An object each: `file_name`, `frame` in a video, `category_name`, `category_id` from 1,
@@ -53,7 +53,7 @@ def drawing_paths(file_names: Iterable[str], extension: str) -> dict[str, str]:
     """Choose a path for each drawing: for a.jpg and a.png they are a.jpg and a-2.jpg.
 
     Args:
-        file_names: of the pictures or videos, below a folder, with slashes.
+        file_names: of the images or videos, below a folder, with slashes.
         extension: of the drawings, with its dot.
 
     Returns:
@@ -72,7 +72,7 @@ def drawing_paths(file_names: Iterable[str], extension: str) -> dict[str, str]:
 
 
 def write_drawing(path: Path, image: np.ndarray, found: Prediction) -> None:
-    """Draw detections on a picture and write the drawing as JPEG.
+    """Draw detections on an image and write the drawing as JPEG.
 
     Args:
         path: a file that does not exist; its folder is made.

@@ -104,7 +104,7 @@ class VideoReader(AbstractContextManager["VideoReader"]):
         streams = [stream for stream in self._container.streams.video if not self._is_cover(stream)]
         if not streams:
             raise DataError(
-                f"{self._path}: holds no video stream. Expected {VIDEO_FORMATS_TEXT} with pictures "
+                f"{self._path}: holds no video stream. Expected {VIDEO_FORMATS_TEXT} with images "
                 "in it."
             )
         stream = streams[0]
@@ -157,7 +157,7 @@ class VideoReader(AbstractContextManager["VideoReader"]):
         return turn_upright(image, self.orientation) if self._apply_orientation else image
 
     def _is_cover(self, stream: Any) -> bool:
-        """Tell whether a stream is the cover picture of a sound recording."""
+        """Tell whether a stream is the cover image of a sound recording."""
         return bool(stream.disposition & self._av.stream.Disposition.attached_pic)
 
     @contextmanager

@@ -1,6 +1,6 @@
 """Starts the detector from the ImageNet VGG16 of keras.applications.
 
-The paper starts the trunk and the two FC layers from a VGG16 trained on ImageNet (§3.1.3).
+The paper starts the backbone and the two FC layers from a VGG16 trained on ImageNet (§3.1.3).
 keras.applications publishes one, converted from the Caffe original (BGR, mean-free), as an HDF5
 file with its top (convolutions, fc1, fc2, predictions) or without (convolutions only). A file is
 checked as a whole before the first variable changes, so that a load that fails leaves the detector
@@ -73,7 +73,7 @@ class WeightsReport:
 
 
 def load_backbone_weights(detector: keras.Model, source: str) -> WeightsReport:
-    """Load ImageNet weights into the detector's trunk and, where given, its two FC layers.
+    """Load ImageNet weights into the detector's backbone and, where given, its two FC layers.
 
     Args:
         detector: a built detector with `backbone`, a model whose layers are named as those of
@@ -89,9 +89,9 @@ def load_backbone_weights(detector: keras.Model, source: str) -> WeightsReport:
         WeightsError: no such file, not such a file, one that does not fit the detector or holds
             numbers that are not finite, or a download that failed. The detector is unchanged.
     """
-    trunk = {layer.name: layer for layer in detector.backbone.layers if layer.weights}
+    backbone = {layer.name: layer for layer in detector.backbone.layers if layer.weights}
     head = {name: getattr(detector.box_head, name) for name in FC_LAYERS}
-    layers = {**trunk, **head}
+    layers = {**backbone, **head}
     if source == NO_WEIGHTS:
         return WeightsReport(source, (), tuple(layers))
     if source == IMAGENET:
@@ -101,7 +101,7 @@ def load_backbone_weights(detector: keras.Model, source: str) -> WeightsReport:
         path = _download()
     else:
         path = _existing_file(source)
-    arrays = _read_file(path, trunk, head)
+    arrays = _read_file(path, backbone, head)
     for name, (kernel, bias) in arrays.items():  # all checked: nothing fails from here on
         layers[name].kernel.assign(kernel)
         layers[name].bias.assign(bias)
@@ -112,8 +112,8 @@ def load_backbone_weights(detector: keras.Model, source: str) -> WeightsReport:
 
 def published_shapes() -> dict[str, Sequence[Shape]]:
     """List the shapes of the published file's arrays by layer, without making its large ones."""
-    trunk = keras.applications.VGG16(include_top=False, weights=None)
-    layers = [layer for layer in trunk.layers if layer.weights]
+    backbone = keras.applications.VGG16(include_top=False, weights=None)
+    layers = [layer for layer in backbone.layers if layer.weights]
     shapes: dict[str, Sequence[Shape]] = {
         layer.name: [tuple(weight.shape) for weight in layer.weights] for layer in layers
     }
@@ -168,13 +168,13 @@ def _existing_file(source: str) -> Path:
 
 
 def _read_file(
-    path: Path, trunk: Mapping[str, Any], head: Mapping[str, Any]
+    path: Path, backbone: Mapping[str, Any], head: Mapping[str, Any]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Read and check the weights of all trunk layers and, unless it has none, of the FC layers.
+    """Read and check the weights of all backbone layers and, unless it has none, of the FC layers.
 
     Args:
         path: an HDF5 file.
-        trunk: the layers that the file must have, by name.
+        backbone: the layers that the file must have, by name.
         head: the layers of which it must have all or none.
 
     Returns:
@@ -182,15 +182,15 @@ def _read_file(
     """
     try:
         with h5py.File(path, "r") as file:
-            stored = _find_arrays(file, {*trunk, *head})
+            stored = _find_arrays(file, {*backbone, *head})
             if not stored:
                 raise WeightsError(
                     f"{path}: is an HDF5 file of another layout: it holds "
                     f"{shorten(sorted(file)) if len(file) else 'nothing'}, and no names of layers "
-                    f"such as {next(iter(trunk))}. Keras 2 writes none into .weights.h5: save the "
-                    f"model's weights as .h5 instead. {_WAY_OUT}"
+                    f"such as {next(iter(backbone))}. Keras 2 writes none into .weights.h5: save "
+                    f"the model's weights as .h5 instead. {_WAY_OUT}"
                 )
-            layers = {**trunk, **head} if any(name in stored for name in head) else trunk
+            layers = {**backbone, **head} if any(name in stored for name in head) else backbone
             return {
                 name: _read_layer(name, layer, stored.get(name, []), path)
                 for name, layer in layers.items()

@@ -1,1 +1,1 @@
-"""Pictures and pages about a run, made from the files that it wrote."""
+"""Images and pages about a run, made from the files that it wrote."""

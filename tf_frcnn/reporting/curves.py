@@ -1,4 +1,4 @@
-"""The curves of a training run, from its metrics.jsonl to one picture.
+"""The curves of a training run, from its metrics.jsonl to one image.
 
 Colours are of medium lightness: the report shows the same curves on light and dark pages.
 """
@@ -37,11 +37,11 @@ Steps = Mapping[int, Mapping[str, float]]
 
 
 def plot_curves(metrics_jsonl: Path, output: Path) -> None:
-    """Write the curves of `draw_curves` as a picture, under a temporary name first.
+    """Write the curves of `draw_curves` as an image, under a temporary name first.
 
     Args:
         metrics_jsonl: the log of the run.
-        output: the picture to write, in the format of its extension.
+        output: the image to write, in the format of its extension.
 
     Raises:
         DataError: the log cannot be read.

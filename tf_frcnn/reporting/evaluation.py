@@ -1,4 +1,4 @@
-"""Evaluate a detector on a split and write the figures and some pictures."""
+"""Evaluate a detector on a split and write the figures and some images."""
 
 import dataclasses
 import logging
@@ -17,7 +17,7 @@ from tf_frcnn.visualization import detection_sheet
 
 logger = logging.getLogger(__name__)
 
-SHEET_PICTURES = 12
+SHEET_IMAGES = 12
 SHEET_COLUMNS = 3
 SHEET_CELL = 480
 # Far above the threshold of the figures: the sheet shows what a user would act on.
@@ -35,18 +35,18 @@ def evaluate_detector(
     """Run a detector over a split and write detections.json; then do as `evaluate_detections`.
 
     Args:
-        detect: finds objects in one picture.
+        detect: finds objects in one image.
         dataset: the split.
         output: the folder to write into.
         title: what is evaluated, for the report.
         metrics_log: metrics.jsonl of its training, if it is to be in the report.
-        distribution: workers that each detect on their share of the pictures.
+        distribution: workers that each detect on their share of the images.
 
     Returns:
         The figures of `compute_metrics`; nothing on workers other than the chief, which alone
         judges.
     """
-    logger.info("evaluating on %d pictures of split %s", len(dataset.examples), dataset.split)
+    logger.info("evaluating on %d images of split %s", len(dataset.examples), dataset.split)
     own = dataset.examples[distribution.worker :: distribution.num_workers]
     detections = detect_dataset(dataclasses.replace(dataset, examples=own), detect)
     if distribution.num_workers > 1:
@@ -67,7 +67,7 @@ def evaluate_detections(
     """Compute all figures of detections, whatever made them; draw detections.png and report.html.
 
     Args:
-        detections: at most one record per picture.
+        detections: at most one record per image.
         dataset: the split.
         output: the folder to write into.
         title: what is evaluated, for the report.
@@ -83,16 +83,16 @@ def evaluate_detections(
 
 
 def draw_sheet(dataset: Dataset, detections: Sequence[Detections], path: Path) -> None:
-    """Draw pictures from all over a split with what was found in them.
+    """Draw images from all over a split with what was found in them.
 
     Args:
         dataset: the split.
-        detections: one record per picture, in its order.
+        detections: one record per image, in its order.
         path: the PNG file to write, under a temporary name first.
     """
     count = len(dataset.examples)
     drawings = []
-    for index in sorted({index * count // SHEET_PICTURES for index in range(SHEET_PICTURES)}):
+    for index in sorted({index * count // SHEET_IMAGES for index in range(SHEET_IMAGES)}):
         example, found = dataset.examples[index], detections[index]
         shown = found.scores >= SHEET_SCORE
         drawings.append(draw_example(example, dataset, found, shown, SHEET_CELL))

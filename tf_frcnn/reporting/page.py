@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: they load nothing, styles, plots and pictures are inside."""
+"""Self-contained HTML pages: they load nothing, styles, plots and images are inside."""
 
 from pathlib import Path
 from typing import Any

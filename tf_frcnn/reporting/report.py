@@ -1,4 +1,4 @@
-"""report.html: all figures of an evaluation on one page, with plots and pictures."""
+"""report.html: all figures of an evaluation on one page, with plots and images."""
 
 import base64
 import io
@@ -14,7 +14,7 @@ from PIL import Image
 from tf_frcnn.data.example import Dataset, Example
 from tf_frcnn.data.image import read_image
 from tf_frcnn.evaluation.detections import Detections
-from tf_frcnn.evaluation.error_breakdown import CORRECT, MISSED, MISTAKES, PictureJudgement
+from tf_frcnn.evaluation.error_breakdown import CORRECT, MISSED, MISTAKES, ImageJudgement
 from tf_frcnn.evaluation.evaluator import Evaluation
 from tf_frcnn.evaluation.voc import OperatingPoint, ignored_boxes
 from tf_frcnn.prediction import Prediction
@@ -49,7 +49,7 @@ _OVERALL_FIGURES = {
     "COCO AR (100 detections)": "coco_ar_100",
     "best F1": "f1",
 }
-_GALLERY_PICTURES = 6
+_GALLERY_IMAGES = 6
 _CELL_SIZE = 400
 _JPEG_QUALITY = 80
 
@@ -65,13 +65,13 @@ def write_report(
 
     Args:
         path: the HTML file.
-        dataset: the split that was evaluated; some of its pictures are read again.
+        dataset: the split that was evaluated; some of its images are read again.
         evaluation: of detections in it.
         title: what was evaluated.
         metrics_log: metrics.jsonl of the training run, for its losses; None where there is none.
 
     Raises:
-        DataError: a picture or the log cannot be read.
+        DataError: an image or the log cannot be read.
     """
     metrics = evaluation.metrics
     best, worst = ranked_galleries(dataset, evaluation)
@@ -123,15 +123,15 @@ def _curve_plots(evaluation: Evaluation) -> list[tuple[str, float | None, Markup
     return plots
 
 
-# === Galleries: pictures are read again one by one, the evaluation keeps none ===
+# === Galleries: images are read again one by one, the evaluation keeps none ===
 
 
 @dataclass(frozen=True)
-class GalleryPicture:
+class GalleryImage:
     """One drawing of a gallery.
 
     Attributes:
-        title: the picture's image_id.
+        title: the image's image_id.
         caption: what the drawing shows.
         source: the drawing as a data URI.
     """
@@ -143,11 +143,11 @@ class GalleryPicture:
 
 def ranked_galleries(
     dataset: Dataset, evaluation: Evaluation
-) -> tuple[list[GalleryPicture], list[GalleryPicture]]:
-    """Draw the pictures with the best and those with the worst results.
+) -> tuple[list[GalleryImage], list[GalleryImage]]:
+    """Draw the images with the best and those with the worst results.
 
-    Pictures are ranked by their own F1 at the evaluation's score threshold. Among equals, those
-    with more boxes and detections come first: more could go wrong, or did. Pictures without any
+    Images are ranked by their own F1 at the evaluation's score threshold. Among equals, those
+    with more boxes and detections come first: more could go wrong, or did. Images without any
     are in neither gallery.
 
     Args:
@@ -155,7 +155,7 @@ def ranked_galleries(
         evaluation: of detections in it.
 
     Returns:
-        The best, and the worst; no picture is in both, and none without mistakes among the worst.
+        The best, and the worst; no image is in both, and none without mistakes among the worst.
     """
     ranked = []
     for index, judgement in enumerate(evaluation.judgements):
@@ -166,60 +166,60 @@ def ranked_galleries(
             ranked.append((2.0 * hits / weight, weight, index))
     best = sorted(ranked, key=lambda item: (-item[0], -item[1], item[2]))
     worst = sorted(ranked, key=lambda item: (item[0], -item[1], item[2]))
-    shown_best = [index for f1, _, index in best if f1 > 0.0][:_GALLERY_PICTURES]
+    shown_best = [index for f1, _, index in best if f1 > 0.0][:_GALLERY_IMAGES]
     shown_worst = [index for f1, _, index in worst if f1 < 1.0 and index not in shown_best]
     return (
-        [_draw_picture(dataset, evaluation, index) for index in shown_best],
-        [_draw_picture(dataset, evaluation, index) for index in shown_worst[:_GALLERY_PICTURES]],
+        [_draw_image(dataset, evaluation, index) for index in shown_best],
+        [_draw_image(dataset, evaluation, index) for index in shown_worst[:_GALLERY_IMAGES]],
     )
 
 
-def wrong_gallery(dataset: Dataset, evaluation: Evaluation) -> list[GalleryPicture]:
-    """Draw the wrong detections with the highest scores, each alone on its picture.
+def wrong_gallery(dataset: Dataset, evaluation: Evaluation) -> list[GalleryImage]:
+    """Draw the wrong detections with the highest scores, each alone on its image.
 
     Args:
         dataset: the split.
         evaluation: of detections in it.
     """
     wrong = [
-        (-float(evaluation.detections[picture].scores[index]), picture, index)
-        for picture, judgement in enumerate(evaluation.judgements)
+        (-float(evaluation.detections[image].scores[index]), image, index)
+        for image, judgement in enumerate(evaluation.judgements)
         for index, kind in enumerate(judgement.kinds)
         if kind in MISTAKES
     ]
     gallery = []
-    for _, picture, index in sorted(wrong)[:_GALLERY_PICTURES]:
-        found, kind = evaluation.detections[picture], evaluation.judgements[picture].kinds[index]
+    for _, image, index in sorted(wrong)[:_GALLERY_IMAGES]:
+        found, kind = evaluation.detections[image], evaluation.judgements[image].kinds[index]
         name = dataset.class_names[found.classes[index] - 1]
         caption = f"{name} {found.scores[index]:.2f}: {kind}"
-        gallery.append(_draw(dataset, evaluation, picture, np.array([index]), caption))
+        gallery.append(_draw(dataset, evaluation, image, np.array([index]), caption))
     return gallery
 
 
-def _draw_picture(dataset: Dataset, evaluation: Evaluation, picture: int) -> GalleryPicture:
-    """Draw a picture with all detections from the threshold on."""
-    judgement = evaluation.judgements[picture]
+def _draw_image(dataset: Dataset, evaluation: Evaluation, image: int) -> GalleryImage:
+    """Draw an image with all detections from the threshold on."""
+    judgement = evaluation.judgements[image]
     shown = np.flatnonzero([kind is not None for kind in judgement.kinds])
-    return _draw(dataset, evaluation, picture, shown, _summary(judgement))
+    return _draw(dataset, evaluation, image, shown, _summary(judgement))
 
 
-def _summary(judgement: PictureJudgement) -> str:
-    """Count the outcomes of a picture in words: "2 correct, 1 background, 1 missed"."""
+def _summary(judgement: ImageJudgement) -> str:
+    """Count the outcomes of an image in words: "2 correct, 1 background, 1 missed"."""
     counts = {kind: judgement.count(kind) for kind in (CORRECT, *MISTAKES)}
     counts[MISSED] = int(judgement.missed.sum())
     return ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
 
 
 def _draw(
-    dataset: Dataset, evaluation: Evaluation, picture: int, shown: np.ndarray, caption: str
-) -> GalleryPicture:
-    """Draw some detections of a picture over its ground truth."""
-    example, found = dataset.examples[picture], evaluation.detections[picture]
+    dataset: Dataset, evaluation: Evaluation, image: int, shown: np.ndarray, caption: str
+) -> GalleryImage:
+    """Draw some detections of an image over its ground truth."""
+    example, found = dataset.examples[image], evaluation.detections[image]
     drawing = draw_example(example, dataset, found, shown, _CELL_SIZE, example.boxes)
     file = io.BytesIO()
     drawing.save(file, format="JPEG", quality=_JPEG_QUALITY)
     encoded = base64.b64encode(file.getvalue()).decode("ascii")
-    return GalleryPicture(example.image_id, caption, f"data:image/jpeg;base64,{encoded}")
+    return GalleryImage(example.image_id, caption, f"data:image/jpeg;base64,{encoded}")
 
 
 def draw_example(
@@ -230,18 +230,18 @@ def draw_example(
     side: int,
     truth_boxes: np.ndarray | None = None,
 ) -> Image.Image:
-    """Read a picture of a data set and draw some of its detections.
+    """Read an image of a data set and draw some of its detections.
 
     Args:
-        example: the picture.
+        example: the image.
         dataset: names the classes.
         found: the detections in it.
         shown: [S] indices of those to draw, or [D] bool.
         side: pixels of the square that the drawing fits into.
-        truth_boxes: [G, 4] yxyx boxes in pixels of the picture, drawn dashed; none by default.
+        truth_boxes: [G, 4] yxyx boxes in pixels of the image, drawn dashed; none by default.
 
     Raises:
-        DataError: the picture cannot be read.
+        DataError: the image cannot be read.
     """
     classes = found.classes[shown]
     names = tuple(dataset.class_names[class_id - 1] for class_id in classes)

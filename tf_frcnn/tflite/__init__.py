@@ -1,1 +1,1 @@
-"""The detector as one TFLite file: fixed picture size, builtin operators, everything inside."""
+"""The detector as one TFLite file: fixed image size, builtin operators, everything inside."""

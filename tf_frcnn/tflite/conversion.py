@@ -17,18 +17,18 @@ from tf_frcnn.tflite.quantization import RangeObserver, Ranges, RoundingObserver
 
 
 class Converter:
-    """Converts a model for pictures of one size.
+    """Converts a model for images of one size.
 
-    Args of `__init__`: `model` with its weights; `picture_size`, the (height, width) of the
-    pictures in pixels.
+    Args of `__init__`: `model` with its weights; `image_size`, the (height, width) of the
+    images in pixels.
 
     Raises of `__init__`: `ConfigError` where the network has a RoI operator that TFLite cannot do.
     """
 
-    def __init__(self, model: InferenceModel, picture_size: tuple[int, int]) -> None:
+    def __init__(self, model: InferenceModel, image_size: tuple[int, int]) -> None:
         check_roi_op(model.network.roi_pooling.op)
         self.model = model
-        self.picture_size = picture_size
+        self.image_size = image_size
 
     def convert(self, form: str, ranges: Ranges | None = None) -> bytes:
         """Convert to builtin operators.
@@ -64,11 +64,11 @@ class Converter:
             raise _not_builtin(f"it left {', '.join(sorted(foreign))}")
         return content
 
-    def find_ranges(self, pictures: Iterable[np.ndarray]) -> dict[str, tuple[float, float]]:
-        """Find the range of every tensor that `int8` rounds, over some pictures.
+    def find_ranges(self, images: Iterable[np.ndarray]) -> dict[str, tuple[float, float]]:
+        """Find the range of every tensor that `int8` rounds, over some images.
 
         Args:
-            pictures: [H, W, 3] uint8 RGB of the file's picture size, at least one.
+            images: [H, W, 3] uint8 RGB of the file's image size, at least one.
 
         Returns:
             Name of a tensor -> its smallest and largest value.
@@ -78,16 +78,16 @@ class Converter:
         def extremes(images: tf.Tensor) -> Mapping[str, tf.Tensor]:
             observer = RangeObserver()
             with observing(self.model.network, observer):
-                build_detect(self.model, self.picture_size, observer)(images)
+                build_detect(self.model, self.image_size, observer)(images)
             return observer.extremes()
 
         ranges: dict[str, tuple[float, float]] = {}
-        for picture in pictures:
-            for name, pair in extremes(tf.expand_dims(picture, 0)).items():
+        for image in images:
+            for name, pair in extremes(tf.expand_dims(image, 0)).items():
                 smallest, largest = (float(value) for value in pair)
                 known = ranges.get(name, (smallest, largest))
                 ranges[name] = (min(known[0], smallest), max(known[1], largest))
-        # That of any picture, for the next one may be brighter than all of these.
+        # That of any image, for the next one may be brighter than all of these.
         ranges[NETWORK_INPUT] = self.model.network.preprocessing.value_range
         return ranges
 
@@ -95,9 +95,9 @@ class Converter:
         """Write the SavedModel that is converted, variables and all."""
         network = self.model.network
         if observer is None:
-            detect = build_detect(self.model, self.picture_size)
+            detect = build_detect(self.model, self.image_size)
         else:
-            detect = build_detect(self.model, self.picture_size, observer)
+            detect = build_detect(self.model, self.image_size, observer)
         module = tf.Module()
         module.weights = {
             name: variable.value if isinstance(variable.value, tf.Variable) else variable
@@ -108,7 +108,7 @@ class Converter:
             tf.saved_model.save(module, folder, signatures={SIGNATURE: module.detect})
 
     def _spec(self) -> tf.TensorSpec:
-        return tf.TensorSpec([1, *self.picture_size, 3], tf.uint8, name="images")
+        return tf.TensorSpec([1, *self.image_size, 3], tf.uint8, name="images")
 
 
 def _not_builtin(problem: str) -> UserError:

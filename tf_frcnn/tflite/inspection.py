@@ -7,39 +7,39 @@ from typing import Any
 import numpy as np
 
 from tf_frcnn.inference import InferenceModel
+from tf_frcnn.tflite.calibration import read_resized
 from tf_frcnn.tflite.file import describe_file
 from tf_frcnn.tflite.interpreter import NUM_THREADS, FileRunner
-from tf_frcnn.tflite.pictures import read_resized
 from tf_frcnn.tflite.report import compare_detections
 from tf_frcnn.tflite.timing import milliseconds_by_stage
 
 
 def inspect_file(
-    model: InferenceModel, content: bytes, size: tuple[int, int], pictures: Sequence[Path]
+    model: InferenceModel, content: bytes, size: tuple[int, int], images: Sequence[Path]
 ) -> dict[str, Any]:
     """Collect the report on a file.
 
     Args:
         model: what the file was made of.
         content: of the file.
-        size: (height, width) of its pictures, in pixels.
-        pictures: files; the first one is run on, or noise where there is none.
+        size: (height, width) of its images, in pixels.
+        images: files; the first one is run on, or noise where there is none.
 
     Returns:
         What `describe_file` returns, milliseconds added to the stages; `interpreter`, `threads`,
-        `milliseconds` in all, and `deviation`, the `picture` and what `compare_detections` returns.
+        `milliseconds` in all, and `deviation`, the `image` and what `compare_detections` returns.
     """
-    if pictures:
-        name, picture = str(pictures[0]), read_resized(pictures[0], size)
+    if images:
+        name, image = str(images[0]), read_resized(images[0], size)
     else:
-        name = "noise (no picture of the run can be read: --calibration DIR)"
+        name = "noise (no image of the run can be read: --calibration DIR)"
         noise = np.random.default_rng(0).integers(0, 256, (*size, 3))
-        picture = noise.astype(np.uint8)
+        image = noise.astype(np.uint8)
     runner = FileRunner(content)
     report = describe_file(content)
-    for stage, milliseconds in milliseconds_by_stage(content, picture).items():
+    for stage, milliseconds in milliseconds_by_stage(content, image).items():
         report["stages"][stage]["milliseconds"] = milliseconds
-    deviation = compare_detections(model(picture), runner.detect(picture))
+    deviation = compare_detections(model(image), runner.detect(image))
     return {
         **report,
         "interpreter": runner.name,

@@ -29,17 +29,17 @@ class FileRunner:
             self._interpreter = interpreter_class(model_content=content, num_threads=NUM_THREADS)
             self._interpreter.allocate_tensors()
 
-    def detect(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Run the file's signature on a picture.
+    def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Run the file's signature on an image.
 
         Args:
-            picture: [H, W, 3] uint8 RGB of the file's size.
+            image: [H, W, 3] uint8 RGB of the file's size.
 
         Returns:
-            boxes [D, 4] float32 yxyx in pixels of the picture, scores [D] float32, classes [D]
+            boxes [D, 4] float32 yxyx in pixels of the image, scores [D] float32, classes [D]
             int32 from 1; best first, D being the number found.
         """
-        answer = self._interpreter.get_signature_runner(SIGNATURE)(images=picture[None])
+        answer = self._interpreter.get_signature_runner(SIGNATURE)(images=image[None])
         count = int(answer["num_detections"][0])
         boxes, scores, classes = (
             answer[name][0, :count]
@@ -51,14 +51,14 @@ class FileRunner:
         """Run on what the input holds: what is found does not matter, only how long it takes."""
         self._interpreter.invoke()
 
-    def set_input(self, picture: np.ndarray) -> None:
-        """Put a picture into the only input.
+    def set_input(self, image: np.ndarray) -> None:
+        """Put an image into the only input.
 
         Args:
-            picture: [H, W, 3] uint8 RGB of the file's size.
+            image: [H, W, 3] uint8 RGB of the file's size.
         """
         (details,) = self._interpreter.get_input_details()
-        self._interpreter.set_tensor(details["index"], picture[None])
+        self._interpreter.set_tensor(details["index"], image[None])
 
     def outputs(self) -> list[np.ndarray]:
         """Return what the last run gave, in the order of the file's outputs."""

@@ -47,14 +47,14 @@ def check_roi_op(name: str) -> None:
 
 def build_detect(
     model: InferenceModel,
-    picture_size: tuple[int, int],
+    image_size: tuple[int, int],
     observe: Observer = lambda _, tensor: tensor,
 ) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     """Build what `InferenceModel.detect` computes, for one image of a fixed size.
 
     Args:
         model: the network and its weights.
-        picture_size: (height, width) of the image, in pixels.
+        image_size: (height, width) of the image, in pixels.
         observe: of the network's input and the RoI features; the layers between have others
             (`quantization.py`).
 
@@ -64,7 +64,7 @@ def build_detect(
         num_detections [1] int32; best first, padded with zeros.
     """
     network = model.network
-    network_size = resized_size(picture_size, model.short_side, model.long_side)
+    network_size = resized_size(image_size, model.short_side, model.long_side)
     image_sizes = tf.constant([network_size], tf.float32)  # [1, 2]
 
     def call(name: str, inputs: Any) -> Any:
@@ -80,7 +80,7 @@ def build_detect(
                 resized = resize_images(tf.cast(images, tf.float32), network_size)
             found = dict(forward(call, resized, image_sizes))
             with _stage_scope("detection_layer"):
-                boxes = scale_boxes(found["detection_boxes"], network_size, picture_size)
+                boxes = scale_boxes(found["detection_boxes"], network_size, image_size)
             return {**found, "detection_boxes": boxes}
 
     return detect

@@ -35,7 +35,7 @@ _PASSING_ON = (
 
 @contextmanager
 def observing(network: keras.Model, observer: "RangeObserver | RoundingObserver") -> Iterator[None]:
-    """Have an observer look at the calls of all layers of trunk and heads.
+    """Have an observer look at the calls of all layers of backbone and heads.
 
     Args:
         network: its stages with weights are those; the names of the layers in them are unique.
@@ -180,5 +180,5 @@ class RoundingObserver:
         return rounded
 
 
-# A tensor that is 0 in all calibration pictures would have no scale.
+# A tensor that is 0 in all calibration images would have no scale.
 _LEAST_RANGE = 1e-3

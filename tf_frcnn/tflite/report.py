@@ -21,7 +21,7 @@ Found = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def compare_detections(expected: Found, found: Found) -> dict[str, Any]:
-    """Compare two lists of detections in one picture.
+    """Compare two lists of detections in one image.
 
     By falling score, each expected one claims the free one of its class whose box it overlaps most,
     at an IoU of `MIN_IOU` or more.

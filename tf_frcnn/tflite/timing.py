@@ -13,12 +13,12 @@ from tf_frcnn.timing import measure
 NUM_RUNS = 5
 
 
-def milliseconds_by_stage(content: bytes, picture: np.ndarray) -> Mapping[str, float]:
+def milliseconds_by_stage(content: bytes, image: np.ndarray) -> Mapping[str, float]:
     """Measure each stage: what a file of the stages up to it takes longer than the one before.
 
     Args:
         content: of the file.
-        picture: [H, W, 3] uint8 RGB of the file's size.
+        image: [H, W, 3] uint8 RGB of the file's size.
 
     Returns:
         Stage -> milliseconds; a difference of two medians of `NUM_RUNS`, so that a short stage can
@@ -27,7 +27,7 @@ def milliseconds_by_stage(content: bytes, picture: np.ndarray) -> Mapping[str, f
     totals = []
     for stage in STAGES:
         runner = FileRunner(content if stage == STAGES[-1] else cut_after(content, stage))
-        runner.set_input(picture)
+        runner.set_input(image)
         totals.append(1e3 * measure(runner.run_once, num_warm_up=1, num_runs=NUM_RUNS).median)
     return dict(zip(STAGES, np.diff(totals, prepend=0.0).tolist(), strict=True))
 

@@ -29,13 +29,13 @@ Logs = dict[str, Any]
 class ValidationLoss(keras.callbacks.Callback):
     """Computes the losses on the validation split every few steps, and adds them to the logs.
 
-    Their keys are those of the losses with the prefix `val_`. Pictures are not augmented and each
+    Their keys are those of the losses with the prefix `val_`. Images are not augmented and each
     is sampled in the same way every time, so that the figures of different steps can be compared. A
     request to stop interrupts a validation; the run that goes on repeats it before its first step,
     and so has the same validations as a run that was never stopped.
 
-    Args of `__init__`: `pipeline` of this worker's share of the pictures; validate `every` so many
-    steps, of `steps` in all; the `distribution` whose workers share the pictures; `start` steps
+    Args of `__init__`: `pipeline` of this worker's share of the images; validate `every` so many
+    steps, of `steps` in all; the `distribution` whose workers share the images; `start` steps
     done before; the `stop_request`.
     """
 
@@ -94,8 +94,8 @@ class ValidationLoss(keras.callbacks.Callback):
         self._is_interrupted = self.stop_request.signal_number is not None
         if self._is_interrupted:
             return
-        per_picture = self.distribution.interleave(np.reshape(own, (len(own), len(names))))
-        for name, mean in zip(names, per_picture.mean(axis=0), strict=True):
+        per_image = self.distribution.interleave(np.reshape(own, (len(own), len(names))))
+        for name, mean in zip(names, per_image.mean(axis=0), strict=True):
             logs[f"val_{name}"] = float(mean)
         logger.info("step %d: validation loss %.4f", step, logs["val_loss"])
         if not math.isfinite(logs["val_loss"]):
@@ -259,7 +259,7 @@ class MetricsLog(keras.callbacks.Callback):
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """Shows step, losses, pictures per second and the time left; logs them where no terminal is.
+    """Shows step, losses, images per second and the time left; logs them where no terminal is.
 
     A context manager: the bar is shown inside the block.
 

@@ -73,7 +73,7 @@ class Distribution:
         return self.num_replicas // self.num_workers
 
     def check_batch_size(self, batch_size: int) -> None:
-        """See that every replica gets as many pictures as the others.
+        """See that every replica gets as many images as the others.
 
         Raises:
             ConfigError: the batch cannot be divided so.
@@ -82,7 +82,7 @@ class Distribution:
             raise ConfigError(
                 f"--train.batch-size {batch_size}: expected a multiple of {self.num_replicas}, the "
                 f"number of replicas ({self.num_workers} workers with {self.replicas_per_worker} "
-                "devices each): it is the number of pictures of all replicas together."
+                "devices each): it is the number of images of all replicas together."
             )
 
     # === Inside of a step ===

@@ -11,7 +11,7 @@ _OPTION = "--train.frozen-layers"
 
 
 def freeze_layers(detector: keras.Model, names: Sequence[str]) -> None:
-    """Freeze the layers with weights, of trunk and heads, whose name starts with one of `names`.
+    """Freeze the layers with weights, of backbone and heads, whose name starts with one of `names`.
 
     Frozen batch normalisation uses its moving statistics and leaves them as they are.
 

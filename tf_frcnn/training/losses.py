@@ -1,7 +1,7 @@
 """The losses (section 3.1.2; slides: RPN loss, detection loss).
 
-The sum over a picture's mini-batch is divided by the mini-batch's size, as the reference
-implementation does, then averaged over the pictures: each picture weighs the same, however many
+The sum over an image's mini-batch is divided by the mini-batch's size, as the reference
+implementation does, then averaged over the images: each image weighs the same, however many
 objects it has.
 """
 
@@ -52,11 +52,11 @@ def objectness_loss(logits: tf.Tensor, positives: tf.Tensor, weights: tf.Tensor)
         Scalar float32: the mean over samples, then over images; 0 without samples.
     """
     losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=positives, logits=logits)
-    return _mean_per_picture(losses * weights, weights)
+    return _mean_per_image(losses * weights, weights)
 
 
 def classification_loss(logits: tf.Tensor, classes: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """Compute the softmax cross entropy over each picture's mini-batch.
+    """Compute the softmax cross entropy over each image's mini-batch.
 
     Args:
         logits: [B, S, C] float32.
@@ -64,10 +64,10 @@ def classification_loss(logits: tf.Tensor, classes: tf.Tensor, weights: tf.Tenso
         weights: [B, S] float32: 1 for samples, 0 for padding.
 
     Returns:
-        Scalar float32: the mean over samples, then over pictures; 0 without samples.
+        Scalar float32: the mean over samples, then over images; 0 without samples.
     """
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=classes, logits=logits)
-    return _mean_per_picture(losses * weights, weights)
+    return _mean_per_image(losses * weights, weights)
 
 
 def box_loss(
@@ -77,7 +77,7 @@ def box_loss(
     weights: tf.Tensor,
     sigma: float,
 ) -> tf.Tensor:
-    """Compute the smooth L1 of the objects' offsets over each picture's mini-batch.
+    """Compute the smooth L1 of the objects' offsets over each image's mini-batch.
 
     Args:
         deltas: [B, S, 4] float32 predicted offsets.
@@ -88,10 +88,10 @@ def box_loss(
 
     Returns:
         Scalar float32: the sum over objects divided by the number of samples (not of objects), then
-        the mean over pictures.
+        the mean over images.
     """
     losses = tf.reduce_sum(smooth_l1(deltas - target_deltas, sigma), axis=-1)  # [B, S]
-    return _mean_per_picture(losses * positives, weights)
+    return _mean_per_image(losses * positives, weights)
 
 
 def giou_loss(
@@ -118,16 +118,14 @@ def giou_loss(
 
     Returns:
         Scalar float32: the sum over objects divided by the number of samples (not of objects), then
-        the mean over pictures. Its gradient is 0 where an offset is beyond all sense (10,000).
+        the mean over images. Its gradient is 0 where an offset is beyond all sense (10,000).
     """
     boxes = decode_deltas(tf.clip_by_value(deltas, -_MAX_DELTA, _MAX_DELTA), rois, box_std)
     targets = decode_deltas(target_deltas, rois, box_std)
     losses = GIOU_WEIGHT * (1.0 - paired_giou(boxes, targets))  # [B, S]
-    return _mean_per_picture(losses * positives, weights)
+    return _mean_per_image(losses * positives, weights)
 
 
-def _mean_per_picture(losses: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    per_picture = tf.math.divide_no_nan(
-        tf.reduce_sum(losses, axis=1), tf.reduce_sum(weights, axis=1)
-    )
-    return tf.reduce_mean(per_picture)
+def _mean_per_image(losses: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    per_image = tf.math.divide_no_nan(tf.reduce_sum(losses, axis=1), tf.reduce_sum(weights, axis=1))
+    return tf.reduce_mean(per_image)

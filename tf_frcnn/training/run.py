@@ -77,7 +77,7 @@ def train_detector(
         TrainingInterrupted: a signal stopped the run; a checkpoint of its last step was saved.
         NonFiniteLossError: a loss or gradient was NaN or infinite, and `on_nan` is not to go on.
         WorkerLostError: another worker is gone.
-        UserError: weights, a picture, a checkpoint or a log cannot be read or written; or there is
+        UserError: weights, an image, a checkpoint or a log cannot be read or written; or there is
             no validation to choose by; or a callback cannot set the learning rate.
     """
     _check_validation(config, datasets)

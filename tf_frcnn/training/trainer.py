@@ -33,7 +33,7 @@ from tf_frcnn.training.update import (
     unscale_gradients,
 )
 
-# Pictures of a batch, as the input pipeline makes them (letters as in tf_frcnn.model).
+# Images of a batch, as the input pipeline makes them (letters as in tf_frcnn.model).
 BATCH_KEYS = ("images", "image_sizes", "gt_boxes", "gt_classes", "seeds")
 
 Batch = dict[str, tf.Tensor]
@@ -45,7 +45,7 @@ class FasterRCNNTrainer(keras.Model):
     The losses live here and never reach the export. A batch is a dict of images [B, H, W, 3]
     float32 RGB 0-255, image_sizes [B, 2] float32, gt_boxes [B, G, 4] float32 and gt_classes [B, G]
     int32 (G >= 1, padded with zeros), and seeds [B, 2] int32, from which alone the sampling and the
-    dropout of each picture are drawn; `prepare_dataset` makes such batches. It is a Keras model
+    dropout of each image are drawn; `prepare_dataset` makes such batches. It is a Keras model
     whose `fit` and `evaluate` report means over their steps, and it is compiled already, with the
     optimiser of its configuration: `compile` is called to train with another one.
 

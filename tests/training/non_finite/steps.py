@@ -1,4 +1,4 @@
-"""Steps for the tests: two pictures of noise with three boxes, as a training step had them."""
+"""Steps for the tests: two images of noise with three boxes, as a training step had them."""
 
 import dataclasses
 import math
@@ -7,7 +7,7 @@ import numpy as np
 
 from tf_frcnn.training.non_finite.record import StepRecord
 
-PATHS = ("pictures/first.jpg", "pictures/second.jpg")
+PATHS = ("images/first.jpg", "images/second.jpg")
 TERMS = ("rpn_objectness", "rpn_box", "roi_class", "roi_box")
 NAN_TERMS = dict.fromkeys(TERMS, math.nan)
 

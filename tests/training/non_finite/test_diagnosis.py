@@ -7,7 +7,7 @@ import tensorflow as tf
 from tests.training.non_finite.steps import PATHS, TERMS, make_batch, make_record
 from tf_frcnn.training.non_finite.diagnosis import diagnose
 
-TRUNK = [f"block{block}_conv{conv}" for block, conv in ((1, 1), (1, 2), (2, 1))]
+BACKBONE = [f"block{block}_conv{conv}" for block, conv in ((1, 1), (1, 2), (2, 1))]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def test_a_step_is_described_whole(trainer, finite_step):
     for name, value in losses.items():
         np.testing.assert_allclose(diagnosis.losses[name], value, rtol=1e-5)
 
-    first, second = diagnosis.pictures
+    first, second = diagnosis.images
     assert (first.path, second.path) == PATHS
     assert (first.size, second.size) == ((64, 96), (64, 80))
     assert first.class_names == ("dog",) and second.class_names == ("cat", "duck")
@@ -40,7 +40,7 @@ def test_layers_stand_in_the_order_of_the_flow_with_their_numbers(trainer, finit
     names = [layer.name for layer in finite_step.layers]
     places = [
         names.index(name)
-        for name in ("preprocessing", *TRUNK, "rpn_conv", "training_proposals", "fc1", "fc2")
+        for name in ("preprocessing", *BACKBONE, "rpn_conv", "training_proposals", "fc1", "fc2")
     ]
     assert places == sorted(places)
     assert set(names[-2:]) == {"box_classes", "box_deltas"}

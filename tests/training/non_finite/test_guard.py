@@ -16,7 +16,7 @@ from tf_frcnn.training.non_finite.guard import NonFiniteGuard
 from tf_frcnn.training.non_finite.record import load_step
 
 LOGS = {"loss": np.nan, **NAN_TERMS, "finite": 0.0, "seconds": 0.1}
-EXAMPLES = tuple(SimpleNamespace(image_path=f"pictures/{number}.jpg") for number in range(9))
+EXAMPLES = tuple(SimpleNamespace(image_path=f"images/{number}.jpg") for number in range(9))
 
 
 @pytest.fixture
@@ -56,17 +56,17 @@ def test_stop_says_all_and_writes_it(make_guard, tmp_path):
     assert caught.value.exit_status == 3
     assert message.startswith(
         "step 12: the loss is not finite (rpn_objectness = nan, rpn_box = nan, roi_class = nan, "
-        "roi_box = nan).\nLikely cause: pictures/7.jpg: 0.01% of its pixels are not finite"
+        "roi_box = nan).\nLikely cause: images/7.jpg: 0.01% of its pixels are not finite"
     )
     # The batch's indices are 7 and 3.
-    assert "\n  pictures/7.jpg: 64 x 96" in message and "\n  pictures/3.jpg: 64 x 80" in message
+    assert "\n  images/7.jpg: 64 x 96" in message and "\n  images/3.jpg: 64 x 80" in message
     stem = tmp_path / "non_finite" / "step-00000012"
     assert f"tf-frcnn replay {stem}.h5" in message
     assert "--train.on-nan skip" in message
     assert saved == ["saved"]
     assert json.loads(stem.with_suffix(".json").read_text())["step"] == 12
     record = load_step(stem.with_suffix(".h5"))
-    assert record.paths == ("pictures/7.jpg", "pictures/3.jpg")
+    assert record.paths == ("images/7.jpg", "images/3.jpg")
     assert np.isinf(record.batch["images"][0, 0, 0, 0])
 
 
@@ -94,7 +94,7 @@ def test_skip_warns_and_keeps_the_first_files_only(make_guard, tmp_path, monkeyp
         caplog.clear()
         guard(9, bad_batch(), LOGS)
     assert "step 4: the loss is not finite" in first and "Likely cause" in first
-    assert "step 9" in caplog.text and "pictures/7.jpg, pictures/3.jpg" in caplog.text
+    assert "step 9" in caplog.text and "images/7.jpg, images/3.jpg" in caplog.text
     assert "Likely cause" not in caplog.text
     names = sorted(path.name for path in (tmp_path / "non_finite").iterdir())
     assert names == ["step-00000004.h5", "step-00000004.json"]
@@ -119,7 +119,7 @@ def test_a_full_disk_does_not_hide_the_message(make_guard, tmp_path):
     with pytest.raises(NonFiniteLossError) as caught:
         guard(12, bad_batch(), LOGS)
     message = str(caught.value)
-    assert "Likely cause: pictures/7.jpg" in message and "--train.on-nan skip" in message
+    assert "Likely cause: images/7.jpg" in message and "--train.on-nan skip" in message
     assert "step-00000012.h5: cannot be written" in message
     assert "File exists" in message
     assert saved == ["saved"]

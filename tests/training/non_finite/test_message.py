@@ -7,7 +7,7 @@ import math
 import pytest
 
 from tests.training.non_finite.steps import NAN_TERMS
-from tf_frcnn.training.non_finite.diagnosis import Diagnosis, LayerReport, PictureReport
+from tf_frcnn.training.non_finite.diagnosis import Diagnosis, ImageReport, LayerReport
 from tf_frcnn.training.non_finite.layers import Magnitude
 from tf_frcnn.training.non_finite.message import describe_diagnosis, diagnosis_to_json
 
@@ -24,7 +24,7 @@ def make_layers(count, broken):
 
 @pytest.fixture
 def diagnosis():
-    picture = PictureReport(
+    image = ImageReport(
         "a.jpg", (64, 96), Magnitude(255.0, 0.0), ((1.0, 2.0, 30.5, 40.25),), ("cat",)
     )
     return Diagnosis(
@@ -33,7 +33,7 @@ def diagnosis():
         start_from="none",
         reported_losses=NAN_TERMS,
         losses=NAN_TERMS,
-        pictures=(picture,),
+        images=(image,),
         layers=make_layers(20, broken=10),
     )
 
@@ -50,7 +50,7 @@ def test_the_first_layer_stands_among_its_neighbours(diagnosis):
     assert len({len(line) for line in table[1:-1]}) == 1  # columns stand under each other
 
 
-def test_pictures_and_boxes_are_named(diagnosis):
+def test_images_and_boxes_are_named(diagnosis):
     text = describe_diagnosis(diagnosis)
     assert "  a.jpg: 64 x 96, pixels to 255, 1 box(es)\n    cat [1.0, 2.0, 30.5, 40.2]" in text
     assert "Run again" not in text
@@ -62,10 +62,10 @@ def test_terms_are_said_again_where_they_differ(diagnosis):
     assert "Run again, the terms are: rpn_objectness = nan, rpn_box = inf, roi_class" in text
 
 
-def test_many_pictures_and_boxes_are_cut_short(diagnosis):
-    picture = diagnosis.pictures[0]
-    crowded = dataclasses.replace(picture, boxes=picture.boxes * 9, class_names=("cat",) * 9)
-    text = describe_diagnosis(dataclasses.replace(diagnosis, pictures=(crowded,) * 11))
+def test_many_images_and_boxes_are_cut_short(diagnosis):
+    image = diagnosis.images[0]
+    crowded = dataclasses.replace(image, boxes=image.boxes * 9, class_names=("cat",) * 9)
+    text = describe_diagnosis(dataclasses.replace(diagnosis, images=(crowded,) * 11))
     assert text.count("a.jpg") == 8 and "\n  ... 3 more\n" in text
     assert text.count("cat [") == 8 * 4 and text.count("\n    ... 5 more\n") == 8
 

@@ -101,7 +101,7 @@ DAMAGE = [
     pytest.param(replace_batch("seeds", None), "batch/seeds is missing", id="no seeds"),
     pytest.param(
         replace_batch("gt_boxes", np.zeros((2, 3, 5), np.float32)),
-        r"batch/gt_boxes is float32 \[2, 3, 5\], expected float32 \[2, any, 4\] for 2 picture",
+        r"batch/gt_boxes is float32 \[2, 3, 5\], expected float32 \[2, any, 4\] for 2 image",
         id="boxes of five numbers",
     ),
     pytest.param(

@@ -18,7 +18,7 @@ EMPTY = [0.0, 0, 0, 0]
 
 
 def anchor_targets(anchors, gt_boxes, size=(100, 100), seed=0, **options):
-    """Draw the mini-batch of one picture; 8 anchors by default."""
+    """Draw the mini-batch of one image; 8 anchors by default."""
     config = TrainConfig(**{"rpn_batch_size": 8, **options})
     targets = assign_anchor_targets(
         tf.constant(anchors, tf.float32),
@@ -75,7 +75,7 @@ def test_the_best_anchor_of_each_object_counts_however_low_its_iou():
     ("ignored", "objects", "background"), [(True, [0], [1]), (False, [0, 2], [1, 3])]
 )
 def test_anchors_across_the_border(ignored, objects, background):
-    # A picture of 60 x 80. Anchor 2 is anchor 0 and a pixel beyond the upper border, anchor 3 ends
+    # An image of 60 x 80. Anchor 2 is anchor 0 and a pixel beyond the upper border, anchor 3 ends
     # beyond the right one, anchor 4 has its centre in the padding.
     anchors = [
         [0, 0, 20, 40],
@@ -91,13 +91,13 @@ def test_anchors_across_the_border(ignored, objects, background):
 
 
 def test_an_anchor_across_the_border_is_not_the_best_of_its_object():
-    # Anchor 1 has IoU 1 but leaves the picture; anchor 0, with 0.5, is the best of those inside.
+    # Anchor 1 has IoU 1 but leaves the image; anchor 0, with 0.5, is the best of those inside.
     anchors = [[30, 40, 40, 80], [30, 40, 50, 80]]
     targets = anchor_targets(anchors, [[30, 40, 50, 80]], size=(45, 100))
     assert drawn(targets, True) == [0] and drawn(targets, False) == []
 
 
-def test_a_picture_without_objects_has_background_anchors_only():
+def test_a_image_without_objects_has_background_anchors_only():
     anchors = grid_anchors(
         cell_anchors([16.0], [0.5, 1.0, 2.0]), tf.constant([6, 6]), tf.constant([16.0, 16.0])
     )
@@ -106,7 +106,7 @@ def test_a_picture_without_objects_has_background_anchors_only():
     assert not targets["positives"].any() and not targets["deltas"].any()
 
 
-def test_pictures_of_a_batch_keep_to_their_own_boxes_and_sizes():
+def test_images_of_a_batch_keep_to_their_own_boxes_and_sizes():
     anchors = tf.constant([[0.0, 0, 20, 40], [40, 50, 60, 90]])
     targets = assign_anchor_targets(
         anchors,
@@ -121,7 +121,7 @@ def test_pictures_of_a_batch_keep_to_their_own_boxes_and_sizes():
 
 
 def roi_targets(proposals, gt_boxes, gt_classes, std=STD, seed=0, **options):
-    """Draw the mini-batch of one picture; 8 RoIs, all of which may be objects, by default."""
+    """Draw the mini-batch of one image; 8 RoIs, all of which may be objects, by default."""
     config = TrainConfig(**{"roi_batch_size": 8, "roi_positive_fraction": 1.0, **options})
     targets = sample_rois(
         tf.constant([proposals], tf.float32),
@@ -204,7 +204,7 @@ def test_a_short_background_is_filled_from_below_the_bound():
     assert targets["classes"][row_of(targets, near)] == 0  # certain to be drawn
 
 
-def test_a_picture_without_objects_gives_128_background_rois():
+def test_a_image_without_objects_gives_128_background_rois():
     rng = np.random.default_rng(0)
     corner = rng.uniform(0, 60, (300, 2))
     proposals = np.concatenate([corner, corner + rng.uniform(16, 40, (300, 2))], axis=1)

@@ -131,7 +131,7 @@ def moved(parts: Sequence[Part], x: float, y: float, angle: float = 0.0) -> list
 
 
 def render(figure: Figure, view: View, side_limits: tuple[float, float]) -> Image.Image:
-    """Draw a figure on a transparent picture that is just large enough for it.
+    """Draw a figure on a transparent image that is just large enough for it.
 
     Args:
         figure: what to draw.
@@ -140,7 +140,7 @@ def render(figure: Figure, view: View, side_limits: tuple[float, float]) -> Imag
             win over `view.size`, the second over the first.
 
     Returns:
-        RGBA picture with smooth edges.
+        RGBA image with smooth edges.
     """
     matrix = _rotation(view.angle) * (-view.stretch if view.mirrored else view.stretch, 1.0)
     layers = [[part.points @ matrix.T for part in layer.parts] for layer in figure.layers]
@@ -154,8 +154,8 @@ def render(figure: Figure, view: View, side_limits: tuple[float, float]) -> Imag
         SUPERSAMPLING * int(np.ceil((side * scale + 2 * margin) / SUPERSAMPLING)) for side in extent
     )
     # Transparent pixels have the line's colour: edges then blend to that and not to black.
-    picture = Image.new("RGBA", (width, height), (*figure.line, 0))
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGBA", (width, height), (*figure.line, 0))
+    draw = ImageDraw.Draw(image)
     for layer, outlines in zip(figure.layers, layers, strict=True):
         pixels = [(points - lowest) * scale + margin for points in outlines]
         if layer.outlined:
@@ -163,7 +163,7 @@ def render(figure: Figure, view: View, side_limits: tuple[float, float]) -> Imag
                 draw.polygon(_grown(points, line_width).ravel().tolist(), fill=figure.line)
         for part, points in zip(layer.parts, pixels, strict=True):
             draw.polygon(points.ravel().tolist(), fill=part.fill)
-    return picture.reduce(SUPERSAMPLING)
+    return image.reduce(SUPERSAMPLING)
 
 
 def _rotation(angle: float) -> np.ndarray:

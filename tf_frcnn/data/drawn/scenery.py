@@ -34,16 +34,16 @@ def draw_background(size: tuple[int, int], rng: np.random.Generator) -> Image.Im
         rng: source of kind, colours and unevenness.
 
     Returns:
-        RGB picture of that size.
+        RGB image of that size.
     """
     kinds = (_gradient, _meadow, _patches, _tiles)
-    picture = kinds[int(rng.integers(len(kinds)))](size, rng)
+    image = kinds[int(rng.integers(len(kinds)))](size, rng)
     height, width = size
     # Clouds of brightness: coarse random numbers, enlarged smoothly, and a fine grain on top.
     coarse = Image.fromarray(rng.normal(0, rng.uniform(0, 11), (6, 8)).astype(np.float32))
     clouds = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).astype(np.int16)
     grain = rng.integers(-1, 2, (height, width), np.int8) * rng.integers(0, 5, dtype=np.int8)
-    pixels = np.asarray(picture) + (clouds + grain)[..., None]
+    pixels = np.asarray(image) + (clouds + grain)[..., None]
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
@@ -85,7 +85,7 @@ def _gradient(size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
     across = np.cos(angle) * np.linspace(-0.5, 0.5, 32)[:, None]
     share = np.clip(0.5 + across + down, 0, 1)  # [24, 32, 1]: enough for what is smooth
     start, end = np.array([pick(BACKDROPS, rng), pick(BACKDROPS, rng)])
-    # Part of the way towards the second colour only: opposite colours would make a loud picture.
+    # Part of the way towards the second colour only: opposite colours would make a loud image.
     colours = (start + 0.6 * share * (end - start)).astype(np.uint8)
     return Image.fromarray(colours).resize((width, height), Image.Resampling.BILINEAR)
 
@@ -93,8 +93,8 @@ def _gradient(size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
 def _meadow(size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
     """Draw a sky over two rolling hills."""
     height, width = size
-    picture = Image.new("RGB", (2 * width, 2 * height), pick(SKIES, rng))
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (2 * width, 2 * height), pick(SKIES, rng))
+    draw = ImageDraw.Draw(image)
     for _ in range(int(rng.integers(0, 3))):
         x, y, radius = rng.uniform(0, 2 * width), rng.uniform(0, 0.6 * height), rng.uniform(16, 30)
         for step, part in ((-1.1, 0.75), (0, 1.0), (1.2, 0.65)):  # three puffs on one base line
@@ -109,21 +109,21 @@ def _meadow(size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
         ridge = 2 * height * (horizon + 0.2 * depth) + waves
         border = [(0.0, 2.0 * height), *zip(along.tolist(), ridge.tolist(), strict=True)]
         draw.polygon([*border, (2.0 * width, 2.0 * height)], fill=shade(ground, 0.9 + 0.12 * depth))
-    return picture.reduce(2)
+    return image.reduce(2)
 
 
 def _patches(size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
     """Draw large overlapping ovals in shades of one colour."""
     height, width = size
     colour = pick(BACKDROPS, rng)
-    picture = Image.new("RGB", (2 * width, 2 * height), colour)
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (2 * width, 2 * height), colour)
+    draw = ImageDraw.Draw(image)
     for _ in range(int(rng.integers(8, 18))):
         x, y = rng.uniform(0, 2 * width), rng.uniform(0, 2 * height)
         radius_x, radius_y = rng.uniform(30, 120, 2)
         fill = shade(jittered(colour, rng), rng.uniform(0.85, 1.12))
         draw.ellipse((x - radius_x, y - radius_y, x + radius_x, y + radius_y), fill=fill)
-    return picture.reduce(2)
+    return image.reduce(2)
 
 
 def _tiles(size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
@@ -174,13 +174,13 @@ def _flower(colour: Colour, rng: np.random.Generator) -> list[Layer]:
 
 
 def _tree(colour: Colour, rng: np.random.Generator) -> list[Layer]:
-    trunk = ribbon([(50, 60), (50, 104)], (12, 15), BARK)
+    backbone = ribbon([(50, 60), (50, 104)], (12, 15), BARK)
     green = jittered(LEAF, rng)
     if rng.random() < 0.5:
         crown = [polygon([(14, 76 - k), (86, 76 - k), (50, 34 - k)], green) for k in (0, 22, 44)]
     else:
         crown = [ellipse(x, y, 26, 24, green) for x, y in ((30, 46), (70, 46), (50, 22))]
-    return [Layer([trunk], True), Layer(crown, True)]
+    return [Layer([backbone], True), Layer(crown, True)]
 
 
 def _mushroom(colour: Colour, rng: np.random.Generator) -> list[Layer]:

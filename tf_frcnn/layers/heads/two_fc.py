@@ -111,11 +111,11 @@ class TwoFCHead(keras.layers.Layer):
         )
 
     def _drop(self, hidden: tf.Tensor, seeds: tf.Tensor | None, stream: FoldedStream) -> tf.Tensor:
-        """Drop units of all RoIs, [B * R, units], with a draw of its own for each picture."""
+        """Drop units of all RoIs, [B * R, units], with a draw of its own for each image."""
         if seeds is None:
-            raise ValueError("dropout in training needs the pictures' seeds: box_head(..., seeds=)")
-        per_picture = tf.reshape(hidden, [tf.shape(seeds)[0], -1, self.units])
-        dropped = stateless_dropout(per_picture, self.dropout, seeds, stream)
+            raise ValueError("dropout in training needs the images' seeds: box_head(..., seeds=)")
+        per_image = tf.reshape(hidden, [tf.shape(seeds)[0], -1, self.units])
+        dropped = stateless_dropout(per_image, self.dropout, seeds, stream)
         return tf.reshape(dropped, [-1, self.units])
 
     def get_config(self) -> dict[str, Any]:

@@ -11,11 +11,11 @@ import numpy as np
 
 from tf_frcnn.training.non_finite.diagnosis import Diagnosis, LayerReport
 
-# Pixels end at 255, give or take a resampling; anything near this was never a picture.
+# Pixels end at 255, give or take a resampling; anything near this was never an image.
 LARGEST_PIXEL = 1000.0
 # Initialisation and normalisation are made to keep the size of the numbers from layer to layer, so
 # a network that works stays within a few powers of ten of its input, 255 at most, and coordinates
-# end with the picture. This is thousands of times either, and far below the end of float32: numbers
+# end with the image. This is thousands of times either, and far below the end of float32: numbers
 # that grow until they overflow pass it.
 LARGEST_ACTIVATION = 1e6
 # As many steps as it takes until wrong weights from a file have shown themselves.
@@ -35,7 +35,7 @@ def find_causes(diagnosis: Diagnosis) -> list[str]:
     """
     found = [cause for cause in (rule(diagnosis) for rule in RULES) if cause]
     return found or [
-        "none of the known ones; the layers and the pictures tell where it began. A rate that is "
+        "none of the known ones; the layers and the images tell where it began. A rate that is "
         f"too high is the usual one: {_LOWER_RATE}."
     ]
 
@@ -51,16 +51,16 @@ def _not_repeated(diagnosis: Diagnosis) -> str:
 
 
 def _pixels(diagnosis: Diagnosis) -> str:
-    for picture in diagnosis.pictures:
-        if not picture.pixels.is_finite:
+    for image in diagnosis.images:
+        if not image.pixels.is_finite:
             return (
-                f"{picture.path}: {picture.pixels.not_finite:.2%} of its pixels are not finite "
+                f"{image.path}: {image.pixels.not_finite:.2%} of its pixels are not finite "
                 "after decoding and augmentation. Look at the file; take it out of the data set "
                 "if it is broken, or turn off the --data options that change colours and sizes."
             )
-        if picture.pixels.largest > LARGEST_PIXEL:
+        if image.pixels.largest > LARGEST_PIXEL:
             return (
-                f"{picture.path}: its pixels reach {picture.pixels.largest:.3g}, expected 0 to "
+                f"{image.path}: its pixels reach {image.pixels.largest:.3g}, expected 0 to "
                 "255. Look at the file, and take it out of the data set if it is broken."
             )
     return ""
@@ -83,13 +83,13 @@ def _boxes(diagnosis: Diagnosis) -> str:
     """Blame a box only where every layer answered properly: then the terms alone are left."""
     if not diagnosis.wrong_terms or diagnosis.first_activation is not None:
         return ""
-    for picture in diagnosis.pictures:
-        for box, name in zip(picture.boxes, picture.class_names, strict=True):
+    for image in diagnosis.images:
+        for box, name in zip(image.boxes, image.class_names, strict=True):
             problem = _box_problem(box)
             if problem:
                 sides = ", ".join(f"{side:g}" for side in box)
                 return (
-                    f"{picture.path}: the box [{sides}] ({name}) {problem}, and "
+                    f"{image.path}: the box [{sides}] ({name}) {problem}, and "
                     f"{' and '.join(diagnosis.wrong_terms)} overflowed on it. Mend it in the "
                     "annotations; `tf-frcnn check-data` lists such boxes."
                 )

@@ -14,13 +14,13 @@ from tf_frcnn.training.trainer import FasterRCNNTrainer
 
 
 @dataclass(frozen=True)
-class PictureReport:
-    """One picture of the batch.
+class ImageReport:
+    """One image of the batch.
 
     Attributes:
         path: its file.
         size: (height, width) as the network got it.
-        pixels: how large they are; 255 at most in a proper picture.
+        pixels: how large they are; 255 at most in a proper image.
         boxes: yxyx in pixels of the network's input, without the padding.
         class_names: of the boxes.
     """
@@ -62,7 +62,7 @@ class Diagnosis:
         start_from: where the run's first weights were from, as `--train.start-from`.
         reported_losses: each loss term, as the training step gave it.
         losses: each loss term of the second run.
-        pictures: of the batch.
+        images: of the batch.
         layers: in the order of the data's flow.
     """
 
@@ -71,7 +71,7 @@ class Diagnosis:
     start_from: str
     reported_losses: Mapping[str, float]
     losses: Mapping[str, float]
-    pictures: tuple[PictureReport, ...]
+    images: tuple[ImageReport, ...]
     layers: tuple[LayerReport, ...]
 
     @property
@@ -140,7 +140,7 @@ def diagnose(trainer: FasterRCNNTrainer, record: StepRecord) -> Diagnosis:
         start_from=record.config.train.start_from,
         reported_losses=dict(record.losses),
         losses={name: float(value) for name, value in losses.items()},
-        pictures=tuple(_describe_picture(record, index) for index in range(len(record.paths))),
+        images=tuple(_describe_image(record, index) for index in range(len(record.paths))),
         layers=tuple(
             LayerReport(
                 name,
@@ -170,11 +170,11 @@ def _by_layer(
     return weights_of, gradients_of
 
 
-def _describe_picture(record: StepRecord, index: int) -> PictureReport:
+def _describe_image(record: StepRecord, index: int) -> ImageReport:
     classes = record.batch["gt_classes"][index]
     boxes = record.batch["gt_boxes"][index][classes > 0]  # class 0 is padding
     height, width = record.batch["image_sizes"][index]
-    return PictureReport(
+    return ImageReport(
         path=record.paths[index],
         size=(int(height), int(width)),
         pixels=measure([record.batch["images"][index]]),

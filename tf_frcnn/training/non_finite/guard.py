@@ -36,7 +36,7 @@ class NonFiniteGuard:
     """Told of each step that was not finite, explains it, and ends the training or does not.
 
     With `--train.on-nan stop`, the first such step ends it. With `skip`, a warning names the
-    pictures, and only weights that are not finite themselves or `MAX_SKIPPED_IN_A_ROW` steps end
+    images, and only weights that are not finite themselves or `MAX_SKIPPED_IN_A_ROW` steps end
     it. The first `KEPT_FILES` steps and the one that ends the training are written to `folder`.
 
     Args of `__init__`: `trainer`, whose weights such a step does not change; `config` of the run;

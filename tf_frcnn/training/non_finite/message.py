@@ -10,7 +10,7 @@ from tf_frcnn.training.non_finite.diagnosis import Diagnosis, LayerReport
 from tf_frcnn.training.non_finite.layers import Magnitude
 
 # Limits of the terminal's report; the JSON file has everything.
-SHOWN_PICTURES = 8
+SHOWN_IMAGES = 8
 SHOWN_BOXES = 4
 LAYERS_BEFORE, LAYERS_AFTER = 6, 3
 
@@ -21,29 +21,29 @@ def describe_terms(losses: Mapping[str, float]) -> str:
 
 
 def describe_diagnosis(diagnosis: Diagnosis) -> str:
-    """Describe the likely causes, the pictures and the layers; lines, no newline at the end."""
+    """Describe the likely causes, the images and the layers; lines, no newline at the end."""
     causes = find_causes(diagnosis)
     lines = [f"Likely cause: {causes[0]}", *(f"Also: {cause}" for cause in causes[1:])]
     again = describe_terms(diagnosis.losses)
     if again != describe_terms(diagnosis.reported_losses):
         lines.append(f"Run again, the terms are: {again}.")
-    lines += ["", *_picture_lines(diagnosis), "", *_layer_lines(diagnosis)]
+    lines += ["", *_image_lines(diagnosis), "", *_layer_lines(diagnosis)]
     return "\n".join(lines)
 
 
-def _picture_lines(diagnosis: Diagnosis) -> list[str]:
-    lines = ["Pictures, as the network got them:"]
-    for picture in diagnosis.pictures[:SHOWN_PICTURES]:
-        height, width = picture.size
+def _image_lines(diagnosis: Diagnosis) -> list[str]:
+    lines = ["Images, as the network got them:"]
+    for image in diagnosis.images[:SHOWN_IMAGES]:
+        height, width = image.size
         lines.append(
-            f"  {picture.path}: {height} x {width}, pixels to {_number(picture.pixels)}, "
-            f"{len(picture.boxes)} box(es)"
+            f"  {image.path}: {height} x {width}, pixels to {_number(image.pixels)}, "
+            f"{len(image.boxes)} box(es)"
         )
-        pairs = list(zip(picture.boxes, picture.class_names, strict=True))
+        pairs = list(zip(image.boxes, image.class_names, strict=True))
         for box, name in pairs[:SHOWN_BOXES]:
             lines.append(f"    {name} [{', '.join(f'{side:.1f}' for side in box)}]")
         lines += _more(len(pairs) - SHOWN_BOXES, "    ")
-    return [*lines, *_more(len(diagnosis.pictures) - SHOWN_PICTURES, "  ")]
+    return [*lines, *_more(len(diagnosis.images) - SHOWN_IMAGES, "  ")]
 
 
 def _layer_lines(diagnosis: Diagnosis) -> list[str]:

@@ -48,7 +48,7 @@ class StepRecord:
         learning_rate: of its update.
         losses: each loss term, as the step gave it.
         batch: the arrays that `FasterRCNNTrainer` takes, in NumPy.
-        paths: file of each picture of the batch.
+        paths: file of each image of the batch.
         config: of the run.
     """
 
@@ -199,10 +199,10 @@ def _writer(file: h5py.File) -> str:
 
 
 def _check_batch(path: Path, record: StepRecord) -> None:
-    num_pictures = len(record.paths)
+    num_images = len(record.paths)
     for name, (dtype, shape) in _BATCH.items():
         array = record.batch.get(name)
-        expected = (num_pictures, *shape[1:])
+        expected = (num_images, *shape[1:])
         if array is None:
             found = "is missing"
         elif array.dtype != dtype or not _fits(array.shape, expected):
@@ -211,8 +211,8 @@ def _check_batch(path: Path, record: StepRecord) -> None:
             continue
         sides = ", ".join("any" if side is None else str(side) for side in expected)
         raise UserError(
-            f"{path}: batch/{name} {found}, expected {dtype} [{sides}] for {num_pictures} "
-            f"picture(s). {_EXPECTED}."
+            f"{path}: batch/{name} {found}, expected {dtype} [{sides}] for {num_images} "
+            f"image(s). {_EXPECTED}."
         )
     if not record.class_names:
         raise UserError(f"{path}: config: data.classes is empty. {_EXPECTED}.")

@@ -96,7 +96,7 @@ def sample_rois(
     box_std: tuple[float, ...],
     config: TrainConfig,
 ) -> RoITargets:
-    """Label the proposals of each picture and draw the detector's mini-batch (slides: detection).
+    """Label the proposals of each image and draw the detector's mini-batch (slides: detection).
 
     The ground-truth boxes are appended to the proposals, so that there are objects to learn from
     before the RPN finds any. A proposal takes the class of the ground-truth box with which its IoU
@@ -108,12 +108,12 @@ def sample_rois(
             boxes.
         gt_boxes: [B, G, 4] float32 yxyx boxes in the same frame, padded with empty boxes; G >= 1.
         gt_classes: [B, G] int32 classes from 1; 0 in the padding.
-        seeds: [B, 2] int32 seeds of the pictures.
+        seeds: [B, 2] int32 seeds of the images.
         box_std: what the offsets are divided by.
         config: thresholds and sizes.
 
     Returns:
-        The mini-batch; a picture without objects has background only.
+        The mini-batch; an image without objects has background only.
     """
     candidates = tf.stop_gradient(tf.concat([proposals, gt_boxes], axis=1))
     iou = pairwise_iou(candidates, gt_boxes)  # [B, K + G, G]

@@ -75,26 +75,26 @@ def assign_anchor_targets(
     seeds: tf.Tensor,
     config: TrainConfig,
 ) -> AnchorTargets:
-    """Label the anchors of each picture and draw the RPN's mini-batch (section 3.1.2).
+    """Label the anchors of each image and draw the RPN's mini-batch (section 3.1.2).
 
     An anchor is an object if its IoU with a ground-truth box reaches `rpn_positive_iou` or is the
     largest that this box has with any anchor; background if all its IoUs are below
-    `rpn_negative_iou`; anchors that cross the picture's border are ignored.
+    `rpn_negative_iou`; anchors that cross the image's border are ignored.
 
     Args:
         anchors: [A, 4] float32 yxyx boxes in pixels of the network's input.
         image_sizes: [B, 2] float32 (height, width) without padding.
         gt_boxes: [B, G, 4] float32 yxyx boxes in the same frame, padded with empty boxes; G >= 1.
-        seeds: [B, 2] int32 seeds of the pictures.
+        seeds: [B, 2] int32 seeds of the images.
         config: thresholds and sizes.
 
     Returns:
-        The mini-batch; a picture without objects has background only.
+        The mini-batch; an image without objects has background only.
     """
     iou = pairwise_iou(tf.expand_dims(anchors, 0), gt_boxes)  # [B, A, G]
     if config.ignore_border_anchors:
         inside = inside_images(anchors, image_sizes)
-    else:  # still nothing from the padding: the centre must be in the picture
+    else:  # still nothing from the padding: the centre must be in the image
         centers = 0.5 * (anchors[:, :2] + anchors[:, 2:])
         inside = tf.reduce_all(tf.expand_dims(centers, 0) < tf.expand_dims(image_sizes, 1), -1)
     iou = tf.where(tf.expand_dims(inside, -1), iou, -1.0)

@@ -1,14 +1,14 @@
-"""Time, by number of pictures, what a command does with all of a data set.
+"""Time, by number of images, what a command does with all of a data set.
 
 The quickstart's drawings, as many as the largest number; the first N of them are a split of their
 own. Each step has a number of seconds for each N, and the slope of their logarithms: 1 is a cost
-that grows as the pictures do, 2 one that grows as their square.
+that grows as the images do, 2 one that grows as their square.
 
-- `first reading`, `second reading`: annotations and pictures checked before training, without and
-  with the cache of decoded pictures;
+- `first reading`, `second reading`: annotations and images checked before training, without and
+  with the cache of decoded images;
 - `first batch`: the order of an epoch drawn, the pipeline built, one batch made;
 - `check-data`: all that it looks at, near duplicates included;
-- `figures`: every figure of metrics.json from 20 detections a picture.
+- `figures`: every figure of metrics.json from 20 detections an image.
 """
 
 import json
@@ -33,7 +33,7 @@ from tf_frcnn.environment import load_tensorflow
 from tf_frcnn.evaluation.detections import Detections
 from tf_frcnn.evaluation.evaluator import compute_metrics
 
-DETECTIONS = 20  # a picture
+DETECTIONS = 20  # an image
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Arguments:
     """What the benchmark takes."""
 
     counts: tuple[int, ...] = (1000, 2000, 4000, 8000)
-    """Numbers of pictures that are compared."""
-    output: Path = ROOT / "results" / "pictures.json"
+    """Numbers of images that are compared."""
+    output: Path = ROOT / "results" / "images.json"
     """File of the figures."""
 
 
@@ -121,7 +121,7 @@ def main() -> None:
         for step in next(iter(seconds.values()))
     }
     results = {
-        "command": "python benchmarks/pictures.py",
+        "command": "python benchmarks/images.py",
         "commit": commit(),
         "processor": processor(),
         "seconds": seconds,

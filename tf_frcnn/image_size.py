@@ -1,4 +1,4 @@
-"""The size of pictures where a command fixes it: --size, its default, and what is too narrow.
+"""The size of images where a command fixes it: --size, its default, and what is too narrow.
 
 No TensorFlow here: a size is refused before it is loaded.
 """
@@ -11,7 +11,7 @@ from tf_frcnn.data.image import MAX_PIXELS
 from tf_frcnn.errors import UserError
 from tf_frcnn.ops.resized_size import resized_size
 
-DEFAULT_RATIO = (3, 4)  # height : width of most cameras' pictures
+DEFAULT_RATIO = (3, 4)  # height : width of most cameras' images
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -24,7 +24,7 @@ def parse_size(text: str) -> tuple[int, int]:
         (height, width) in pixels.
 
     Raises:
-        UserError: it is no size, or one that no picture has.
+        UserError: it is no size, or one that no image has.
     """
     match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", text)
     if match is None:
@@ -41,7 +41,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def default_size(data: DataConfig) -> tuple[int, int]:
-    """Compute the size that a picture of 3:4 has in the network.
+    """Compute the size that an image of 3:4 has in the network.
 
     Args:
         data: the run's.
@@ -52,24 +52,24 @@ def default_size(data: DataConfig) -> tuple[int, int]:
     return resized_size(DEFAULT_RATIO, data.short_side, data.long_side)
 
 
-def check_size(picture_size: tuple[int, int], data: DataConfig, min_side: float) -> None:
-    """Check that something can be found in pictures of a size.
+def check_size(image_size: tuple[int, int], data: DataConfig, min_side: float) -> None:
+    """Check that something can be found in images of a size.
 
     Args:
-        picture_size: (height, width) in pixels.
+        image_size: (height, width) in pixels.
         data: the run's short and long side.
         min_side: shortest side of a proposal, in pixels of the network's input.
 
     Raises:
-        UserError: the pictures are too narrow for that.
+        UserError: the images are too narrow for that.
     """
-    height, width = resized_size(picture_size, data.short_side, data.long_side)
+    height, width = resized_size(image_size, data.short_side, data.long_side)
     if min(height, width) >= min_side:
         return
-    least = math.ceil(math.ceil(min_side) * max(picture_size) / data.long_side)
-    sides = (least, picture_size[1]) if height < width else (picture_size[0], least)
+    least = math.ceil(math.ceil(min_side) * max(image_size) / data.long_side)
+    sides = (least, image_size[1]) if height < width else (image_size[0], least)
     raise UserError(
-        f"--size {picture_size[0]}x{picture_size[1]}: the network would see {height} x {width} "
+        f"--size {image_size[0]}x{image_size[1]}: the network would see {height} x {width} "
         f"pixels, and its proposals are at least {min_side:g} px high and wide: nothing could be "
         f"found. Expected --size {sides[0]}x{sides[1]} at least."
     )

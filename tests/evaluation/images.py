@@ -6,7 +6,7 @@ from tf_frcnn.data.example import Dataset, Example
 from tf_frcnn.evaluation.detections import Detections
 
 
-def picture(image_id, boxes, classes=None, difficult=None, crowd=None):
+def image(image_id, boxes, classes=None, difficult=None, crowd=None):
     """Make an `Example`; class 1, not difficult and not crowd unless told."""
     num_boxes = len(boxes)
     return Example(

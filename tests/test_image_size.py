@@ -1,4 +1,4 @@
-"""Picture sizes of commands: as given, by default, and those that are too narrow."""
+"""Image sizes of commands: as given, by default, and those that are too narrow."""
 
 import pytest
 from hypothesis import given, settings
@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tf_frcnn.config import DataConfig
 from tf_frcnn.errors import UserError
-from tf_frcnn.picture_size import check_size, default_size, parse_size
+from tf_frcnn.image_size import check_size, default_size, parse_size
 
 
 def test_a_size_is_height_and_width():
@@ -20,18 +20,18 @@ def test_what_is_no_size_is_told(text):
 
 
 @pytest.mark.parametrize("text", ["0x640", "640x0", "10000x10000"])
-def test_sizes_that_no_picture_has(text):
+def test_sizes_that_no_image_has(text):
     with pytest.raises(UserError, match=f"--size {text}: expected at least 1 pixel on each side"):
         parse_size(text)
 
 
-def test_the_default_is_a_picture_of_3_to_4():
+def test_the_default_is_a_image_of_3_to_4():
     assert default_size(DataConfig(short_side=600, long_side=1000)) == (600, 800)
     # The longer side would be 800: both times 700 / 800.
     assert default_size(DataConfig(short_side=600, long_side=700)) == (525, 700)
 
 
-def test_a_picture_that_is_too_narrow_is_refused_with_the_least():
+def test_a_image_that_is_too_narrow_is_refused_with_the_least():
     data = DataConfig(short_side=600, long_side=1000)
     # 20 x 2000 enters as 10 x 1000. 16 px need 16 * 2000 / 1000 = 32 of 2000.
     with pytest.raises(UserError, match=r"see 10 x 1000 pixels.*Expected --size 32x2000 at least"):

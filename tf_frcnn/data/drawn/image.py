@@ -1,4 +1,4 @@
-"""One picture of the drawn data set: a background, things that distract, animals with their boxes.
+"""One image of the drawn data set: a background, things that distract, animals with their boxes.
 
 Every animal is rendered on a transparent layer of its own, and its box is the tight box of that
 layer's mask, so boxes are right to the pixel whatever hides the animal afterwards.
@@ -17,28 +17,28 @@ from tf_frcnn.iou import box_area, intersection_area
 
 IMAGE_SIZE = (192, 256)  # (height, width)
 SIDE_LIMITS = (32, 140)  # least shorter and greatest longer side of a box, in pixels
-MAX_HIDDEN = 0.4  # share of an animal that may be covered or outside of the picture
+MAX_HIDDEN = 0.4  # share of an animal that may be covered or outside of the image
 MAX_OUTSIDE = 0.3  # share that may be outside
 # Share of the smaller of two boxes that the other may cover. It keeps their IoU at most at
 # 0.4 / (2 - 0.4) = 0.25: above 0.3 the detector's NMS would drop one of two cats.
 MAX_OVERLAP = 0.4
 
-_COUNT_SHARES = (0.03, 0.30, 0.33, 0.22, 0.12)  # of pictures with 0, 1, .. 4 animals
-_OUTSIDE_SHARE = 0.07  # of animals that may cross the picture's border
-_TRIES = 12  # positions tried for one animal; then the picture does without it
+_COUNT_SHARES = (0.03, 0.30, 0.33, 0.22, 0.12)  # of images with 0, 1, .. 4 animals
+_OUTSIDE_SHARE = 0.07  # of animals that may cross the image's border
+_TRIES = 12  # positions tried for one animal; then the image does without it
 _OPAQUE = 127  # alpha above which a pixel belongs to an animal
 
 
 @dataclass(frozen=True, eq=False)
 class Drawing:
-    """A drawn picture and what is on it.
+    """A drawn image and what is on it.
 
     Attributes:
-        image: RGB picture of `IMAGE_SIZE`.
+        image: RGB image of `IMAGE_SIZE`.
         boxes: [G, 4] float32 yxyx boxes in pixels, half-open; of the whole animal where it is
-            partly hidden, of the part inside of the picture where it crosses the border.
+            partly hidden, of the part inside of the image where it crosses the border.
         classes: G class names.
-        truncated: G flags, true where an animal crosses the picture's border.
+        truncated: G flags, true where an animal crosses the image's border.
         visible: G shares of the animal's pixels that can be seen, in 0..1.
     """
 
@@ -66,26 +66,26 @@ class _Animal:
 
 @dataclass(eq=False)
 class _Scene:
-    """A picture in the making."""
+    """An image in the making."""
 
     image: Image.Image
     animals: list[_Animal] = field(default_factory=list)
 
     def put(self, layer: Image.Image, left: int, top: int, cover: np.ndarray) -> None:
-        """Lay a layer over the picture; `cover` [H, W] is its mask there."""
+        """Lay a layer over the image; `cover` [H, W] is its mask there."""
         self.image.paste(layer, (left, top), layer)
         for animal in self.animals:
             animal.seen &= ~cover
 
 
 def draw_scene(rng: np.random.Generator) -> Drawing:
-    """Draw one picture.
+    """Draw one image.
 
     Args:
         rng: source of everything on it.
 
     Returns:
-        The picture with 0 to 4 animals; fewer than were drawn by lot where there is no place.
+        The image with 0 to 4 animals; fewer than were drawn by lot where there is no place.
     """
     scene = _Scene(draw_background(IMAGE_SIZE, rng))
     for _ in range(int(rng.integers(0, 5))):
@@ -150,7 +150,7 @@ def _fits(scene: _Scene, animal: _Animal) -> bool:
 
 
 def _place_foreground(scene: _Scene, rng: np.random.Generator) -> None:
-    """Put grass or twigs before the picture, at an animal's feet if there is one."""
+    """Put grass or twigs before the image, at an animal's feet if there is one."""
     for _ in range(int(rng.integers(1, 3))):
         layer = render(draw_foreground(rng), View(rng.uniform(24, 48), rng.normal(0, 8)), (14, 80))
         left, top = _position(layer, 0.3, rng)
@@ -173,7 +173,7 @@ def _position(layer: Image.Image, outside: float, rng: np.random.Generator) -> t
 
 
 def _mask(layer: Image.Image, left: int, top: int) -> np.ndarray:
-    """Return the [H, W] bool mask of a layer's opaque pixels, in the picture's frame."""
+    """Return the [H, W] bool mask of a layer's opaque pixels, in the image's frame."""
     alpha = Image.new("L", IMAGE_SIZE[::-1])
     alpha.paste(layer.getchannel("A"), (left, top))
     return np.asarray(alpha) > _OPAQUE

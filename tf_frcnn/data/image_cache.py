@@ -1,6 +1,6 @@
-"""Which pictures were decoded without a fault before: a small SQLite file in the user's cache.
+"""Which images were decoded without a fault before: a small SQLite file in the user's cache.
 
-A picture is known as long as its path, its length in bytes and its time of change stay the same,
+An image is known as long as its path, its length in bytes and its time of change stay the same,
 and Pillow's version does, which decoded it. The file may be deleted at any time. Where it can't be
 read or written, nothing is known and nothing is kept, and that is said once.
 """
@@ -17,9 +17,9 @@ import PIL
 
 logger = logging.getLogger(__name__)
 
-_FILE_NAME = "pictures-1.sqlite"  # the number changes with the table
+_FILE_NAME = "images-1.sqlite"  # the number changes with the table
 _TABLE = """
-CREATE TABLE IF NOT EXISTS pictures (
+CREATE TABLE IF NOT EXISTS images (
     path BLOB PRIMARY KEY, bytes INTEGER, changed_ns INTEGER, decoder TEXT,
     height INTEGER, width INTEGER
 ) WITHOUT ROWID"""
@@ -27,15 +27,15 @@ _LOCK_SECONDS = 2  # how long another run's writing is waited for
 
 
 @dataclass(frozen=True)
-class PictureState:
-    """What of a picture's file must stay the same for the picture to stay known."""
+class ImageState:
+    """What of an image's file must stay the same for the image to stay known."""
 
     path: bytes  # names need not be valid text
     num_bytes: int
     changed_ns: int
 
     @classmethod
-    def of(cls, path: Path) -> "PictureState":
+    def of(cls, path: Path) -> "ImageState":
         """Look at a file.
 
         Raises:
@@ -45,8 +45,8 @@ class PictureState:
         return cls(os.fsencode(os.path.abspath(path)), status.st_size, status.st_mtime_ns)
 
 
-class PictureCache:
-    """Remembers the sizes of pictures that were decoded; use `open_picture_cache`.
+class ImageCache:
+    """Remembers the sizes of images that were decoded; use `open_image_cache`.
 
     Args of `__init__`: `connection` to the file, or None to know and keep nothing.
     """
@@ -54,13 +54,13 @@ class PictureCache:
     def __init__(self, connection: sqlite3.Connection | None) -> None:
         self._connection = connection
 
-    def find(self, state: PictureState) -> tuple[int, int] | None:
+    def find(self, state: ImageState) -> tuple[int, int] | None:
         """Get the (height, width) that was decoded from a file in this state, or None."""
         if self._connection is None:
             return None
         try:
             return self._connection.execute(
-                "SELECT height, width FROM pictures "
+                "SELECT height, width FROM images "
                 "WHERE path = ? AND bytes = ? AND changed_ns = ? AND decoder = ?",
                 (state.path, state.num_bytes, state.changed_ns, PIL.__version__),
             ).fetchone()
@@ -68,8 +68,8 @@ class PictureCache:
             self._give_up(error)
             return None
 
-    def add(self, decoded: Sequence[tuple[PictureState, tuple[int, int]]]) -> None:
-        """Keep the (height, width) of pictures, in one transaction."""
+    def add(self, decoded: Sequence[tuple[ImageState, tuple[int, int]]]) -> None:
+        """Keep the (height, width) of images, in one transaction."""
         if self._connection is None:
             return
         rows = [
@@ -79,7 +79,7 @@ class PictureCache:
         try:
             with self._connection:
                 self._connection.executemany(
-                    "INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?, ?, ?)", rows
+                    "INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?)", rows
                 )
         except sqlite3.Error as error:
             self._give_up(error)
@@ -90,7 +90,7 @@ class PictureCache:
 
 
 @contextmanager
-def open_picture_cache() -> Iterator[PictureCache]:
+def open_image_cache() -> Iterator[ImageCache]:
     """Open the user's cache, in $XDG_CACHE_HOME/tf_frcnn or ~/.cache/tf_frcnn."""
     try:
         folder = cache_folder()
@@ -98,16 +98,16 @@ def open_picture_cache() -> Iterator[PictureCache]:
         connection = sqlite3.connect(folder / _FILE_NAME, timeout=_LOCK_SECONDS)
     except (OSError, RuntimeError, sqlite3.Error) as error:
         _log_unusable(error)
-        yield PictureCache(None)
+        yield ImageCache(None)
         return
     with closing(connection):
         try:
             connection.execute(_TABLE)
         except sqlite3.Error as error:
             _log_unusable(error)
-            yield PictureCache(None)
+            yield ImageCache(None)
         else:
-            yield PictureCache(connection)
+            yield ImageCache(connection)
 
 
 def cache_folder() -> Path:
@@ -123,4 +123,4 @@ def cache_folder() -> Path:
 
 
 def _log_unusable(error: Exception) -> None:
-    logger.info("pictures are checked without a cache (%s)", error)
+    logger.info("images are checked without a cache (%s)", error)

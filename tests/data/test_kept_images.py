@@ -1,4 +1,4 @@
-"""Pictures kept as files in the user's cache: where, how often written, and what may go wrong."""
+"""Images kept as files in the user's cache: where, how often written, and what may go wrong."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tf_frcnn.data.kept_pictures import keep_picture, kept_folder
+from tf_frcnn.data.kept_images import keep_image, kept_folder
 from tf_frcnn.errors import DataError
 
 
@@ -22,28 +22,28 @@ def files_in(folder):
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def test_a_picture_is_written_once_under_its_own_name(cache_home):
+def test_a_image_is_written_once_under_its_own_name(cache_home):
     folder = kept_folder("tfds", "voc", "2007", "5.0.0")
-    path = keep_picture(folder / "train", "000005.jpg", "key", b"content")
+    path = keep_image(folder / "train", "000005.jpg", "key", b"content")
     assert path.name == "000005.jpg" and path.read_bytes() == b"content"
     assert path.parents[1] == cache_home / "tf_frcnn" / "tfds" / "voc" / "2007" / "5.0.0" / "train"
     before = path.stat()
-    assert keep_picture(folder / "train", "000005.jpg", "key", b"content") == path
+    assert keep_image(folder / "train", "000005.jpg", "key", b"content") == path
     after = path.stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert files_in(cache_home) == [path]
 
 
 def test_a_file_of_another_length_is_written_anew(tmp_path):
-    path = keep_picture(tmp_path, "a.jpg", "key", b"whole content")
+    path = keep_image(tmp_path, "a.jpg", "key", b"whole content")
     path.write_bytes(b"whole")
-    assert keep_picture(tmp_path, "a.jpg", "key", b"whole content") == path
+    assert keep_image(tmp_path, "a.jpg", "key", b"whole content") == path
     assert path.read_bytes() == b"whole content"
 
 
-def test_pictures_of_one_name_and_length_are_kept_apart(tmp_path):
-    first = keep_picture(tmp_path, "a.jpg", "1", b"one")
-    second = keep_picture(tmp_path, "a.jpg", "2", b"two")
+def test_images_of_one_name_and_length_are_kept_apart(tmp_path):
+    first = keep_image(tmp_path, "a.jpg", "1", b"one")
+    second = keep_image(tmp_path, "a.jpg", "2", b"two")
     assert (first.read_bytes(), second.read_bytes()) == (b"one", b"two")
     assert first.name == second.name == "a.jpg"
 
@@ -67,7 +67,7 @@ def test_pictures_of_one_name_and_length_are_kept_apart(tmp_path):
     ],
 )
 def test_names_become_plain_names(tmp_path, stated, name):
-    path = keep_picture(tmp_path, stated, "set__7", b"content")
+    path = keep_image(tmp_path, stated, "set__7", b"content")
     assert path.name == name and path.parents[1] == tmp_path
 
 
@@ -78,7 +78,7 @@ def test_no_name_leads_out_of_the_folder(tmp_path_factory, stated, fallback, par
         patched.setenv("XDG_CACHE_HOME", str(home))
         folder = kept_folder("tfds", part)
     assert folder.resolve().parent == (home / "tf_frcnn" / "tfds").resolve()
-    path = keep_picture(folder, stated, fallback, b"content")
+    path = keep_image(folder, stated, fallback, b"content")
     assert path.resolve().parents[1] == folder.resolve() and path.read_bytes() == b"content"
 
 
@@ -90,9 +90,9 @@ def test_a_full_disk_is_told_and_leaves_nothing_behind(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", write_half)
     with pytest.raises(DataError) as caught:
-        keep_picture(tmp_path, "a.jpg", "key", b"content")
+        keep_image(tmp_path, "a.jpg", "key", b"content")
     message = str(caught.value)
-    assert "a.jpg: the picture cannot be written (No space left on device)" in message
+    assert "a.jpg: the image cannot be written (No space left on device)" in message
     assert "make room" in message and "XDG_CACHE_HOME" in message
     assert not files_in(tmp_path)
 
@@ -100,7 +100,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_behind(tmp_path, monkeypatch):
 def test_a_cache_that_is_no_folder_is_told(cache_home):
     cache_home.write_text("a file")
     with pytest.raises(DataError, match=r"cannot be written \(.*XDG_CACHE_HOME"):
-        keep_picture(kept_folder("tfds"), "a.jpg", "key", b"content")
+        keep_image(kept_folder("tfds"), "a.jpg", "key", b"content")
 
 
 def test_nobodys_home_is_told(monkeypatch):

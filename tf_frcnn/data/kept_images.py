@@ -1,6 +1,6 @@
-"""Pictures that came out of a data set's own files, kept as files in the user's cache.
+"""Images that came out of a data set's own files, kept as files in the user's cache.
 
-The rest of the project knows pictures by their paths. A picture is written once and found again
+The rest of the project knows images by their paths. An image is written once and found again
 later; the folder may be deleted at any time between two commands.
 """
 
@@ -8,14 +8,14 @@ import hashlib
 import os
 from pathlib import Path, PurePosixPath
 
-from tf_frcnn.data.picture_cache import cache_folder
+from tf_frcnn.data.image_cache import cache_folder
 from tf_frcnn.errors import DataError
 
 _MAX_NAME_BYTES = 200  # file systems allow 255, and the name gets an ending while it is written
 
 
 def kept_folder(*parts: str) -> Path:
-    """Name a folder for pictures in the user's cache; it need not be there.
+    """Name a folder for images in the user's cache; it need not be there.
 
     Args:
         parts: names of folders inside of the cache; what could lead out of it is replaced.
@@ -27,21 +27,21 @@ def kept_folder(*parts: str) -> Path:
         folder = cache_folder()
     except RuntimeError as error:
         raise DataError(
-            f"there is no folder to keep pictures in ({error}). Expected a home, or the name of a "
+            f"there is no folder to keep images in ({error}). Expected a home, or the name of a "
             "folder in the environment variable XDG_CACHE_HOME."
         ) from None
     return folder.joinpath(*(_as_one_name(part) for part in parts))
 
 
-def keep_picture(folder: Path, stated_name: str, fallback: str, content: bytes) -> Path:
-    """Write a picture's file, unless it is there already.
+def keep_image(folder: Path, stated_name: str, fallback: str, content: bytes) -> Path:
+    """Write an image's file, unless it is there already.
 
-    The file is in a sub-folder named by its content. So pictures of one name don't meet, and a
-    picture that changed is another file: no run that goes on beside this one sees it change.
+    The file is in a sub-folder named by its content. So images of one name don't meet, and a
+    image that changed is another file: no run that goes on beside this one sees it change.
 
     Args:
-        folder: for the pictures of one split.
-        stated_name: the picture's file name as the data have it; folders in it are left out.
+        folder: for the images of one split.
+        stated_name: the image's file name as the data have it; folders in it are left out.
         fallback: the name to use where that one is no name for a file.
         content: of the file.
 
@@ -62,8 +62,8 @@ def keep_picture(folder: Path, stated_name: str, fallback: str, content: bytes) 
             partial.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(
-            f"{path}: the picture cannot be written ({error.strerror or error}). Expected a folder "
-            "that can be written, with room for all pictures: make room, or name another one by "
+            f"{path}: the image cannot be written ({error.strerror or error}). Expected a folder "
+            "that can be written, with room for all images: make room, or name another one by "
             "the environment variable XDG_CACHE_HOME."
         ) from None
     return path

@@ -1,4 +1,4 @@
-"""Pictures to measure with: those that int8 finds its ranges in, and the one of the report."""
+"""Images to measure with: those that int8 finds its ranges in, and the one of the report."""
 
 import logging
 from collections.abc import Sequence
@@ -7,40 +7,40 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tf_frcnn.data.image import PICTURE_EXTENSIONS, read_image
+from tf_frcnn.data.image import IMAGE_EXTENSIONS, read_image
 from tf_frcnn.data.loading import read_dataset
 from tf_frcnn.errors import DataError, UserError
 from tf_frcnn.model_files import ModelFiles
 
 logger = logging.getLogger(__name__)
 
-MAX_PICTURES = 100
+MAX_IMAGES = 100
 
 
-def find_pictures(folder: Path | None, model: ModelFiles) -> list[Path]:
-    """Find pictures like those that the model will see.
+def find_images(folder: Path | None, model: ModelFiles) -> list[Path]:
+    """Find images like those that the model will see.
 
     Args:
-        folder: with pictures directly in it; the training pictures of the model's run when None.
+        folder: with images directly in it; the training images of the model's run when None.
         model: what was trained on them.
 
     Returns:
-        At most `MAX_PICTURES` files, spread evenly over those that are there; at least one. Of the
-        training pictures those that cannot be read are left out: the run may have skipped them.
+        At most `MAX_IMAGES` files, spread evenly over those that are there; at least one. Of the
+        training images those that cannot be read are left out: the run may have skipped them.
 
     Raises:
         UserError: there is none.
     """
     if folder is not None:
-        return _thin_out(_pictures_in(folder))
-    readable = [path for path in _thin_out(_training_pictures(model)) if _is_readable(path)]
+        return _thin_out(_images_in(folder))
+    readable = [path for path in _thin_out(_training_images(model)) if _is_readable(path)]
     if not readable:
-        raise _no_training_pictures(model, "none of them is a picture that can be decoded")
+        raise _no_training_images(model, "none of them is an image that can be decoded")
     return readable
 
 
 def _thin_out(paths: Sequence[Path]) -> list[Path]:
-    count = min(len(paths), MAX_PICTURES)
+    count = min(len(paths), MAX_IMAGES)
     return [paths[index * len(paths) // count] for index in range(count)]
 
 
@@ -54,7 +54,7 @@ def _is_readable(path: Path) -> bool:
 
 
 def read_resized(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """Read a picture at the size that a TFLite file takes, whatever shape it has.
+    """Read an image at the size that a TFLite file takes, whatever shape it has.
 
     Args:
         path: the file.
@@ -71,29 +71,29 @@ def read_resized(path: Path, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
 
 
-def _pictures_in(folder: Path) -> Sequence[Path]:
+def _images_in(folder: Path) -> Sequence[Path]:
     try:
-        paths = sorted(path for path in folder.iterdir() if _is_picture(path))
+        paths = sorted(path for path in folder.iterdir() if _is_image(path))
     except OSError as error:
         raise UserError(
             f"--calibration {folder}: cannot be listed ({error.strerror}). Expected a folder of "
-            "pictures."
+            "images."
         ) from None
     if not paths:
-        extensions = ", ".join(sorted(PICTURE_EXTENSIONS))
+        extensions = ", ".join(sorted(IMAGE_EXTENSIONS))
         raise UserError(
-            f"--calibration {folder}: there is no picture directly in this folder. Expected files "
+            f"--calibration {folder}: there is no image directly in this folder. Expected files "
             f"that end in {extensions}, like those that the model will see."
         )
     return paths
 
 
-def _is_picture(path: Path) -> bool:
+def _is_image(path: Path) -> bool:
     hidden = path.name.startswith(".")
-    return path.suffix.lower() in PICTURE_EXTENSIONS and not hidden and path.is_file()
+    return path.suffix.lower() in IMAGE_EXTENSIONS and not hidden and path.is_file()
 
 
-def _training_pictures(model: ModelFiles) -> Sequence[Path]:
+def _training_images(model: ModelFiles) -> Sequence[Path]:
     config = model.load_config()
     data = config.data
     try:
@@ -101,13 +101,13 @@ def _training_pictures(model: ModelFiles) -> Sequence[Path]:
             data, data.train_split, data.classes, config.train.seed, model.load_division()
         )
     except UserError as error:
-        raise _no_training_pictures(model, str(error)) from None
+        raise _no_training_images(model, str(error)) from None
     return [example.image_path for example in dataset.examples]
 
 
-def _no_training_pictures(model: ModelFiles, reason: str) -> UserError:
+def _no_training_images(model: ModelFiles, reason: str) -> UserError:
     return UserError(
-        f"no pictures to find the ranges of int8 in: those that {model.path} was trained on cannot "
-        f"be read ({reason}). Give a folder with a hundred pictures like those that the model will "
+        f"no images to find the ranges of int8 in: those that {model.path} was trained on cannot "
+        f"be read ({reason}). Give a folder with a hundred images like those that the model will "
         "see: --calibration DIR."
     )
