@@ -51,8 +51,8 @@ def make_functions(height: int, width: int) -> dict[str, Callable[[], Any]]:
 
     tf.random.set_seed(0)
     config = TrainConfig(1, 1, 1e-4, frozen_layers=())
-    detector = FasterRCNN(ModelConfig(), NUM_CLASSES)
-    trainer = FasterRCNNTrainer(detector, config)
+    network = FasterRCNN(ModelConfig(), NUM_CLASSES)
+    trainer = FasterRCNNTrainer(network, config)
     images = np.random.default_rng(0).integers(0, 256, (1, height, width, 3))
     batch = {
         "images": tf.constant(images, tf.float32),
@@ -64,15 +64,15 @@ def make_functions(height: int, width: int) -> dict[str, Callable[[], Any]]:
         "seeds": tf.constant([[0, 0]], tf.int32),
     }
     sizes, boxes, seeds = batch["image_sizes"], batch["gt_boxes"], batch["seeds"]
-    pixels = detector.preprocessing((batch["images"], sizes))
-    maps = (detector.backbone(pixels),)
-    anchors = detector.anchor_generator((pixels, maps))
+    pixels = network.preprocessing((batch["images"], sizes))
+    maps = (network.backbone(pixels),)
+    anchors = network.anchor_generator((pixels, maps))
     random = np.random.default_rng(1)
     objectness, anchor_deltas = (
         tf.constant(random.normal(scale=scale, size=output[0].shape), tf.float32)
-        for output, scale in zip(detector.rpn_head(maps), (1.0, 0.5), strict=True)
+        for output, scale in zip(network.rpn_head(maps), (1.0, 0.5), strict=True)
     )
-    box_std = detector.config.box_std
+    box_std = network.config.box_std
     shape = (1, config.roi_batch_size, NUM_CLASSES + 1)
     head_outputs = (
         tf.constant(random.normal(size=shape), tf.float32),

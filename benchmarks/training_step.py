@@ -30,8 +30,8 @@ def main() -> None:
 
     tf.random.set_seed(0)
     config = TrainConfig(1, size, 1e-4, frozen_layers=frozen_layers, **options)
-    detector = FasterRCNN(ModelConfig(), num_classes, config.precision)
-    trainer = FasterRCNNTrainer(detector, config)
+    network = FasterRCNN(ModelConfig(), num_classes, config.precision)
+    trainer = FasterRCNNTrainer(network, config)
     step = tf.function(trainer.train_step)
     images = np.random.default_rng(0).integers(0, 256, (size, height, width, 3))
     boxes = [[60.0, 50.0, 400.0, 300.0], [100.0, 400.0, 500.0, 700.0]]

@@ -66,9 +66,9 @@ def momenta_of_run(path):
 
     config = load_config(path / "config.json")
     trainer = FasterRCNNTrainer(FasterRCNN(config.model, 3), config.train)
-    restore_latest(path / "checkpoints", trainer.detector, trainer.optimizer)
-    names = {id(variable): name for name, variable in named_weights(trainer.detector).items()}
-    pairs = zip(trainer.detector.trainable_variables, trainer.optimizer.momentums, strict=True)
+    restore_latest(path / "checkpoints", trainer.network, trainer.optimizer)
+    names = {id(variable): name for name, variable in named_weights(trainer.network).items()}
+    pairs = zip(trainer.network.trainable_variables, trainer.optimizer.momentums, strict=True)
     return {names[id(variable)]: np.asarray(momentum) for variable, momentum in pairs}
 
 

@@ -142,10 +142,10 @@ def test_weights_are_stored_by_layer_and_variable(saved):
 
 
 def test_every_variable_of_the_detector_has_a_name_of_its_own(tiny_config):
-    detector = FasterRCNN(tiny_config.model, 3)
-    weights = named_weights(detector)
-    assert len(weights) == len(detector.weights)
-    assert {id(variable) for variable in weights.values()} == {id(v) for v in detector.weights}
+    network = FasterRCNN(tiny_config.model, 3)
+    weights = named_weights(network)
+    assert len(weights) == len(network.weights)
+    assert {id(variable) for variable in weights.values()} == {id(v) for v in network.weights}
     names = {name.split("/")[0] for name in weights}
     assert {"block1_conv1", "block5_conv3", "block5_conv3_bn", "rpn_conv"} <= names
 

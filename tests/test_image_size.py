@@ -25,13 +25,13 @@ def test_sizes_that_no_image_has(text):
         parse_size(text)
 
 
-def test_the_default_is_a_image_of_3_to_4():
+def test_the_default_is_an_image_of_3_to_4():
     assert default_size(DataConfig(short_side=600, long_side=1000)) == (600, 800)
     # The longer side would be 800: both times 700 / 800.
     assert default_size(DataConfig(short_side=600, long_side=700)) == (525, 700)
 
 
-def test_a_image_that_is_too_narrow_is_refused_with_the_least():
+def test_an_image_that_is_too_narrow_is_refused_with_the_least():
     data = DataConfig(short_side=600, long_side=1000)
     # 20 x 2000 enters as 10 x 1000. 16 px need 16 * 2000 / 1000 = 32 of 2000.
     with pytest.raises(UserError, match=r"see 10 x 1000 pixels.*Expected --size 32x2000 at least"):

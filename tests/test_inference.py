@@ -83,8 +83,8 @@ def run(tiny_config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     save_config(tiny_config, folder / "config.json")
     trainer = FasterRCNNTrainer(FasterRCNN(tiny_config.model, 3), tiny_config.train)
-    save_checkpoint(folder / "checkpoints", 4, trainer.detector, trainer.optimizer)
-    return folder, trainer.detector
+    save_checkpoint(folder / "checkpoints", 4, trainer.network, trainer.optimizer)
+    return folder, trainer.network
 
 
 @pytest.fixture(scope="module")

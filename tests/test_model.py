@@ -1,4 +1,4 @@
-"""The whole detector: any size, any batch, any weights, padded images, saved configuration."""
+"""The whole network: any size, any batch, any weights, padded images, saved configuration."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ from tf_frcnn.ops.roi_pool import ROI_OPS
 
 
 @pytest.fixture(scope="module")
-def detector(tiny_model_config):
+def network(tiny_model_config):
     keras.utils.set_random_seed(0)
     return FasterRCNN(tiny_model_config, num_classes=3)
 
@@ -51,114 +51,114 @@ def assert_detections_are_sound(detections, image_sizes, num_classes=3):
             assert not padding[image, count:].any()
 
 
-def test_configuration_survives_json(detector, tiny_model_config):
-    text = json.dumps(keras.saving.serialize_keras_object(detector))
+def test_configuration_survives_json(network, tiny_model_config):
+    text = json.dumps(keras.saving.serialize_keras_object(network))
     restored = keras.saving.deserialize_keras_object(json.loads(text))
     assert isinstance(restored, FasterRCNN)
     assert restored.config == tiny_model_config and restored.num_classes == 3
-    assert restored.precision == detector.precision == "float32"
-    assert restored.name == detector.name
+    assert restored.precision == network.precision == "float32"
+    assert restored.name == network.name
     shapes = [
-        [tuple(variable.shape) for variable in model.weights] for model in (restored, detector)
+        [tuple(variable.shape) for variable in model.weights] for model in (restored, network)
     ]
     assert shapes[0] == shapes[1]
 
 
-def test_a_restored_detector_with_the_same_weights_detects_the_same(detector):
-    restored = FasterRCNN.from_config(detector.get_config())
-    restored.set_weights(detector.get_weights())
+def test_a_restored_detector_with_the_same_weights_detects_the_same(network):
+    restored = FasterRCNN.from_config(network.get_config())
+    restored.set_weights(network.get_weights())
     inputs = (random_images(1, 40, 70), tf.constant([[40.0, 70.0]]))
-    for name, value in detector(inputs).items():
+    for name, value in network(inputs).items():
         np.testing.assert_allclose(restored(inputs)[name], value, atol=1e-5)
 
 
-def test_a_detector_saved_under_the_old_names_is_restored(detector):
-    config = detector.get_config()
+def test_a_detector_saved_under_the_old_names_is_restored(network):
+    config = network.get_config()
     fields = json.loads(json.dumps(config["config"]))  # lists instead of tuples
     del fields["format"]
     fields |= {"backbone": fields.pop("architecture"), "backbone_weights": "none"}
-    assert FasterRCNN.from_config({**config, "config": fields}).config == detector.config
+    assert FasterRCNN.from_config({**config, "config": fields}).config == network.config
 
 
-@pytest.mark.parametrize("num_pictures", [1, 3])
+@pytest.mark.parametrize("num_images", [1, 3])
 @pytest.mark.parametrize("size", [(1, 1), (17, 33), (64, 48), (600, 1)])
-def test_any_size_and_batch(detector, num_images, size):
+def test_any_size_and_batch(network, num_images, size):
     sizes = [size] * num_images
-    detections = detector((random_images(num_images, *size), tf.constant(sizes, tf.float32)))
+    detections = network((random_images(num_images, *size), tf.constant(sizes, tf.float32)))
     assert detections["detection_boxes"].shape == (num_images, 30, 4)
     assert_detections_are_sound(detections, sizes)
     if min(size) >= 17:  # one pixel is less than the smallest proposal
         assert (detections["num_detections"].numpy() > 0).all()
 
 
-def test_padded_images_have_no_boxes_in_the_padding(detector):
+def test_padded_images_have_no_boxes_in_the_padding(network):
     sizes = [(64, 96), (33, 50), (64, 17)]
-    detections = detector((random_images(3, 64, 96), tf.constant(sizes, tf.float32)))
+    detections = network((random_images(3, 64, 96), tf.constant(sizes, tf.float32)))
     assert_detections_are_sound(detections, sizes)
     assert (detections["num_detections"].numpy() > 0).all()
 
 
-def test_what_stands_in_the_padding_does_not_matter(detector):
+def test_what_stands_in_the_padding_does_not_matter(network):
     images = random_images(1, 64, 96).numpy()
     sizes = tf.constant([[33.0, 50.0]])
     black = images.copy()
     black[:, 33:], black[:, :, 50:] = 0, 0
-    for name, value in detector((tf.constant(images), sizes)).items():
-        np.testing.assert_array_equal(detector((tf.constant(black), sizes))[name], value)
+    for name, value in network((tf.constant(images), sizes)).items():
+        np.testing.assert_array_equal(network((tf.constant(black), sizes))[name], value)
 
 
 @pytest.mark.parametrize("factor", [1e3, 1e8])
 def test_extreme_outputs_of_the_heads_stay_finite(tiny_model_config, factor):
     # Random weights times a thousand or more: logits far beyond what exp() can take.
-    detector = FasterRCNN(tiny_model_config, num_classes=3)
-    scale_weights(detector.rpn_head.objectness, factor)
-    scale_weights(detector.rpn_head.deltas, factor)
-    scale_weights(detector.box_head.classes, factor)
-    scale_weights(detector.box_head.deltas, factor)
+    network = FasterRCNN(tiny_model_config, num_classes=3)
+    scale_weights(network.rpn_head.objectness, factor)
+    scale_weights(network.rpn_head.deltas, factor)
+    scale_weights(network.box_head.classes, factor)
+    scale_weights(network.box_head.deltas, factor)
     sizes = [(64, 96), (40, 60)]
-    detections = detector((random_images(2, 64, 96), tf.constant(sizes, tf.float32)))
+    detections = network((random_images(2, 64, 96), tf.constant(sizes, tf.float32)))
     assert_detections_are_sound(detections, sizes)
 
 
 @pytest.mark.parametrize("name", sorted(ROI_OPS))
 def test_every_roi_operator_can_be_chosen(tiny_model_config, name):
-    detector = FasterRCNN(dataclasses.replace(tiny_model_config, roi_op=name), num_classes=3)
-    detections = detector((random_images(1, 40, 70), tf.constant([[40.0, 70.0]])))
+    network = FasterRCNN(dataclasses.replace(tiny_model_config, roi_op=name), num_classes=3)
+    detections = network((random_images(1, 40, 70), tf.constant([[40.0, 70.0]])))
     assert_detections_are_sound(detections, [(40, 70)])
     assert detections["num_detections"][0] > 0
 
 
 @pytest.mark.parametrize("compute", ["bfloat16", "float16"])
 def test_mixed_precision_keeps_weights_and_boxes_in_float32(compute, tiny_model_config):
-    detector = FasterRCNN(tiny_model_config, num_classes=3, precision=f"mixed_{compute}")
-    assert all(weight.dtype == "float32" for weight in detector.weights)
+    network = FasterRCNN(tiny_model_config, num_classes=3, precision=f"mixed_{compute}")
+    assert all(weight.dtype == "float32" for weight in network.weights)
     for layer in (
-        detector.backbone.get_layer("block3_conv1"),
-        detector.rpn_head.conv,
-        detector.box_head.fc1,
+        network.backbone.get_layer("block3_conv1"),
+        network.rpn_head.conv,
+        network.box_head.fc1,
     ):
         assert layer.compute_dtype == compute
     sizes = tf.constant([(64.0, 96.0), (40.0, 61.0)])
     images = random_images(2, 64, 96)
-    pixels = detector.preprocessing((images, sizes))
-    maps = as_maps(detector.backbone(pixels))
+    pixels = network.preprocessing((images, sizes))
+    maps = as_maps(network.backbone(pixels))
     assert maps[0].dtype == compute
     # Cell (5, 7) is the last; its first anchor, 16 * sqrt(0.5) = 11.314 high, begins at
     # 5.5 * 16 - 5.657 = 82.343. bfloat16 has 82.0 and 82.5.
-    (anchors,) = detector.anchor_generator(
+    (anchors,) = network.anchor_generator(
         (tf.zeros([1, 96, 128, 3]), (tf.zeros([1, 6, 8, 4], compute),))
     )
     np.testing.assert_allclose(anchors[-9, 0], 82.343, atol=1e-3)
 
-    logits, deltas = detector.rpn_head(maps)
-    anchors = detector.anchor_generator((pixels, maps))
-    proposals = detector.proposal_layer((logits, deltas, anchors, sizes))
-    roi_features = detector.roi_pooling((maps, proposals))
-    class_logits, box_deltas = detector.box_head(roi_features)
+    logits, deltas = network.rpn_head(maps)
+    anchors = network.anchor_generator((pixels, maps))
+    proposals = network.proposal_layer((logits, deltas, anchors, sizes))
+    roi_features = network.roi_pooling((maps, proposals))
+    class_logits, box_deltas = network.box_head(roi_features)
     assert roi_features.dtype == compute
     for value in (*anchors, *logits, *deltas, proposals, class_logits, box_deltas):
         assert value.dtype == tf.float32
-    detections = detector((images, sizes))
+    detections = network((images, sizes))
     assert detections["detection_boxes"].dtype == tf.float32
     assert detections["detection_scores"].dtype == tf.float32
     assert_detections_are_sound(detections, sizes)
@@ -170,8 +170,8 @@ def test_the_precision_is_the_models_own(tiny_model_config):
     assert keras.mixed_precision.global_policy().name == policy.name == "float32"
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
-        detector = FasterRCNN(tiny_model_config, num_classes=3)
+        network = FasterRCNN(tiny_model_config, num_classes=3)
     finally:
         keras.mixed_precision.set_global_policy(policy)
-    assert detector.backbone.get_layer("block3_conv1").compute_dtype == "float32"
-    assert detector.box_head.fc1.compute_dtype == "float32"
+    assert network.backbone.get_layer("block3_conv1").compute_dtype == "float32"
+    assert network.box_head.fc1.compute_dtype == "float32"

@@ -163,14 +163,14 @@ def test_a_saved_model_answers_as_the_network(network, toy_config, tmp_path):
     from tf_frcnn.config import Config, DataConfig
     from tf_frcnn.export.saved_model import export_saved_model
 
-    detector = InferenceModel(network, ("cat", "dog", "duck"), 64, 96)
-    config = Config(data=DataConfig(classes=detector.class_names), model=toy_config)
+    network = InferenceModel(network, ("cat", "dog", "duck"), 64, 96)
+    config = Config(data=DataConfig(classes=network.class_names), model=toy_config)
     for frozen in (False, True):
-        folder = export_saved_model(detector, config, tmp_path / f"{frozen}", frozen=frozen)
+        folder = export_saved_model(network, config, tmp_path / f"{frozen}", frozen=frozen)
         served = tf.saved_model.load(str(folder)).signatures["serving_default"]
         for size in (SIZE, (50, 40)):
             images = tf.constant(noise(2, size))
-            expected = detector.detect(images)
+            expected = network.detect(images)
             assert int(expected["num_detections"][0]) > 0
             for name, value in served(images=images).items():
                 if value.dtype != tf.string:
@@ -182,11 +182,11 @@ def test_a_tflite_file_answers_as_the_network(network, form):
     from tf_frcnn.tflite.conversion import Converter
     from tf_frcnn.tflite.interpreter import FileRunner
 
-    detector = InferenceModel(network, ("cat", "dog", "duck"), 64, 96)
-    converter = Converter(detector, SIZE)
+    network = InferenceModel(network, ("cat", "dog", "duck"), 64, 96)
+    converter = Converter(network, SIZE)
     ranges = converter.find_ranges(noise(3)) if form == "int8" else None
     boxes, scores, classes = FileRunner(converter.convert(form, ranges)).detect(noise()[0])
-    expected = detector(noise()[0])
+    expected = network(noise()[0])
     assert len(expected[1]) > 0
     if form == "none":
         np.testing.assert_array_equal(classes, expected[2])
@@ -199,6 +199,6 @@ def test_a_tflite_file_answers_as_the_network(network, form):
 def test_stages_are_timed(network):
     from tf_frcnn.benchmark.stages import time_stages
 
-    detector = InferenceModel(network, ("cat", "dog", "duck"), 64, 96)
-    timings = time_stages(detector, tf.constant(noise()), 0, 1)
+    network = InferenceModel(network, ("cat", "dog", "duck"), 64, 96)
+    timings = time_stages(network, tf.constant(noise()), 0, 1)
     assert all(timing.median > 0 for timing in timings.values())

@@ -57,15 +57,15 @@ def set_damaged_aside(folder: Path, step: int) -> None:
 
 def restore_latest(
     folder: Path,
-    detector: keras.Model,
+    network: keras.Model,
     optimizer: keras.optimizers.Optimizer | None = None,
 ) -> Progress:
     """Restore the latest checkpoint that can be read; broken ones are named and passed over.
 
     Args:
         folder: may be missing or empty.
-        detector: takes the weights.
-        optimizer: takes its state, when given; built for the detector's trainable variables.
+        network: takes the weights.
+        optimizer: takes its state, when given; built for the network's trainable variables.
 
     Returns:
         How far the run is; step 0 when there is nothing to restore.
@@ -76,7 +76,7 @@ def restore_latest(
     paths = list_checkpoints(folder)
     for path in reversed(paths):
         try:
-            return load_checkpoint(path, detector, optimizer)
+            return load_checkpoint(path, network, optimizer)
         except OSError as error:
             logger.warning("%s: is damaged (%s); trying the one before.", path, error)
     if paths:

@@ -76,7 +76,7 @@ def named_weights(model: keras.Model) -> dict[str, Any]:
 def save_checkpoint(
     folder: Path,
     step: int,
-    detector: keras.Model,
+    network: keras.Model,
     optimizer: keras.optimizers.Optimizer,
     memory: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -85,8 +85,8 @@ def save_checkpoint(
     Args:
         folder: made when missing.
         step: optimiser steps done.
-        detector: the model whose weights are kept.
-        optimizer: built for the detector's trainable variables.
+        network: the model whose weights are kept.
+        optimizer: built for the network's trainable variables.
         memory: what callbacks remember, see `Progress`.
 
     Returns:
@@ -98,18 +98,18 @@ def save_checkpoint(
     return _write(
         folder / STEP_FILE.format(step),
         Progress(step, memory or {}),
-        _variables(detector, optimizer),
-        _averages(detector, optimizer),
+        _variables(network, optimizer),
+        _averages(network, optimizer),
     )
 
 
-def save_best(folder: Path, step: int, detector: keras.Model, val_loss: float) -> Path:
+def save_best(folder: Path, step: int, network: keras.Model, val_loss: float) -> Path:
     """Write the weights with the lowest validation loss, in the place of earlier ones.
 
     Args:
         folder: of the run's checkpoints; made when missing.
         step: optimiser steps done.
-        detector: the model whose weights are kept.
+        network: the model whose weights are kept.
         val_loss: its validation loss.
 
     Returns:
@@ -119,7 +119,7 @@ def save_best(folder: Path, step: int, detector: keras.Model, val_loss: float) -
         UserError: the file cannot be written; the earlier one is untouched.
     """
     progress = Progress(step, {"val_loss": val_loss})
-    return _write(folder / BEST_FILE, progress, _variables(detector))
+    return _write(folder / BEST_FILE, progress, _variables(network))
 
 
 def _write(
@@ -155,14 +155,14 @@ def _write(
 
 def load_checkpoint(
     path: Path,
-    detector: keras.Model,
+    network: keras.Model,
     optimizer: keras.optimizers.Optimizer | None = None,
 ) -> Progress:
     """Load a checkpoint; everything is read and checked before the first variable is assigned.
 
     Args:
         path: a file that `save_checkpoint` or `save_best` wrote.
-        detector: takes the weights; their moving averages, if the file has some and no training
+        network: takes the weights; their moving averages, if the file has some and no training
             goes on from here.
         optimizer: takes its state, when given: to go on with the training.
 
@@ -173,7 +173,7 @@ def load_checkpoint(
         OSError: the file is missing or damaged.
         WeightsError: the file is of a model with other layers or shapes.
     """
-    targets = _variables(detector, optimizer)
+    targets = _variables(network, optimizer)
     progress, values = _read(path, targets, averaged=optimizer is None)
     for name, value in values.items():
         targets[name].assign(value)
@@ -228,10 +228,10 @@ def _read_one(path: Path, file: h5py.File, name: str, variable: Any) -> np.ndarr
 
 
 def _variables(
-    detector: keras.Model, optimizer: keras.optimizers.Optimizer | None = None
+    network: keras.Model, optimizer: keras.optimizers.Optimizer | None = None
 ) -> dict[str, Any]:
     """List what a checkpoint holds, by the names in the file."""
-    variables = {_WEIGHTS + name: variable for name, variable in named_weights(detector).items()}
+    variables = {_WEIGHTS + name: variable for name, variable in named_weights(network).items()}
     if optimizer is not None:
         slots = _optimizer_variables(optimizer)
         variables |= {_OPTIMIZER.format(index): slot for index, slot in enumerate(slots)}
@@ -264,15 +264,15 @@ def _optimizer_variables(optimizer: keras.optimizers.Optimizer) -> list[Any]:
     return variables
 
 
-def _averages(detector: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, str]:
+def _averages(network: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, str]:
     """Find the moving averages of the weights: second name -> name of the optimiser's variable.
 
     Empty when the optimiser keeps none.
     """
     positions = {id(v): index for index, v in enumerate(_optimizer_variables(optimizer))}
-    names = {id(variable): name for name, variable in named_weights(detector).items()}
+    names = {id(variable): name for name, variable in named_weights(network).items()}
     averages = getattr(_inner(optimizer), "_model_variables_moving_average", ())
     return {
         _AVERAGES + names[id(variable)]: _OPTIMIZER.format(positions[id(average)])
-        for variable, average in zip(detector.trainable_variables, averages, strict=False)
+        for variable, average in zip(network.trainable_variables, averages, strict=False)
     }

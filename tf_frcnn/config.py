@@ -228,7 +228,7 @@ class ModelConfig:
     rpn_min_size: NotNegative = 16.0
     """Shortest side of a proposal, in pixels of the network's input."""
     box_std: tuple[Positive, Positive, Positive, Positive] = (0.1, 0.1, 0.2, 0.2)
-    """The detector's box targets (dy, dx, dh, dw) are divided by these."""
+    """The box head's box targets (dy, dx, dh, dw) are divided by these."""
     score_threshold: Probability = 0.05
     """Detections below this score are dropped."""
     nms_iou: Probability = 0.3
@@ -314,7 +314,7 @@ class TrainConfig:
     rpn_post_nms_top_k: Count = 2_000
     """Proposals kept after NMS in training."""
     roi_batch_size: Count = 128
-    """RoIs sampled per image for the detector's losses."""
+    """RoIs sampled per image for the box head's losses."""
     roi_positive_fraction: Probability = 0.25
     """Share of objects among them, at most."""
     roi_positive_iou: Probability = 0.5
@@ -322,12 +322,12 @@ class TrainConfig:
     roi_background_iou: Probability = 0.0
     """Background proposals are taken from this IoU up first (the paper's 0.1 is in `voc07`)."""
     box_loss: Literal["smooth_l1", "giou"] = "smooth_l1"
-    """The detector's box loss: smooth L1 of the offsets, or the generalised IoU of the boxes; the
+    """The box head's box loss: smooth L1 of the offsets, or the generalised IoU of the boxes; the
     RPN's is always smooth L1."""
     rpn_box_sigma: Positive = 3.0
     """Smooth-L1 sigma of the RPN's box loss."""
     roi_box_sigma: Positive = 1.0
-    """Smooth-L1 sigma of the detector's box loss."""
+    """Smooth-L1 sigma of the box head's box loss."""
     validate_every: Count = 500
     """Steps between two computations of the validation loss."""
     checkpoint_every: Count = 500

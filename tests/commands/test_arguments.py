@@ -120,7 +120,7 @@ def test_an_unknown_preset_is_told_which_there_are(capsys):
         (["--model.architecture", "vgg19"], "--model.architecture"),
         (["--model.roi-op", "pool"], "roi_align_aligned"),
         (["--data.short-sid", "3"], "Unrecognized options: --data.short-sid"),
-        (["finetune", "pictures"], ": images"),  # Unrecognized options, arguments in old tyros
+        (["finetune", "images"], ": images"),  # Unrecognized options, arguments in old tyros
         (["--train.steps"], "--train.steps"),
         (["--data.short-side", "-5"], "--data.short-side -5: expected a number above 0."),
         (["--train.learning-rate", "-1"], "--train.learning-rate -1.0: expected a number above 0."),

@@ -124,7 +124,7 @@ def test_data_sets_share_classes_and_images_and_keep_all_flags(tmp_path):
     assert datasets["train"].num_clipped == 2 and datasets["val"].num_clipped == 1
 
 
-def test_a_image_in_two_splits_is_warned_of_once(tmp_path, caplog):
+def test_an_image_in_two_splits_is_warned_of_once(tmp_path, caplog):
     ant = LabelledObject("ant", np.array([5, 6, 7, 8], np.float32), "a.json: 1", clipped=True)
     a = labelled_image(tmp_path, "a", ant)
     assemble_datasets(tmp_path, {"train": [a], "test": [a]}, (), clipping_hint="is it so?")

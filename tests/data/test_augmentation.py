@@ -84,7 +84,7 @@ def test_scale_jitter_is_a_factor_on_both_limits(tmp_path):
     assert abs(sizes[:, 1].mean() - 80) < 8
 
 
-def test_a_image_with_objects_keeps_one_and_its_class(tmp_path):
+def test_an_image_with_objects_keeps_one_and_its_class(tmp_path):
     boxes = [[0, 0, 4, 3], BOX, [36, 55, 40, 60]]
     config = dataclasses.replace(PLAIN, crop=1.0, crop_min_fraction=0.2)
     batches = batches_of(make_dataset(make_example(tmp_path, "one", boxes=boxes)), config, 100)
@@ -159,7 +159,7 @@ def test_no_option_changes_what_another_draws(ramp, tmp_path):
             )
 
 
-def test_the_draws_of_a_image_have_nothing_to_do_with_each_other(ramp, tmp_path):
+def test_the_draws_of_an_image_have_nothing_to_do_with_each_other(ramp, tmp_path):
     grey = make_dataset(make_plain_example(tmp_path, "grey", (40, 60), 128))
     draws = reveal_draws(ramp, grey, ALL, stop=200)
     uncropped = np.array(BOX) / [40, 60, 40, 60]

@@ -191,7 +191,7 @@ def test_a_window_that_leaves_no_box_is_drawn_again():
     assert np.count_nonzero((windows != WHOLE).any(axis=1)) > 90
 
 
-def test_a_image_stays_whole_where_no_window_leaves_a_box():
+def test_an_image_stays_whole_where_no_window_leaves_a_box():
     # Only a window in the very corner keeps this box.
     windows = windows_of_seeds(30, boxes=[[374, 499, 375, 500]])
     assert np.all(windows[:, 2:] == SIZE)

@@ -165,7 +165,7 @@ def test_images_vary(many):
     assert sides.min() < 40 and sides.max() > 120
 
 
-def test_a_image_depends_on_seed_split_and_index_only():
+def test_an_image_depends_on_seed_split_and_index_only():
     first = draw_image(1, "val", 2)
     again = draw_image(1, "val", 2)
     assert first.image.tobytes() == again.image.tobytes()

@@ -22,7 +22,7 @@ def files_in(folder):
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def test_a_image_is_written_once_under_its_own_name(cache_home):
+def test_an_image_is_written_once_under_its_own_name(cache_home):
     folder = kept_folder("tfds", "voc", "2007", "5.0.0")
     path = keep_image(folder / "train", "000005.jpg", "key", b"content")
     assert path.name == "000005.jpg" and path.read_bytes() == b"content"

@@ -103,7 +103,7 @@ def test_padding_is_zero_below_a_bright_image(tmp_path):
     np.testing.assert_array_equal(images[50:], 0.0)
 
 
-def test_a_image_without_boxes_has_one_empty_one(tmp_path):
+def test_an_image_without_boxes_has_one_empty_one(tmp_path):
     empty = make_example(tmp_path, "empty", boxes=[])
     (batch,) = as_arrays(BatchPipeline(make_dataset(empty), UNSCALED, stop=1))
     np.testing.assert_array_equal(batch["gt_boxes"], np.zeros((1, 1, 4)))
@@ -232,7 +232,7 @@ def test_a_broken_image_is_named_after_the_good_batches(six_images):
     assert done == [0, 1, 2]
 
 
-def test_a_image_that_vanished_is_named(six_images):
+def test_an_image_that_vanished_is_named(six_images):
     six_images.examples[0].image_path.unlink()
     with pytest.raises(DataError, match=r"p0\.png: there is no such file"):
         as_arrays(BatchPipeline(six_images, UNSCALED, training=False))

@@ -100,7 +100,7 @@ def test_nothing_left_is_an_error(tmp_path, data_format):
         read_datasets(skipping(root, format=data_format, classes=("cat",)), seed=0)
 
 
-def test_a_image_that_cannot_be_decoded_is_left_out_before_training(voc_folder, caplog):
+def test_an_image_that_cannot_be_decoded_is_left_out_before_training(voc_folder, caplog):
     datasets = read_datasets(skipping(voc_folder, val_split="val"), seed=0)
     broken = datasets["train"].examples[2].image_path
     broken.write_bytes(broken.read_bytes()[:-200])  # the header is whole
@@ -111,7 +111,7 @@ def test_a_image_that_cannot_be_decoded_is_left_out_before_training(voc_folder, 
     assert str(broken) in caplog.text
 
 
-def test_a_image_that_lost_all_of_its_boxes_stays_and_is_named(tmp_path, caplog):
+def test_an_image_that_lost_all_of_its_boxes_stays_and_is_named(tmp_path, caplog):
     annotations = {
         "all_bad": voc_xml(SIZE, [("cat", 50, 2, 30, 40), ("dog", 9, 9, 5, 5)]),
         "other_class": voc_xml(SIZE, [("duck", 1, 2, 3, 4)]),

@@ -162,7 +162,7 @@ def test_all_faults_are_told_at_once_each_with_set_split_image_and_object(data_d
     message = str(caught.value)
     assert message.startswith("toy: 3 faults in the annotations and images:")
     assert "toy/1.0.0, split train, p0.png: object 2 (cat), bbox = [0.5, 0.1, 0.25, 0.9]" in message
-    assert "toy/1.0.0, split train, p1.png: image of 10 bytes: the content is not" in message
+    assert "toy/1.0.0, split train, p1.png: image of 8 bytes: the content is not" in message
     assert "toy/1.0.0, split test, p4.png: object 1 (cat), bbox = [0.5, nan, 1, 1]" in message
 
 

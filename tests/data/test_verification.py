@@ -155,7 +155,7 @@ def test_what_was_broken_is_decoded_again_and_what_was_whole_is_not(datasets, de
     assert decoded == ["train_3.jpg"]
 
 
-def test_a_change_of_length_or_of_time_makes_a_image_unknown(datasets, decoded):
+def test_a_change_of_length_or_of_time_makes_an_image_unknown(datasets, decoded):
     verify_images(datasets)
     longer, touched = image_of(datasets, "train", 1), image_of(datasets, "val", 1)
     status = longer.stat()

@@ -61,7 +61,7 @@ def test_boxes_partly_outside_are_clipped_and_counted_once(tmp_path, caplog):
     assert "clipped: 2 " in warning and "b.xml: object 2 (cat)" in warning
 
 
-def test_a_image_without_objects_has_an_empty_array_of_boxes(tmp_path):
+def test_an_image_without_objects_has_an_empty_array_of_boxes(tmp_path):
     annotations = {"a": voc_xml(SIZE, []), "b": voc_xml(SIZE, [("cat", 1, 2, 3, 4)])}
     example = read_train(write_voc(tmp_path, annotations)).examples[0]
     assert example.boxes.shape == (0, 4) and example.boxes.dtype == np.float32

@@ -134,7 +134,7 @@ def test_no_box_can_be_read(voc_folder, tmp_path):
     assert "xywh" in report["suspicions"]["box_format"][0]
 
 
-def test_what_is_skipped_must_leave_a_image(voc_folder, tmp_path):
+def test_what_is_skipped_must_leave_an_image(voc_folder, tmp_path):
     for path in (voc_folder / "JPEGImages").glob("val_*"):
         path.write_bytes(b"no image")
     status, report, _ = check(voc_folder, tmp_path / "out", "--data.on-error", "skip", *SMALL)

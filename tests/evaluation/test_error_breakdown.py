@@ -77,7 +77,7 @@ def test_below_the_threshold_nothing_is_judged():
     assert judgement.count("correct", "duplicate") == 1
 
 
-def test_a_image_without_boxes():
+def test_an_image_without_boxes():
     judgement = judge(image("a", []), [A], [DOG])
     assert judgement.kinds == ("background",) and judgement.missed.shape == (0,)
 

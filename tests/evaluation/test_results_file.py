@@ -59,7 +59,7 @@ def test_a_voc_box_written_as_the_format_says_is_the_readers_own(voc_folder, tmp
     assert records[0].boxes.tolist() == dataset.examples[0].boxes.tolist() == [[5, 3, 30, 40]]
 
 
-def test_order_of_entries_is_kept_within_a_image(dataset, tmp_path):
+def test_order_of_entries_is_kept_within_an_image(dataset, tmp_path):
     entries = [
         {**GOOD, "image_id": image_id, "score": score}
         for image_id, score in [("b", 0.1), ("a", 0.2), ("b", 0.9), ("a", 0.2)]

@@ -105,7 +105,7 @@ def test_cmyk_differs_by_rounding():
 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG"])
-def test_a_image_that_is_cut_short_is_an_error(name):
+def test_an_image_that_is_cut_short_is_an_error(name):
     with pytest.raises(tf.errors.InvalidArgumentError, match=name):
         decode_image(tf.constant(IMAGES[name][:-200]))
 

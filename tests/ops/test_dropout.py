@@ -20,7 +20,7 @@ def test_numbers_are_dropped_or_scaled_up():
     assert abs(stayed.sum() - 2500) < 5 * 43
 
 
-def test_a_image_depends_on_its_own_seeds_alone():
+def test_an_image_depends_on_its_own_seeds_alone():
     features = tf.ones([2, 3, 40])
     both = stateless_dropout(features, 0.5, SEEDS, FoldedStream.FC1_DROPOUT)
     swapped = stateless_dropout(features, 0.5, SEEDS[::-1], FoldedStream.FC1_DROPOUT)

@@ -72,7 +72,7 @@ def test_the_draw_is_the_same_in_a_graph():
     np.testing.assert_array_equal(in_graph[0], draw(labels, 64, seeds=[[3, 7]])[0])
 
 
-def test_the_draw_of_a_image_does_not_depend_on_the_others():
+def test_the_draw_of_an_image_does_not_depend_on_the_others():
     first, second = labels_of(100, 400), labels_of(30, 470)
     together = draw([first, second], 64, seeds=[[3, 7], [3, 8]])
     alone = draw(second, 64, seeds=[[3, 8]])

@@ -28,6 +28,6 @@ def test_brackets_of_a_name_that_is_not_there_are_explained(tmp_path, monkeypatc
     assert find_inputs(["day [[]1]/*.jpg"])[0] == [Path("day [1]/a.jpg")]
 
 
-def test_a_link_to_nowhere_is_a_image_that_cannot_be_read(tmp_path):
+def test_a_link_to_nowhere_is_an_image_that_cannot_be_read(tmp_path):
     os.symlink(tmp_path / "gone.jpg", tmp_path / "a*.jpg")
     assert find_inputs([str(tmp_path / "a*.jpg")]) == ([tmp_path / "a*.jpg"], [])

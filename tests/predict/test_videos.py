@@ -179,7 +179,7 @@ def test_evaluation_names_detections_in_videos(model, voc_folder, tmp_path):
     assert predict(video, "--output", tmp_path / "out", *DOGS) == 0
     dataset = read_dataset(DataConfig(root=str(voc_folder)), "test", (), seed=0)
     message = (
-        r"detections\.json: entry 1 of \d+, file_name = 'a\.mp4': the split 'test' has no such pic"
+        r"detections\.json: entry 1 of \d+, file_name = 'a\.mp4': the split 'test' has no such ima"
     )
     with pytest.raises(DataError, match=message):
         read_evaluated(tmp_path / "out" / "detections.json", dataset)

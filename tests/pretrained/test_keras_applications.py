@@ -44,9 +44,9 @@ def make_detector(batch_normalization: bool = False) -> SimpleNamespace:
     return SimpleNamespace(backbone=backbone, box_head=SimpleNamespace(**dense))
 
 
-def get_arrays(detector: SimpleNamespace) -> Arrays:
-    layers = {layer.name: layer for layer in detector.backbone.layers if layer.weights}
-    layers |= {"fc1": detector.box_head.fc1, "fc2": detector.box_head.fc2}
+def get_arrays(network: SimpleNamespace) -> Arrays:
+    layers = {layer.name: layer for layer in network.backbone.layers if layer.weights}
+    layers |= {"fc1": network.box_head.fc1, "fc2": network.box_head.fc2}
     return {name: tuple(layer.get_weights()) for name, layer in layers.items()}
 
 
@@ -85,24 +85,24 @@ def notop_arrays() -> Arrays:
     return make_arrays(BACKBONE)
 
 
-def assert_loaded(detector: SimpleNamespace, expected: Arrays) -> None:
-    found = get_arrays(detector)
+def assert_loaded(network: SimpleNamespace, expected: Arrays) -> None:
+    found = get_arrays(network)
     for name in expected:
         np.testing.assert_array_equal(found[name][0], expected[name][0], err_msg=name)
         np.testing.assert_array_equal(found[name][1], expected[name][1], err_msg=name)
 
 
-def assert_refused(source: str, *fragments: str, detector: SimpleNamespace | None = None) -> None:
+def assert_refused(source: str, *fragments: str, network: SimpleNamespace | None = None) -> None:
     """Loading ends in one line that holds the fragments, and no variable has changed."""
-    detector = detector or make_detector()
-    before = get_arrays(detector)
+    network = network or make_detector()
+    before = get_arrays(network)
     with pytest.raises(WeightsError) as caught:
-        load_backbone_weights(detector, source)
+        load_backbone_weights(network, source)
     message = str(caught.value)
     for fragment in fragments:
         assert fragment in message
     assert "\n" not in message
-    for name, arrays in get_arrays(detector).items():
+    for name, arrays in get_arrays(network).items():
         for array, array_before in zip(arrays, before[name], strict=True):
             np.testing.assert_array_equal(array, array_before, err_msg=name)
 
@@ -111,14 +111,14 @@ def assert_refused(source: str, *fragments: str, detector: SimpleNamespace | Non
 
 
 def test_none_loads_nothing_and_says_so():
-    detector = make_detector()
-    before = get_arrays(detector)
-    report = load_backbone_weights(detector, "none")
+    network = make_detector()
+    before = get_arrays(network)
+    report = load_backbone_weights(network, "none")
     assert report.source == "none"
     assert report.loaded == ()
     assert report.left_random == ("block1_conv1", "block1_conv2", "fc1", "fc2")
     assert str(report) == "No weights loaded (none): all layers start at random."
-    assert_loaded(detector, before)
+    assert_loaded(network, before)
 
 
 def test_none_suits_every_backbone():
@@ -128,26 +128,26 @@ def test_none_suits_every_backbone():
 
 def test_full_file_fills_backbone_and_fc_layers(tmp_path, full_arrays):
     path = write_legacy(tmp_path / "full.h5", full_arrays)
-    detector = make_detector()
-    report = load_backbone_weights(detector, str(path))
+    network = make_detector()
+    report = load_backbone_weights(network, str(path))
     assert report.loaded == ("block1_conv1", "block1_conv2", "fc1", "fc2")
     assert report.left_random == ()
     assert str(report) == (
         f"Weights from {path}: loaded block1_conv1, block1_conv2, fc1, fc2; "
         "no layer of VGG16 is left at random."
     )
-    assert_loaded(detector, {name: full_arrays[name] for name in report.loaded})
+    assert_loaded(network, {name: full_arrays[name] for name in report.loaded})
 
 
 def test_notop_file_leaves_fc_layers_at_random_and_says_so(tmp_path, notop_arrays):
     path = write_legacy(tmp_path / "notop.h5", notop_arrays)
-    detector = make_detector()
-    before = get_arrays(detector)
-    report = load_backbone_weights(detector, str(path))
+    network = make_detector()
+    before = get_arrays(network)
+    report = load_backbone_weights(network, str(path))
     assert report.loaded == ("block1_conv1", "block1_conv2")
     assert report.left_random == ("fc1", "fc2")
     assert str(report).endswith("left at random, as the file lacks them: fc1, fc2.")
-    assert_loaded(detector, {**notop_arrays, "fc1": before["fc1"], "fc2": before["fc2"]})
+    assert_loaded(network, {**notop_arrays, "fc1": before["fc1"], "fc2": before["fc2"]})
 
 
 @pytest.mark.parametrize(
@@ -159,16 +159,16 @@ def test_notop_file_leaves_fc_layers_at_random_and_says_so(tmp_path, notop_array
 )
 def test_spellings_of_weights_do_not_matter(tmp_path, notop_arrays, kernel, bias):
     path = write_legacy(tmp_path / "weights.h5", notop_arrays, kernel, bias)
-    detector = make_detector()
-    load_backbone_weights(detector, str(path))
-    assert_loaded(detector, notop_arrays)
+    network = make_detector()
+    load_backbone_weights(network, str(path))
+    assert_loaded(network, notop_arrays)
 
 
 def test_order_of_layers_does_not_matter(tmp_path, full_arrays):
     path = write_legacy(tmp_path / "weights.h5", dict(reversed(full_arrays.items())))
-    detector = make_detector()
-    load_backbone_weights(detector, str(path))
-    assert_loaded(detector, {name: full_arrays[name] for name in ("block1_conv1", "fc2")})
+    network = make_detector()
+    load_backbone_weights(network, str(path))
+    assert_loaded(network, {name: full_arrays[name] for name in ("block1_conv1", "fc2")})
 
 
 def test_half_precision_file_is_taken(tmp_path, notop_arrays):
@@ -176,9 +176,9 @@ def test_half_precision_file_is_taken(tmp_path, notop_arrays):
     halves = {
         name: tuple(a.astype(np.float16) for a in pair) for name, pair in notop_arrays.items()
     }
-    detector = make_detector()
-    load_backbone_weights(detector, str(write_legacy(tmp_path / "half.h5", halves)))
-    assert_loaded(detector, notop_arrays)
+    network = make_detector()
+    load_backbone_weights(network, str(write_legacy(tmp_path / "half.h5", halves)))
+    assert_loaded(network, notop_arrays)
 
 
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
@@ -193,19 +193,19 @@ def test_file_that_this_keras_wrote(tmp_path, name):
     saved.fit(np.ones([1, 2, 2, 3]), np.ones([1, HEAD["fc2"][-1]]), verbose=0)
     path = tmp_path / name
     saved.save_weights(path) if "weights" in name else saved.save(path)
-    detector = make_detector()
+    network = make_detector()
     if KERAS_2 and "weights" in name:  # layers are numbered there, not named
         assert_refused(str(path), str(path), "no names of layers", "weights as .h5", *WAYS_OUT)
         return
-    load_backbone_weights(detector, str(path))
+    load_backbone_weights(network, str(path))
     weights = {layer.name: layer.get_weights() for layer in saved.layers if layer.weights}
-    assert_loaded(detector, weights)
+    assert_loaded(network, weights)
 
 
 @pytest.mark.skipif(not NOTOP_FILE.exists(), reason=f"{NOTOP_FILE} is not there")
 def test_real_notop_file_fills_thirteen_convolutions():
-    detector = SimpleNamespace(backbone=build_vgg16(), box_head=make_detector().box_head)
-    report = load_backbone_weights(detector, str(NOTOP_FILE))
+    network = SimpleNamespace(backbone=build_vgg16(), box_head=make_detector().box_head)
+    report = load_backbone_weights(network, str(NOTOP_FILE))
     assert len(report.loaded) == 13
     assert report.left_random == ("fc1", "fc2")
     with h5py.File(NOTOP_FILE) as file:
@@ -213,7 +213,7 @@ def test_real_notop_file_fills_thirteen_convolutions():
             name: (file[f"{name}/{name}_W_1:0"][...], file[f"{name}/{name}_b_1:0"][...])
             for name in report.loaded
         }
-    assert_loaded(detector, expected)
+    assert_loaded(network, expected)
 
 
 def test_imagenet_fits_the_backbone_of_full_width():
@@ -301,9 +301,9 @@ def test_wrong_shape(tmp_path, full_arrays, name, stored, needed):
 
 def test_layer_that_vgg16_lacks(tmp_path, notop_arrays):
     path = write_legacy(tmp_path / "weights.h5", notop_arrays)
-    detector = make_detector(batch_normalization=True)
+    network = make_detector(batch_normalization=True)
     layer = "'block1_conv1_bn' (BatchNormalization)"
-    assert_refused(str(path), layer, *WAYS_OUT, detector=detector)
+    assert_refused(str(path), layer, *WAYS_OUT, network=network)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -330,13 +330,13 @@ def test_truncated_file(tmp_path, full_arrays):
 def test_damaged_file_never_ends_in_another_error(tmp_path, full_arrays):
     """A kilobyte is overwritten at each place in turn: it loads or is refused, nothing else."""
     whole = write_legacy(tmp_path / "whole.h5", full_arrays).read_bytes()
-    detector = make_detector()
+    network = make_detector()
     num_refused = 0
     for start in range(0, len(whole), 512):
         path = tmp_path / f"damaged_{start}.h5"
         path.write_bytes(whole[:start] + b"\xff" * 1024 + whole[start + 1024 :])
         try:
-            load_backbone_weights(detector, str(path))
+            load_backbone_weights(network, str(path))
         except WeightsError:
             num_refused += 1
     assert num_refused > 0
@@ -402,12 +402,12 @@ def cached_file(tmp_path: Path) -> Path:
 
 def test_imagenet_is_downloaded_once(server, tmp_path, full_arrays):
     for _ in range(2):
-        detector = make_detector()
-        report = load_backbone_weights(detector, "imagenet")
+        network = make_detector()
+        report = load_backbone_weights(network, "imagenet")
         assert report.source == "imagenet"
         assert report.loaded == ("block1_conv1", "block1_conv2", "fc1", "fc2")
         assert report.left_random == ()
-        assert_loaded(detector, {name: full_arrays[name] for name in report.loaded})
+        assert_loaded(network, {name: full_arrays[name] for name in report.loaded})
     assert server.requests == ["/vgg16/vgg16_weights_tf_dim_ordering_tf_kernels.h5"]
     assert cached_file(tmp_path).read_bytes() == server.body
 
@@ -484,6 +484,6 @@ def test_detector_that_imagenet_cannot_fit_is_refused_before_the_download(server
 
 def test_quarter_backbone_is_refused_by_name():
     backbone = build_vgg16(width=0.25, batch_normalization=True)
-    detector = SimpleNamespace(backbone=backbone, box_head=make_detector().box_head)
+    network = SimpleNamespace(backbone=backbone, box_head=make_detector().box_head)
     message = "'block1_conv1' has arrays of shapes (3, 3, 3, 64) and (64,)"
-    assert_refused("imagenet", message, "(3, 3, 3, 16)", WAYS_OUT[1], detector=detector)
+    assert_refused("imagenet", message, "(3, 3, 3, 16)", WAYS_OUT[1], network=network)

@@ -82,7 +82,7 @@ def test_images_of_the_sheet_come_from_all_over_the_split(dataset, tmp_path, mon
     assert drawn == ["train_0", "train_2", "train_4"]
 
 
-def test_a_image_that_vanished_is_named(dataset, tmp_path):
+def test_an_image_that_vanished_is_named(dataset, tmp_path):
     dataset.examples[2].image_path.unlink()
     with pytest.raises(DataError, match=r"train_2\.jpg: there is no such file"):
         evaluate_detector(perfect(dataset), dataset, tmp_path, "A title")

@@ -169,10 +169,10 @@ def test_a_first_request_that_fails_ends_it(images, tmp_path, capsys):
     assert "no such model loaded (Servable not found)" in capsys.readouterr().err
 
 
-def test_a_image_that_cannot_be_sent(images, capsys):
+def test_an_image_that_cannot_be_sent(images, capsys):
     (images / "d.png").write_text("no image")
     assert run("http://127.0.0.1:1", images) == 2
-    assert "d.png: begins with b'no pictu'" in capsys.readouterr().err
+    assert "d.png: begins with b'no image'" in capsys.readouterr().err
 
 
 def test_a_file_that_cannot_be_written(images, capsys):

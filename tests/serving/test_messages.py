@@ -63,7 +63,7 @@ def test_rows_of_tensors_are_read_as_well():
     assert answer.class_names == ("häuser", "天")
 
 
-def test_a_image_in_which_nothing_was_found():
+def test_an_image_in_which_nothing_was_found():
     (answer,) = messages.from_response([{**ROW, "num_detections": 0}], 1, SERVER)
     assert len(answer) == 0 and answer.boxes.shape == (0, 4) and answer.class_names == ()
 

@@ -117,7 +117,7 @@ def test_names_of_any_alphabet(tmp_path, capsys):
 # === Images that are not sent ===
 
 
-def test_a_image_that_cannot_be_sent_is_named_and_the_others_are_done(images, tmp_path, capsys):
+def test_an_image_that_cannot_be_sent_is_named_and_the_others_are_done(images, tmp_path, capsys):
     (images / "text.jpg").write_text("no image")
     write_image(images / "moving.gif")
     whole = (images / "a.png").read_bytes()
@@ -128,7 +128,7 @@ def test_a_image_that_cannot_be_sent_is_named_and_the_others_are_done(images, tm
         assert detect(server.url, images, gone, "--output", tmp_path / "out") == 1
     assert len(server.requests) == 3
     said = capsys.readouterr().err
-    assert f"skipped: {images / 'text.jpg'}: begins with b'no pictu', neither as JPEG" in said
+    assert f"skipped: {images / 'text.jpg'}: begins with b'no image', neither as JPEG" in said
     assert f"skipped: {images / 'moving.gif'}: begins with b'GIF8" in said
     assert f"skipped: {images / 'empty.png'}: begins with b''" in said
     assert f"skipped: {images / 'cut.png'}: the image cannot be decoded" in said

@@ -74,7 +74,7 @@ def test_folders_without_images(tmp_path, model):
         find_images(tmp_path / "nowhere", model)
 
 
-def test_a_image_is_stretched_to_the_size(tmp_path):
+def test_an_image_is_stretched_to_the_size(tmp_path):
     # Left half black, right half white, 4 x 8 -> 2 x 20.
     pixels = np.zeros((4, 8, 3), np.uint8)
     pixels[:, 4:] = 255

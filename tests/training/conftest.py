@@ -1,4 +1,4 @@
-"""Trainers of a tiny detector, which starts from the same weights in every test."""
+"""Trainers of a tiny network, which starts from the same weights in every test."""
 
 import dataclasses
 
@@ -11,8 +11,8 @@ from tf_frcnn.training.trainer import FasterRCNNTrainer
 
 
 @pytest.fixture(scope="session")
-def detectors(tiny_model_config):
-    """Make a detector for each precision, once; all start from the weights of the first."""
+def networks(tiny_model_config):
+    """Make a network for each precision, once; all start from the weights of the first."""
     made = {}
 
     def get(precision):
@@ -26,16 +26,16 @@ def detectors(tiny_model_config):
 
 
 @pytest.fixture
-def make_trainer(detectors, tiny_train_config):
-    """Make trainers; the next one of a precision takes the detector, set back, of the last."""
+def make_trainer(networks, tiny_train_config):
+    """Make trainers; the next one of a precision takes the network, set back, of the last."""
 
     def make(**options):
         config = dataclasses.replace(tiny_train_config, **options)
-        detector, weights = detectors(config.precision)
-        for layer in detector._flatten_layers():  # a stage alone would not pass it on
+        network, weights = networks(config.precision)
+        for layer in network._flatten_layers():  # a stage alone would not pass it on
             layer.trainable = True
-        detector.set_weights(weights)
-        return FasterRCNNTrainer(detector, config)
+        network.set_weights(weights)
+        return FasterRCNNTrainer(network, config)
 
     return make
 
@@ -46,7 +46,7 @@ def make_known(make_trainer, monkeypatch):
 
     def make(loss=lambda scale, values: scale * sum(tf.reduce_sum(v) for v in values), **options):
         trainer = make_trainer(weight_decay=0.0, frozen_layers=("backbone", "rpn_head"), **options)
-        values = trainer.detector.trainable_variables
+        values = trainer.network.trainable_variables
 
         def known_losses(batch, training):
             return {"known": loss(batch, [tf.convert_to_tensor(value) for value in values])}

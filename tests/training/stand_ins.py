@@ -14,20 +14,20 @@ def make_logs(loss=1.0, seconds=0.5, **terms):
 
 
 class SmallTrainer(keras.Model):
-    """Has what callbacks look at: a detector, an optimiser with a rate, losses, a test step."""
+    """Has what callbacks look at: a network, an optimiser with a rate, losses, a test step."""
 
     loss_names = LOSSES
 
     def __init__(self):
         super().__init__()
-        self.detector = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, name="dense")])
+        self.network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, name="dense")])
         self.compile(optimizer=keras.optimizers.SGD(0.125, momentum=0.9))
-        self.optimizer.build(self.detector.trainable_variables)
+        self.optimizer.build(self.network.trainable_variables)
         self.built = True
         self.stop_training = False
 
     def call(self, inputs):
-        return self.detector(inputs)
+        return self.network(inputs)
 
     def averaged_weights(self):
         return nullcontext()

@@ -6,7 +6,7 @@ import numpy as np
 def state_of(trainer):
     optimizer = trainer.optimizer.variables
     variables = optimizer() if callable(optimizer) else optimizer
-    return [np.asarray(value) for value in [*trainer.detector.weights, *variables]]
+    return [np.asarray(value) for value in [*trainer.network.weights, *variables]]
 
 
 def assert_same(state, expected):

@@ -42,7 +42,7 @@ class LosingTrainer(SmallTrainer):
     """Gives its batches as the loss; 99 is not finite. Weights are what was given so far."""
 
     def train_step(self, batch):
-        kernel = self.detector.trainable_variables[0]
+        kernel = self.network.trainable_variables[0]
         kernel.assign(tf.reshape(batch, [1, 1]))
         finite = tf.cast(batch != 99.0, tf.float32)
         loss = tf.where(batch == 99.0, np.float32(np.nan), batch)
@@ -50,7 +50,7 @@ class LosingTrainer(SmallTrainer):
         return {"loss": loss, **terms, "finite": finite}
 
     def save(self, path, overwrite=True):
-        self.detector.save(path, overwrite=overwrite)
+        self.network.save(path, overwrite=overwrite)
 
 
 def run(callbacks, losses, per_epoch=2, start=0, steps=None, state=None, before=(), trainer=None):

@@ -1,4 +1,4 @@
-"""Layers that are not trained: by name, anywhere in the detector."""
+"""Layers that are not trained: by name, anywhere in the network."""
 
 import pytest
 
@@ -13,16 +13,16 @@ def one_detector(tiny_model_config):
 
 
 @pytest.fixture
-def detector(one_detector):
-    """Give the one detector with nothing frozen."""
+def network(one_detector):
+    """Give the one network with nothing frozen."""
     for layer in one_detector._flatten_layers():  # a stage alone would not pass it on
         layer.trainable = True
     return one_detector
 
 
-def trained(detector):
+def trained(network):
     """List the names of the layers with trainable variables, of convolutions without the rest."""
-    layers = detector._flatten_layers(include_self=False, recursive=True)
+    layers = network._flatten_layers(include_self=False, recursive=True)
     return [
         layer.name
         for layer in layers
@@ -54,22 +54,22 @@ CONVS = [f"block{block}_conv{conv}" for block in range(1, 6) for conv in range(1
         ),
     ],
 )
-def test_names_and_beginnings_of_names(detector, names, expected):
-    freeze_layers(detector, names)
-    assert sorted(trained(detector)) == sorted(expected)
+def test_names_and_beginnings_of_names(network, names, expected):
+    freeze_layers(network, names)
+    assert sorted(trained(network)) == sorted(expected)
 
 
 # A pooling has no weights: to freeze it would be to freeze nothing.
 @pytest.mark.parametrize("name", ["blok1", "block1_pool", "conv1", "proposals"])
-def test_a_name_that_freezes_nothing_is_told_with_those_that_would(detector, name):
+def test_a_name_that_freezes_nothing_is_told_with_those_that_would(network, name):
     with pytest.raises(ConfigError) as caught:
-        freeze_layers(detector, ("block1", name))
+        freeze_layers(network, ("block1", name))
     message = str(caught.value)
     assert message.startswith(f"--train.frozen-layers {name}: no layer's name starts so.")
     for known in ("backbone", "block5_conv3", "rpn_conv", "box_head", "fc1"):
         assert known in message
 
 
-def test_something_must_be_left_to_train(detector):
+def test_something_must_be_left_to_train(network):
     with pytest.raises(ConfigError, match="backbone rpn_head box_head: no layer is left to train"):
-        freeze_layers(detector, ("backbone", "rpn_head", "box_head"))
+        freeze_layers(network, ("backbone", "rpn_head", "box_head"))

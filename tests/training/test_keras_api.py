@@ -73,8 +73,8 @@ def test_a_trained_model(run, place, tiny_config, tmp_path):
     folder, trained = run
     path = folder / place
     if place == "exported":
-        detector = InferenceModel(trained, tiny_config.data.classes, 64, 96)
-        path = export_saved_model(detector, tiny_config, tmp_path / "exported").parent
+        network = InferenceModel(trained, tiny_config.data.classes, 64, 96)
+        path = export_saved_model(network, tiny_config, tmp_path / "exported").parent
     network = FasterRCNN.from_preset(path, score_threshold=0.25)
     assert_same_weights(network, trained)
     assert network.num_classes == 3
@@ -176,14 +176,14 @@ def test_a_checkpoint_of_fit_is_the_network(make_trainer, tmp_path):
     path = tmp_path / "{epoch}.keras"
     raw = []
     keep = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: raw.append(np.asarray(trainer.detector.box_head.fc1.bias))
+        on_epoch_end=lambda epoch, logs: raw.append(np.asarray(trainer.network.box_head.fc1.bias))
     )
     checkpoint = keras.callbacks.ModelCheckpoint(str(path))
     trainer.fit(batches, epochs=1, verbose=0, callbacks=[checkpoint, keep])
     loaded = keras.saving.load_model(tmp_path / "1.keras")
     assert isinstance(loaded, FasterRCNN)
     # Keras leaves the averages in the network at the end; the checkpoint has them already.
-    assert_same_weights(loaded, trainer.detector)
+    assert_same_weights(loaded, trainer.network)
     assert not np.array_equal(raw[0], loaded.box_head.fc1.bias)
 
 
@@ -192,19 +192,19 @@ def test_a_checkpoint_of_fit_is_the_network(make_trainer, tmp_path):
 
 def kernel_after_a_step(trainer, gradient=0.0):
     """Update once, every gradient being the same -> the kernel before, and after."""
-    kernel = trainer.detector.box_head.fc2.kernel
+    kernel = trainer.network.box_head.fc2.kernel
     before = np.asarray(kernel)
     trainer.train_step(tf.constant(gradient))
     return before, np.asarray(kernel)
 
 
-def test_a_new_trainer_trains_all_layers_with_the_papers_options(detectors):
-    detector, _ = detectors("float32")
-    for layer in detector._flatten_layers():
+def test_a_new_trainer_trains_all_layers_with_the_papers_options(networks):
+    network, _ = networks("float32")
+    for layer in network._flatten_layers():
         layer.trainable = True
-    trainer = FasterRCNNTrainer(detector)
+    trainer = FasterRCNNTrainer(network)
     assert trainer.train_config == TrainConfig(frozen_layers=())
-    assert len(trainer.detector.trainable_variables) == len(detector.trainable_variables) > 40
+    assert len(trainer.network.trainable_variables) == len(network.trainable_variables) > 40
 
 
 def test_decay_of_ones_own_optimiser_is_applied_once(make_known):
@@ -242,7 +242,7 @@ def test_two_decays_are_refused(make_trainer):
 def test_gradients_are_clipped_to_the_norm_that_was_asked_for(make_known):
     trainer = make_known()
     trainer.compile(keras.optimizers.SGD(0.5), clip_norm=2.0)
-    count = sum(int(np.prod(one.shape)) for one in trainer.detector.trainable_variables)
+    count = sum(int(np.prod(one.shape)) for one in trainer.network.trainable_variables)
     before, after = kernel_after_a_step(trainer, gradient=7.0)
     # All gradients are 7, their norm 7 * sqrt(count): clipped, each is 2 / sqrt(count).
     np.testing.assert_allclose(before - after, 0.5 * 2.0 / np.sqrt(count), rtol=1e-2)
@@ -289,18 +289,18 @@ def test_a_network_with_keras_mobilenet_trains_is_exported_and_converted(
     assert np.isfinite(losses).all() and losses[1] < losses[0]
     assert int(trainer.optimizer.iterations) == 20
 
-    detector = InferenceModel(trainer.finished_detector(), NAMES, *SIZE)
+    network = InferenceModel(trainer.finished_network(), NAMES, *SIZE)
     image = noise()[0].astype(np.uint8)
-    boxes, scores, classes = detector(image)
+    boxes, scores, classes = network(image)
     assert len(boxes) > 0
     config = Config(data=DataConfig(classes=NAMES), model=tiny_model_config)
-    folder = export_saved_model(detector, config, tmp_path / "exported")
+    folder = export_saved_model(network, config, tmp_path / "exported")
     served = tf.saved_model.load(str(folder)).signatures["serving_default"]
     found = served(images=tf.constant(image[None]))
     np.testing.assert_allclose(found["detection_boxes"][0, : len(boxes)], boxes, atol=1e-2)
     np.testing.assert_allclose(found["detection_scores"][0, : len(scores)], scores, atol=1e-4)
 
-    converter = Converter(detector, SIZE)
+    converter = Converter(network, SIZE)
     lite = FileRunner(converter.convert("none", None)).detect(image)
     assert len(lite[0]) == len(boxes)
     np.testing.assert_allclose(lite[1], scores, atol=1e-4)
@@ -311,7 +311,7 @@ def test_a_network_with_keras_mobilenet_trains_is_exported_and_converted(
 
 def test_stages_of_ones_own_survive_the_end_of_a_mixed_training(tiny_model_config):
     network = FasterRCNN(tiny_model_config, 3, precision="mixed_bfloat16", **STAGES["own"]())
-    finished = FasterRCNNTrainer(network).finished_detector()
+    finished = FasterRCNNTrainer(network).finished_network()
     assert finished.precision == "float32" and finished.given_stages == network.given_stages
     assert_same_weights(finished, network)
 

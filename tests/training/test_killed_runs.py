@@ -77,24 +77,24 @@ class Learner(keras.Model):
 
     loss_names = ("rpn_objectness", "rpn_box", "roi_class", "roi_box")
 
-    def __init__(self, detector, config):
+    def __init__(self, network, config):
         super().__init__()
-        self.detector = detector
+        self.network = network
         optimizer = keras.optimizers.Adam(config.learning_rate)
         self.compile(optimizer=optimizer)
-        self.optimizer.build(detector.trainable_variables)
+        self.optimizer.build(network.trainable_variables)
         self.built = True
 
     def losses(self, batch, training):
         noise = tf.random.stateless_normal([8, FEATURES], batch["seeds"])
-        error = self.detector(noise, training=training)[:, 0] - noise[:, 0] - batch["offset"]
+        error = self.network(noise, training=training)[:, 0] - noise[:, 0] - batch["offset"]
         return {name: tf.reduce_mean(error**2) / 4 for name in self.loss_names}
 
     def train_step(self, batch):
         with tf.GradientTape() as tape:
             losses = self.losses(batch, training=True)
             loss = tf.add_n(list(losses.values()))
-        variables = self.detector.trainable_variables
+        variables = self.network.trainable_variables
         gradients = tape.gradient(loss, variables)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return {"loss": loss, **losses, "finite": tf.constant(1.0)}
@@ -106,8 +106,8 @@ class Learner(keras.Model):
     def averaged_weights(self):
         return nullcontext()
 
-    def finished_detector(self):
-        return self.detector
+    def finished_network(self):
+        return self.network
 
 
 class Batches:
@@ -133,9 +133,9 @@ def make_network(*given):
     return keras.Sequential([keras.Input((FEATURES,)), *layers, keras.layers.Dense(1, name="c")])
 
 
-def start_weights(detector, source):
+def start_weights(network, source):
     random = np.random.default_rng(0)
-    detector.set_weights([random.uniform(0.1, 1.0, one.shape) for one in detector.get_weights()])
+    network.set_weights([random.uniform(0.1, 1.0, one.shape) for one in network.get_weights()])
     return "random weights"
 
 

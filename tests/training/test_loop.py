@@ -288,7 +288,7 @@ def test_a_training_step_runs_on_the_gpu(tiny_config):
         "gt_classes": tf.constant([[2], [0]]),
         "seeds": tf.constant([[0, 0], [0, 1]]),
     }
-    kernel = trainer.detector.get_layer("rpn_head").conv.kernel
+    kernel = trainer.network.get_layer("rpn_head").conv.kernel
     before = np.asarray(kernel)
     losses = tf.function(trainer.train_step)(batch)
     assert all(np.isfinite(float(value)) for value in losses.values())

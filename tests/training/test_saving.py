@@ -112,13 +112,13 @@ def test_the_weights_of_that_step_are_kept(tmp_path):
     best = BestCheckpoint(tmp_path, start=0)
     best.set_model(SmallTrainer())
     best.on_train_begin({})
-    (kernel,) = best.model.detector.weights[:1]
+    (kernel,) = best.model.network.weights[:1]
     for step, loss in enumerate((5.0, 3.0, 4.0)):
         kernel.assign([[float(step + 1)]])
         best.on_train_batch_end(step, make_logs(val_loss=loss))
     from tf_frcnn.checkpoints import load_checkpoint
 
-    assert load_checkpoint(tmp_path / BEST_FILE, best.model.detector).step == 2
+    assert load_checkpoint(tmp_path / BEST_FILE, best.model.network).step == 2
     np.testing.assert_array_equal(kernel, [[2.0]])
 
 

@@ -50,7 +50,7 @@ def values_of(variables):
 @pytest.mark.parametrize("count", [0, 1, 100])
 def test_images_with_no_box_with_one_and_with_a_hundred_train(make_trainer, count):
     trainer, batch = make_trainer(), make_batch([many_boxes(count)])
-    variables = trainer.detector.trainable_variables
+    variables = trainer.network.trainable_variables
     with tf.GradientTape() as tape:
         losses = trainer.compute_losses(batch, training=True)
         total = tf.add_n(list(losses.values()))
@@ -60,10 +60,10 @@ def test_images_with_no_box_with_one_and_with_a_hundred_train(make_trainer, coun
     for gradient in tape.gradient(total, variables):
         assert np.isfinite(gradient).all()
     trainer.train_step(batch)
-    assert all(np.isfinite(value).all() for value in values_of(trainer.detector.weights))
+    assert all(np.isfinite(value).all() for value in values_of(trainer.network.weights))
 
 
-def test_a_batch_of_a_image_without_boxes_and_one_with_boxes(make_trainer):
+def test_a_batch_of_an_image_without_boxes_and_one_with_boxes(make_trainer):
     report = make_trainer().train_step(make_batch([[], [[10, 20, 40, 80]]]))
     assert set(report) == {"loss", *LOSSES, "finite"}
     assert all(np.isfinite(value) for value in report.values())
@@ -74,14 +74,14 @@ def test_a_batch_of_a_image_without_boxes_and_one_with_boxes(make_trainer):
 @pytest.mark.parametrize("factor", [1e4, 1e8])
 def test_losses_of_extreme_outputs_are_finite(make_trainer, factor):
     trainer, batch = make_trainer(), make_batch(TWO_IMAGES)
-    rpn_head, box_head = trainer.detector.rpn_head, trainer.detector.box_head
+    rpn_head, box_head = trainer.network.rpn_head, trainer.network.box_head
     for layer in (rpn_head.objectness, rpn_head.deltas, box_head.classes, box_head.deltas):
         layer.kernel.assign(layer.kernel * factor)
     with tf.GradientTape() as tape:
         losses = trainer.compute_losses(batch, training=True)
         total = tf.add_n(list(losses.values()))
     assert np.isfinite(total)
-    for gradient in tape.gradient(total, trainer.detector.trainable_variables):
+    for gradient in tape.gradient(total, trainer.network.trainable_variables):
         assert np.isfinite(gradient).all()
 
 
@@ -91,7 +91,7 @@ def test_ten_updates_equal_the_closed_form(make_trainer, monkeypatch):
     c, q, momentum, decay = 0.3, 0.2, 0.8, 0.05
     schedule = {"learning_rate": 0.1, "warmup_steps": 3, "decay_steps": (6,)}
     trainer = make_trainer(**schedule, momentum=momentum, weight_decay=decay)
-    variables = trainer.detector.trainable_variables
+    variables = trainer.network.trainable_variables
 
     def known_losses(batch, training):
         terms = [tf.reduce_sum(c * value + 0.5 * q * value**2) for value in variables]
@@ -120,7 +120,7 @@ def test_gradients_are_clipped_to_their_global_norm_before_the_decay(make_traine
     # All gradients are 2; clipped to norm 1 they are 1 / sqrt(number of weights) each. One step of
     # rate 1 without momentum subtracts that, and 0.05 w from kernels.
     trainer = make_trainer(learning_rate=1.0, momentum=0.0, weight_decay=0.05, clip_norm=1.0)
-    variables = trainer.detector.trainable_variables
+    variables = trainer.network.trainable_variables
 
     def known_losses(batch, training):
         return {"known": tf.add_n([2.0 * tf.reduce_sum(value) for value in variables])}
@@ -138,11 +138,11 @@ def test_frozen_layers_stay_and_all_others_move(make_trainer):
     trainer, batch = make_trainer(frozen_layers=("block1", "block2")), make_batch(TWO_IMAGES)
     frozen = [
         weight
-        for layer in trainer.detector.backbone.layers
+        for layer in trainer.network.backbone.layers
         if layer.name.startswith(("block1", "block2"))
         for weight in layer.weights
     ]
-    trainable = trainer.detector.trainable_variables
+    trainable = trainer.network.trainable_variables
     assert len(frozen) == 4 * 5  # four convolutions: a kernel and four numbers of normalisation
     frozen_before, trainable_before = values_of(frozen), values_of(trainable)
     trainer.train_step(batch)
@@ -158,7 +158,7 @@ def test_a_step_that_is_not_finite_changes_nothing(make_trainer):
     step = tf.function(trainer.train_step)
     assert float(step(batch)["finite"]) == 1.0
     # Moving means and momenta too; those of the normalisation move in the forward pass.
-    everything = [*trainer.detector.weights, *trainer.optimizer.variables]
+    everything = [*trainer.network.weights, *trainer.optimizer.variables]
     before = values_of(everything)
     images = batch["images"].numpy()
     images[0, 5, 7, 2] = np.nan
@@ -186,15 +186,15 @@ def test_a_gradient_that_turns_nan_in_a_backbone_of_kernels_alone_changes_nothin
 ):
     # Convolutions without bias under frozen normalisation: below the layer where NaN is born, the
     # fifth of thirteen, nothing but kernels is trained. The losses are finite.
-    layers = make_trainer(frozen_layers=()).detector.backbone.layers
+    layers = make_trainer(frozen_layers=()).network.backbone.layers
     norms = tuple(layer.name for layer in layers if layer.name.endswith("_bn"))
     trainer = make_trainer(frozen_layers=norms, precision=precision, clip_norm=clip_norm)
-    relu = trainer.detector.backbone.get_layer("block3_conv1_relu")
+    relu = trainer.network.backbone.get_layer("block3_conv1_relu")
     call = relu.call
     monkeypatch.setitem(
         vars(relu), "call", lambda inputs: with_a_gradient_that_is_not_finite(call(inputs))
     )
-    everything = [*trainer.detector.weights, *inner_optimizer(trainer.optimizer).variables]
+    everything = [*trainer.network.weights, *inner_optimizer(trainer.optimizer).variables]
     if precision == "mixed_float16":
         # The loss scale takes it for an overflow: no update, half the scale, and training goes on.
         # Keras 2 counts the step.
@@ -208,7 +208,7 @@ def test_a_gradient_that_turns_nan_in_a_backbone_of_kernels_alone_changes_nothin
 
 
 def test_nothing_is_frozen_when_no_name_is_given(make_trainer):
-    backbone = make_trainer(frozen_layers=()).detector.backbone
+    backbone = make_trainer(frozen_layers=()).network.backbone
     # Thirteen convolutions: a kernel, a scale and a shift each.
     assert len(backbone.trainable_variables) == 13 * 3
 
@@ -236,9 +236,9 @@ def test_losses_depend_on_the_seeds_and_on_nothing_else(make_trainer):
 
 def test_validation_changes_no_weight_and_reports_the_same_losses(make_trainer):
     trainer, batch = make_trainer(), make_batch(TWO_IMAGES)
-    before = values_of(trainer.detector.weights)
+    before = values_of(trainer.network.weights)
     report = trainer.test_step(batch)
-    for value, old in zip(values_of(trainer.detector.weights), before, strict=True):
+    for value, old in zip(values_of(trainer.network.weights), before, strict=True):
         np.testing.assert_array_equal(value, old)
     losses = trainer.compute_losses(batch, training=False)
     assert set(report) == {"loss", *LOSSES}
@@ -249,5 +249,5 @@ def test_validation_changes_no_weight_and_reports_the_same_losses(make_trainer):
 def test_calling_the_trainer_detects(make_trainer):
     trainer, batch = make_trainer(), make_batch([[]])
     inputs = (batch["images"], batch["image_sizes"])
-    for name, value in trainer.detector(inputs).items():
+    for name, value in trainer.network(inputs).items():
         np.testing.assert_allclose(trainer(inputs)[name], value, atol=1e-5)

@@ -29,9 +29,9 @@ def test_mixed_precision_trains_and_is_evaluated_in_float32(make_trainer, precis
         assert float(losses[name]) == pytest.approx(float(exact[name]), rel=0.1)
     totals = [float(trainer.train_step(batch)["loss"]) for _ in range(3)]
     assert totals[2] < totals[0]
-    finished = trainer.finished_detector()
+    finished = trainer.finished_network()
     assert finished.precision == "float32"
-    weights = named_weights(trainer.detector)
+    weights = named_weights(trainer.network)
     for name, value in named_weights(finished).items():
         np.testing.assert_array_equal(value, weights[name])
 
@@ -40,7 +40,7 @@ def test_mixed_precision_trains_and_is_evaluated_in_float32(make_trainer, precis
 def test_accumulated_gradients_update_every_third_step_with_their_mean(make_known):
     # Gradients 1, 2, 6: mean 3, at a rate of 0.01 and without momentum 0.03 less.
     trainer = make_known(gradient_accumulation_steps=3, momentum=0.0)
-    variables = trainer.detector.trainable_variables
+    variables = trainer.network.trainable_variables
     before = values_of(variables)
     for scale in (1.0, np.nan, 2.0):  # what is not finite is not counted
         trainer.train_step(tf.constant(scale, tf.float32))
@@ -66,12 +66,12 @@ def test_compiled_parts_give_the_same_step(make_trainer):
     batch = make_batch(TWO_IMAGES)
     plain = make_trainer()
     expected = plain.train_step(batch)
-    weights = values_of(plain.detector.trainable_variables)
+    weights = values_of(plain.network.trainable_variables)
     compiled = make_trainer(jit_compile=True)
     report = compiled.train_step(batch)
     for name in LOSSES:
         assert float(report[name]) == pytest.approx(float(expected[name]), rel=1e-4)
-    assert_close(values_of(compiled.detector.trainable_variables), weights, atol=1e-5)
+    assert_close(values_of(compiled.network.trainable_variables), weights, atol=1e-5)
     graph = tf.function(compiled.train_step).get_concrete_function(batch).graph
     compiled_calls = [op for op in graph.get_operations() if "_XlaMustCompile" in op.node_def.attr]
     assert len(compiled_calls) >= 6  # three parts, forward and backward

@@ -33,7 +33,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(make_known, clip_norm):
         return tf.sqrt(values[-1][0]) + 0.0 * sum(tf.reduce_sum(value) for value in values)
 
     trainer = make_known(root, clip_norm=clip_norm)
-    bias = trainer.detector.trainable_variables[-1]
+    bias = trainer.network.trainable_variables[-1]
     assert "bias" in bias.name and not np.asarray(bias).any()
     before = state_of(trainer)
     report = trainer.train_step(tf.constant(1.0))
@@ -56,13 +56,13 @@ def test_what_has_no_trained_bias_beside_it_is_judged_itself():
 def test_an_overflow_of_float16_halves_the_scale_and_is_no_stop(make_known):
     # A gradient of 1e35 is finite, times the scale of 2^15 it is beyond float32.
     trainer = make_known(precision="mixed_float16")
-    before = values_of(trainer.detector.trainable_variables)
+    before = values_of(trainer.network.trainable_variables)
     report = trainer.train_step(tf.constant(1e35))
     assert float(report["finite"]) == 1.0  # there is nothing to stop for
-    assert_same(values_of(trainer.detector.trainable_variables), before)
+    assert_same(values_of(trainer.network.trainable_variables), before)
     trainer.train_step(tf.constant(2.0))
     # The rate is 0.01: one step of 0.01 * 2, the scale taken out again.
-    bias = trainer.detector.trainable_variables[-1].numpy()
+    bias = trainer.network.trainable_variables[-1].numpy()
     np.testing.assert_allclose(bias, before[-1] - 0.02, rtol=1e-6)
 
 
@@ -76,8 +76,8 @@ def test_the_scale_goes_down_by_halves(make_known):
 def test_gradients_are_clipped_at_their_true_size_under_a_scale(make_known):
     # All gradients are 2; clipped to norm 1 they are 1 / sqrt(number of weights) each.
     trainer = make_known(precision="mixed_float16", clip_norm=1.0, learning_rate=1.0)
-    before = values_of(trainer.detector.trainable_variables)
+    before = values_of(trainer.network.trainable_variables)
     trainer.train_step(tf.constant(2.0))
     share = 1 / np.sqrt(sum(value.size for value in before))
-    for variable, value in zip(trainer.detector.trainable_variables, before, strict=True):
+    for variable, value in zip(trainer.network.trainable_variables, before, strict=True):
         np.testing.assert_allclose(variable, value - share, atol=1e-6)

@@ -29,22 +29,22 @@ def train_weights(config, strategy, steps):
     keras.utils.set_random_seed(0)
     distribution = Distribution(strategy)
     with distribution.strategy.scope():
-        detector = FasterRCNN(config.model, len(VOC_CLASS_COLOURS))
-        trainer = FasterRCNNTrainer(detector, config.train)
+        network = FasterRCNN(config.model, len(VOC_CLASS_COLOURS))
+        trainer = FasterRCNNTrainer(network, config.train)
     losses = []
 
     class Note(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             losses.append(logs["loss"])
 
-    before = {name: np.asarray(value) for name, value in named_weights(detector).items()}
+    before = {name: np.asarray(value) for name, value in named_weights(network).items()}
     dataset = load_datasets(config.data, 0)["train"]
     share = Share(num_replicas=distribution.num_replicas)
     pipeline = BatchPipeline(
         dataset, config.data, config.train.batch_size, 0, 0, steps, share=share
     )
     train(trainer, pipeline, 0, [Note()], StopRequest(), distribution=distribution)
-    after = {name: np.asarray(value) for name, value in named_weights(detector).items()}
+    after = {name: np.asarray(value) for name, value in named_weights(network).items()}
     return distribution.num_replicas, before, after, losses
 
 

@@ -50,9 +50,9 @@ def main(argv: Sequence[str], prog: str) -> int:
     from tf_frcnn.training.trainer import FasterRCNNTrainer
 
     train_config = record.config.train
-    detector = FasterRCNN(record.config.model, len(record.class_names), train_config.precision)
-    load_weights(arguments.file, named_weights(detector))
-    diagnosis = diagnose(FasterRCNNTrainer(detector, train_config), record)
+    network = FasterRCNN(record.config.model, len(record.class_names), train_config.precision)
+    load_weights(arguments.file, named_weights(network))
+    diagnosis = diagnose(FasterRCNNTrainer(network, train_config), record)
     outcome = "is finite" if diagnosis.is_finite else "is not finite"
     console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
     console.print(f"step {record.step} {outcome} ({describe_terms(diagnosis.losses)}).")

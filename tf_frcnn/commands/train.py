@@ -87,9 +87,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
     distribution.check_same(dataset_record["splits"], "data set", "Copy the chief's --data.root.")
     start_run(folder, config, datasets["train"].division, dataset_record)
 
-    detector, outcome = train_detector(config, datasets, folder, distribution)
+    network, outcome = train_detector(config, datasets, folder, distribution)
     inference_model = InferenceModel(
-        detector, config.data.classes, config.data.short_side, config.data.long_side
+        network, config.data.classes, config.data.short_side, config.data.long_side
     )
     found = {}
     if "test" in datasets:

@@ -201,21 +201,21 @@ def count_split(dataset: Dataset) -> dict[str, Any]:
         median, 95 % quantile and largest value; None if there are no boxes.
     """
     examples = dataset.examples
-    boxes_a_image = [len(example.boxes) for example in examples]
+    boxes_an_image = [len(example.boxes) for example in examples]
     sides = box_sides(dataset)
     height, width = sides.T
     return {
         "num_pictures": len(examples),
-        "num_boxes": sum(boxes_a_image),
+        "num_boxes": sum(boxes_an_image),
         "num_pictures_left_out": dataset.num_images_left_out,
         "num_boxes_left_out": dataset.num_boxes_left_out,
         "num_difficult": sum(int(example.difficult.sum()) for example in examples),
         "num_crowd": sum(int(example.crowd.sum()) for example in examples),
-        "num_empty_pictures": boxes_a_image.count(0),
+        "num_empty_pictures": boxes_an_image.count(0),
         "num_clipped": dataset.num_clipped,
         "num_one_pixel": int((sides.min(axis=1) <= 1).sum()) if len(sides) else 0,
         "boxes_a_picture": {
-            str(number): count for number, count in sorted(Counter(boxes_a_image).items())
+            str(number): count for number, count in sorted(Counter(boxes_an_image).items())
         },
         "box_height": _quantiles(height),
         "box_width": _quantiles(width),

@@ -36,7 +36,7 @@ def write_check_page(path: Path, check: DataCheck) -> None:
         columns=shown_counts(check.report["splits"]),
         classes_plot=_classes_svg(check.datasets),
         plots={
-            "Boxes an image": _boxes_a_image_svg(check.datasets),
+            "Boxes an image": _boxes_an_image_svg(check.datasets),
             "Box sizes": _sizes_svg(check.datasets),
             "Aspect ratios": _aspect_ratios_svg(check.datasets),
         },
@@ -62,7 +62,7 @@ def _classes_svg(datasets: Mapping[str, Dataset]) -> Markup:
     return figure_svg(figure, with_legend=True)
 
 
-def _boxes_a_image_svg(datasets: Mapping[str, Dataset]) -> Markup:
+def _boxes_an_image_svg(datasets: Mapping[str, Dataset]) -> Markup:
     """Draw how many images have how many boxes, as shares of each split."""
     figure, axes = make_plot((4.6, 3.0), "boxes an image", "share of images")
     counts = {

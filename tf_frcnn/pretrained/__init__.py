@@ -1,1 +1,1 @@
-"""Weights made by others, brought into the detector."""
+"""Weights made by others, brought into the network."""

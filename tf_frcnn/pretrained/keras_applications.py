@@ -1,9 +1,9 @@
-"""Starts the detector from the ImageNet VGG16 of keras.applications.
+"""Starts the network from the ImageNet VGG16 of keras.applications.
 
 The paper starts the backbone and the two FC layers from a VGG16 trained on ImageNet (§3.1.3).
 keras.applications publishes one, converted from the Caffe original (BGR, mean-free), as an HDF5
 file with its top (convolutions, fc1, fc2, predictions) or without (convolutions only). A file is
-checked as a whole before the first variable changes, so that a load that fails leaves the detector
+checked as a whole before the first variable changes, so that a load that fails leaves the network
 as it was, and never half at random.
 
 Arrays are found by their layers' names and not by `keras.applications.VGG16(weights=PATH)`: that
@@ -48,9 +48,9 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class WeightsReport:
-    """What was loaded into the layers that VGG16 and the detector share.
+    """What was loaded into the layers that VGG16 and the network share.
 
-    The RPN and the detector's two output layers are in no VGG16 and hence in neither list.
+    The RPN and the box head's two output layers are in no VGG16 and hence in neither list.
 
     Attributes:
         source: `none`, `imagenet` or the path of the file.
@@ -72,11 +72,11 @@ class WeightsReport:
         return text + "no layer of VGG16 is left at random."
 
 
-def load_backbone_weights(detector: keras.Model, source: str) -> WeightsReport:
-    """Load ImageNet weights into the detector's backbone and, where given, its two FC layers.
+def load_backbone_weights(network: keras.Model, source: str) -> WeightsReport:
+    """Load ImageNet weights into the network's backbone and, where given, its two FC layers.
 
     Args:
-        detector: a built detector with `backbone`, a model whose layers are named as those of
+        network: a built network with `backbone`, a model whose layers are named as those of
             keras.applications' VGG16, and `box_head` with the dense layers `fc1` and `fc2`.
         source: `none` (nothing is loaded), `imagenet` (the published file with its top, 528 MB,
             downloaded into the Keras cache once), or the path of a file in that layout, with or
@@ -86,11 +86,11 @@ def load_backbone_weights(detector: keras.Model, source: str) -> WeightsReport:
         What was loaded and what was left at random.
 
     Raises:
-        WeightsError: no such file, not such a file, one that does not fit the detector or holds
-            numbers that are not finite, or a download that failed. The detector is unchanged.
+        WeightsError: no such file, not such a file, one that does not fit the network or holds
+            numbers that are not finite, or a download that failed. The network is unchanged.
     """
-    backbone = {layer.name: layer for layer in detector.backbone.layers if layer.weights}
-    head = {name: getattr(detector.box_head, name) for name in FC_LAYERS}
+    backbone = {layer.name: layer for layer in network.backbone.layers if layer.weights}
+    head = {name: getattr(network.box_head, name) for name in FC_LAYERS}
     layers = {**backbone, **head}
     if source == NO_WEIGHTS:
         return WeightsReport(source, (), tuple(layers))
@@ -251,21 +251,21 @@ def _check_layer(name: str, layer: Any, stored: Sequence[Shape], origin: str) ->
 
     Args:
         name: name of the layer in the file.
-        layer: the detector's layer.
+        layer: the network's layer.
         stored: shapes of its arrays in the file, in any order; none where it has none.
         origin: what the file is, for messages.
     """
     if not stored:
         raise WeightsError(
             f"{origin}: has no weights for layer '{name}' ({type(layer).__name__}), which the "
-            f"detector needs. {_WAY_OUT}"
+            f"network needs. {_WAY_OUT}"
         )
     needed = [tuple(weight.shape) for weight in layer.weights]
     has_both = len(needed) == 2 and hasattr(layer, "kernel")
     if not has_both or sorted(needed) != sorted(tuple(shape) for shape in stored):
         raise WeightsError(
             f"{origin}: layer '{name}' has arrays of shapes {_list_shapes(stored)}, but the "
-            f"detector's has {_list_shapes(needed)}. ImageNet weights fit VGG16 at full width only "
+            f"network's has {_list_shapes(needed)}. ImageNet weights fit VGG16 at full width only "
             f"(--model.architecture vgg16): for another network pass {_OPTION} {NO_WEIGHTS}, else "
             "a file that fits."
         )

@@ -23,8 +23,8 @@ _OTHER_FIGURES = ("loss", "learning_rate", "seconds_per_step", SKIPPED_STEPS)
 _TITLES = {  # any other term goes by its name
     "rpn_objectness": "RPN objectness",
     "rpn_box": "RPN boxes",
-    "roi_class": "detector classes",
-    "roi_box": "detector boxes",
+    "roi_class": "box head classes",
+    "roi_box": "box head boxes",
 }
 
 # Okabe and Ito: safe for colour-blind; taken in turn.

@@ -10,20 +10,20 @@ from tf_frcnn.errors import ConfigError
 _OPTION = "--train.frozen-layers"
 
 
-def freeze_layers(detector: keras.Model, names: Sequence[str]) -> None:
+def freeze_layers(network: keras.Model, names: Sequence[str]) -> None:
     """Freeze the layers with weights, of backbone and heads, whose name starts with one of `names`.
 
     Frozen batch normalisation uses its moving statistics and leaves them as they are.
 
     Args:
-        detector: built; its layers' `trainable` is set, and never set back.
+        network: built; its layers' `trainable` is set, and never set back.
         names: beginnings of names: `block1` freezes block1_conv1 and block1_conv2, `backbone`,
             `rpn_head` and `box_head` a whole stage.
 
     Raises:
         ConfigError: a name is no layer's beginning, or nothing is left to train.
     """
-    layers = _layers_with_weights(detector)
+    layers = _layers_with_weights(network)
     for name in names:
         matching = [layer for layer in layers if layer.name.startswith(name)]
         if not matching:
@@ -33,13 +33,13 @@ def freeze_layers(detector: keras.Model, names: Sequence[str]) -> None:
             )
         for layer in matching:
             layer.trainable = False
-    if not detector.trainable_variables:
+    if not network.trainable_variables:
         raise ConfigError(
             f"{_OPTION} {' '.join(names)}: no layer is left to train. Name fewer layers."
         )
 
 
-def _layers_with_weights(detector: keras.Model) -> list[Any]:
+def _layers_with_weights(network: keras.Model) -> list[Any]:
     """List stages and the layers in them, leaving out those in which nothing can be frozen."""
-    layers = detector._flatten_layers(include_self=False, recursive=True)
+    layers = network._flatten_layers(include_self=False, recursive=True)
     return [layer for layer in layers if layer.weights]

@@ -14,7 +14,7 @@ from tf_frcnn.ops.boxes import decode_deltas, paired_giou
 Losses = dict[str, tf.Tensor]
 """Name -> scalar float32."""
 
-# With this weight both box losses pull alike: one more std (0.1 of a side, in the detector) off the
+# With this weight both box losses pull alike: one more std (0.1 of a side, in the box head) off the
 # target costs an IoU of about 0.2, and a smooth L1 of 1.
 GIOU_WEIGHT = 5.0
 # A box moved by more of its sides than this would have an area beyond float32.
@@ -104,7 +104,7 @@ def giou_loss(
 ) -> tf.Tensor:
     """Compute `GIOU_WEIGHT` (1 - generalised IoU) of the objects' boxes over each mini-batch.
 
-    The detector's alone: its boxes are what is measured by IoU in the end. The RPN's need only to
+    The box head's alone: its boxes are what is measured by IoU in the end. The RPN's need only to
     come near an object, and start so far from it that smooth L1 on normalised offsets, whose slope
     does not depend on the distance, is the better guide.
 

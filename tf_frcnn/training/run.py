@@ -38,16 +38,16 @@ class TrainingInterrupted(UserError):
         self.exit_status = 128 + signal_number
 
 
-class TrainedDetector(NamedTuple):
+class TrainedNetwork(NamedTuple):
     """What `train_detector` returns.
 
     Attributes:
-        detector: that is to be evaluated and exported, on one device.
+        network: that is to be evaluated and exported, on one device.
         outcome: for metrics.json: `steps` done, `planned_steps`, `exported_step`; with a validation
             also `best_step` and `best_val_loss`.
     """
 
-    detector: FasterRCNN
+    network: FasterRCNN
     outcome: dict[str, Any]
 
 
@@ -57,8 +57,8 @@ def train_detector(
     folder: RunFolder,
     distribution: Distribution = ALONE,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-) -> TrainedDetector:
-    """Train a detector, from its start or from the last checkpoint of the run.
+) -> TrainedNetwork:
+    """Train a network, from its start or from the last checkpoint of the run.
 
     Args:
         config: of the run, classes filled in.
@@ -70,7 +70,7 @@ def train_detector(
             Their `model` is the trainer.
 
     Returns:
-        The detector with the weights of the last step, or the best by validation, or the moving
+        The network with the weights of the last step, or the best by validation, or the moving
         averages of either.
 
     Raises:
@@ -86,13 +86,13 @@ def train_detector(
     same = {name: dataclasses.asdict(getattr(config, name)) for name in ("model", "train")}
     distribution.check_same(same, "configuration", "Start all workers with the same options.")
     with distribution.lost_workers_noticed(), distribution.strategy.scope():
-        detector = FasterRCNN(config.model, len(config.data.classes), config.train.precision)
-        trainer = FasterRCNNTrainer(detector, config.train)
-    progress = restore_latest(folder.checkpoints, detector, trainer.optimizer)
+        network = FasterRCNN(config.model, len(config.data.classes), config.train.precision)
+        trainer = FasterRCNNTrainer(network, config.train)
+    progress = restore_latest(folder.checkpoints, network, trainer.optimizer)
     if progress.step:
         logger.info("going on from the checkpoint of step %d", progress.step)
     else:
-        report = load_backbone_weights(detector, config.train.start_from)
+        report = load_backbone_weights(network, config.train.start_from)
         logger.info("%s", report)
     _check_shared(config, folder, distribution, progress.step)
     if distribution.is_chief:
@@ -110,7 +110,7 @@ def train_detector(
             f"after step {done} of {config.train.steps}; saved to {folder.checkpoints}, from where "
             "the same command goes on.",
         )
-    detector = trainer.finished_detector()
+    network = trainer.finished_network()
     outcome: dict[str, Any] = {
         "steps": done,
         "planned_steps": config.train.steps,
@@ -119,8 +119,8 @@ def train_detector(
     if run.best.step:
         outcome |= {"best_step": run.best.step, "best_val_loss": run.best.val_loss}
     if config.train.export == "best":
-        outcome["exported_step"] = _load_best(folder, detector)
-    return TrainedDetector(detector, outcome)
+        outcome["exported_step"] = _load_best(folder, network)
+    return TrainedNetwork(network, outcome)
 
 
 def _check_validation(config: Config, datasets: Mapping[str, Dataset]) -> None:
@@ -148,11 +148,11 @@ def _check_shared(
         distribution.check_same(str(folder.config_file.is_file()), "--output", hint)
 
 
-def _load_best(folder: RunFolder, detector: FasterRCNN) -> int:
+def _load_best(folder: RunFolder, network: FasterRCNN) -> int:
     """Load the weights with the lowest validation loss -> their step."""
     path = folder.checkpoints / BEST_FILE
     try:
-        step = load_checkpoint(path, detector).step
+        step = load_checkpoint(path, network).step
     except OSError as error:
         raise WeightsError(
             f"{path}: cannot be read ({error}). Expected the weights with the lowest validation "

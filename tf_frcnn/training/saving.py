@@ -85,7 +85,7 @@ class Checkpoints(keras.callbacks.Callback):
 
     def _save(self) -> None:
         states = {type(callback).__name__: callback.get_state() for callback in self.stateful}
-        save_checkpoint(self.folder, self._done, self.model.detector, self.model.optimizer, states)
+        save_checkpoint(self.folder, self._done, self.model.network, self.model.optimizer, states)
         prune_checkpoints(self.folder, self.keep)
         self._saved = self._done
 
@@ -127,6 +127,6 @@ class BestCheckpoint(keras.callbacks.Callback):
         val_loss = (logs or {}).get("val_loss", math.inf)
         if val_loss < self.val_loss:
             with self.model.averaged_weights():
-                path = save_best(self.folder, step, self.model.detector, val_loss)
+                path = save_best(self.folder, step, self.model.network, val_loss)
             self.step, self.val_loss = step, val_loss
             logger.info("step %d: the lowest validation loss so far; kept as %s", step, path)

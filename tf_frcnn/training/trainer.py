@@ -40,7 +40,7 @@ Batch = dict[str, tf.Tensor]
 
 
 class FasterRCNNTrainer(keras.Model):
-    """Trains a detector end to end, RPN and detection network jointly (slides: training).
+    """Trains a network end to end, RPN and detection network jointly (slides: training).
 
     The losses live here and never reach the export. A batch is a dict of images [B, H, W, 3]
     float32 RGB 0-255, image_sizes [B, 2] float32, gt_boxes [B, G, 4] float32 and gt_classes [B, G]
@@ -58,28 +58,28 @@ class FasterRCNNTrainer(keras.Model):
 
     def __init__(
         self,
-        detector: FasterRCNN,
+        network: FasterRCNN,
         config: TrainConfig | None = None,
         tasks: Sequence[Task] = TASKS,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.detector = detector
+        self.network = network
         if config is None:
             config = TrainConfig(frozen_layers=())
-            if detector.precision == "mixed_float16":  # the loss is to be scaled
+            if network.precision == "mixed_float16":  # the loss is to be scaled
                 config = dataclasses.replace(config, precision="mixed_float16")
         self.train_config = config
         self.training_proposals = ProposalLayer(
             config.rpn_pre_nms_top_k,
             config.rpn_post_nms_top_k,
-            detector.config.rpn_nms_iou,
-            detector.config.rpn_min_size,
-            detector.proposal_layer.min_score,
-            detector.proposal_layer.sifts_first,
+            network.config.rpn_nms_iou,
+            network.config.rpn_min_size,
+            network.proposal_layer.min_score,
+            network.proposal_layer.sifts_first,
             name="training_proposals",
         )
-        freeze_layers(detector, config.frozen_layers)
+        freeze_layers(network, config.frozen_layers)
         self.tasks = tuple(tasks)
         self._compiled: dict[Any, Any] = {}
         # Made when they are wanted: the command's loop, which may have replicas, wants none.
@@ -132,7 +132,7 @@ class FasterRCNNTrainer(keras.Model):
             if not value >= 0.0:
                 raise ConfigError(f"compile: {name} = {value}: expected 0 or more.")
         is_scaling = isinstance(optimizer, LossScaleOptimizer)
-        if self.detector.precision == "mixed_float16" and not is_scaling:
+        if self.network.precision == "mixed_float16" and not is_scaling:
             optimizer = LossScaleOptimizer(optimizer)
         self._use_optimizer(optimizer, weight_decay, clip_norm, run_eagerly, steps_per_execution)
 
@@ -151,7 +151,7 @@ class FasterRCNNTrainer(keras.Model):
             jit_compile=False,
         )
         self._weight_decay, self._clip_norm = weight_decay, clip_norm
-        self.optimizer.build(self.detector.trainable_variables)
+        self.optimizer.build(self.network.trainable_variables)
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Train as `keras.Model.fit` does: `fit(batches, validation_data=..., epochs=...)`.
@@ -198,11 +198,11 @@ class FasterRCNNTrainer(keras.Model):
             **kwargs: as in Keras.
         """
         with self.averaged_weights():
-            self.detector.save(filepath, overwrite=overwrite, **kwargs)
+            self.network.save(filepath, overwrite=overwrite, **kwargs)
 
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Detect; the same as calling the detector."""
-        return self.detector(inputs)
+        """Detect; the same as calling the network."""
+        return self.network(inputs)
 
     def compute_losses(self, batch: Batch, training: bool) -> Losses:
         """Run the training graph on a batch.
@@ -214,13 +214,13 @@ class FasterRCNNTrainer(keras.Model):
         Returns:
             The losses of all tasks, scalars float32, by `loss_names`.
         """
-        detector, image_sizes = self.detector, batch["image_sizes"]
-        pixels = detector.preprocessing((batch["images"], image_sizes))
+        network, image_sizes = self.network, batch["image_sizes"]
+        pixels = network.preprocessing((batch["images"], image_sizes))
         maps, (objectness, anchor_deltas) = self._run(self._maps_and_rpn, pixels, training)
-        anchors = detector.anchor_generator((pixels, maps))
+        anchors = network.anchor_generator((pixels, maps))
         proposals = self.training_proposals((objectness, anchor_deltas, anchors, image_sizes))
         step = Step(
-            *(detector, self.train_config, batch),
+            *(network, self.train_config, batch),
             *(maps, anchors, objectness, anchor_deltas, proposals),
             run=self._run,
             run_network=partial(self._run, self._stage, training),
@@ -240,9 +240,9 @@ class FasterRCNNTrainer(keras.Model):
             The losses before the update, their sum as `loss`, and `finite`: 1 when the update was
             made, 0 when weights and optimiser are as they were. Scalars float32.
         """
-        variables = self.detector.trainable_variables
+        variables = self.network.trainable_variables
         # The forward pass moves the statistics of batch normalisation already.
-        statistics = [v for v in self.detector.non_trainable_variables if "moving_" in v.name]
+        statistics = [v for v in self.network.non_trainable_variables if "moving_" in v.name]
         kept = [tf.identity(statistic) for statistic in statistics]
         losses, gradients = self._losses_and_gradients(batch, variables)
         total = tf.add_n(list(losses.values()))
@@ -289,11 +289,11 @@ class FasterRCNNTrainer(keras.Model):
 
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:
-        """Put the moving averages into the detector while the block runs; none, no change."""
+        """Put the moving averages into the network while the block runs; none, no change."""
         if not self._has_averages():
             yield
             return
-        variables = self.detector.trainable_variables
+        variables = self.network.trainable_variables
         weights = [np.asarray(variable) for variable in variables]
         inner_optimizer(self.optimizer).finalize_variable_values(variables)
         try:
@@ -302,22 +302,22 @@ class FasterRCNNTrainer(keras.Model):
             for variable, weight in zip(variables, weights, strict=True):
                 variable.assign(weight)
 
-    def finished_detector(self) -> FasterRCNN:
-        """Give the detector that is evaluated and exported, when no more steps are to be taken.
+    def finished_network(self) -> FasterRCNN:
+        """Give the network that is evaluated and exported, when no more steps are to be taken.
 
         Returns:
-            A detector that computes in float32 on one device, with the averaged weights where there
+            A network that computes in float32 on one device, with the averaged weights where there
             are some.
         """
         if self._has_averages():
-            variables = self.detector.trainable_variables
+            variables = self.network.trainable_variables
             inner_optimizer(self.optimizer).finalize_variable_values(variables)
         # Mirrored variables cannot be exported by one worker alone.
         is_mirrored = self.distribute_strategy.num_replicas_in_sync > 1
-        if self.detector.precision == "float32" and not is_mirrored:
-            return self.detector
-        finished = FasterRCNN.from_config({**self.detector.get_config(), "precision": "float32"})
-        weights = named_weights(self.detector)
+        if self.network.precision == "float32" and not is_mirrored:
+            return self.network
+        finished = FasterRCNN.from_config({**self.network.get_config(), "precision": "float32"})
+        weights = named_weights(self.network)
         for name, variable in named_weights(finished).items():
             variable.assign(weights[name])
         return finished
@@ -348,11 +348,11 @@ class FasterRCNNTrainer(keras.Model):
         return self._compiled[function](*arguments, **options)
 
     def _maps_and_rpn(self, pixels: tf.Tensor, training: bool) -> tuple[Maps, Any]:
-        maps = as_maps(self.detector.backbone(pixels, training=training))
-        return maps, self.detector.rpn_head(maps, training=training)
+        maps = as_maps(self.network.backbone(pixels, training=training))
+        return maps, self.network.rpn_head(maps, training=training)
 
     def _stage(self, training: bool, name: str, inputs: Any, **options: Any) -> Any:
-        return getattr(self.detector, name)(inputs, training=training, **options)
+        return getattr(self.network, name)(inputs, training=training, **options)
 
     def _losses_and_gradients(
         self, batch: Batch, variables: Sequence[Any]
@@ -381,7 +381,7 @@ class FasterRCNNTrainer(keras.Model):
             return gradients, []  # the loss scale is found by overflows, after which it is halved
         if limit > 0:
             return gradients, [norm]
-        name_of = {id(variable): name for name, variable in named_weights(self.detector).items()}
+        name_of = {id(variable): name for name, variable in named_weights(self.network).items()}
         return gradients, telling_gradients(
             gradients, [name_of[id(variable)] for variable in variables]
         )

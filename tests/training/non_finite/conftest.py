@@ -17,11 +17,11 @@ def step_config(tiny_model_config, tiny_train_config):
 def built_trainer(step_config):
     keras.utils.set_random_seed(0)
     trainer = FasterRCNNTrainer(FasterRCNN(step_config.model, 3), step_config.train)
-    return trainer, trainer.detector.get_weights()
+    return trainer, trainer.network.get_weights()
 
 
 @pytest.fixture
 def trainer(built_trainer):
     trainer, weights = built_trainer
-    trainer.detector.set_weights(weights)
+    trainer.network.set_weights(weights)
     return trainer

@@ -31,8 +31,8 @@ def test_pixels_that_are_not_finite(causes_of):
 
 
 def test_pixels_that_are_none(trainer, causes_of):
-    scale(trainer.detector.box_head.fc1, 1e30)  # else the normalisation brings them to size
-    scale(trainer.detector.box_head.fc2, 1e30)
+    scale(trainer.network.box_head.fc1, 1e30)  # else the normalisation brings them to size
+    scale(trainer.network.box_head.fc2, 1e30)
     batch = make_batch()
     batch["images"][0] *= 1e6
     causes = causes_of(batch=batch)
@@ -41,7 +41,7 @@ def test_pixels_that_are_none(trainer, causes_of):
 
 
 def test_weights_that_are_not_finite(trainer, step_config):
-    bias = trainer.detector.rpn_head.conv.bias
+    bias = trainer.network.rpn_head.conv.bias
     bias.assign(tf.fill(bias.shape, np.nan))
     diagnosis = diagnose(trainer, make_record(step_config))
     for step, expected in (
@@ -79,7 +79,7 @@ def test_a_box_that_is_not_finite(causes_of):
 
 
 def test_float16_that_overflowed(trainer, step_config):
-    kernel = trainer.detector.backbone.get_layer("block2_conv1").kernel
+    kernel = trainer.network.backbone.get_layer("block2_conv1").kernel
     kernel.assign(tf.fill(kernel.shape, 1e38))  # finite, and float32 ends at 3.4e38
     diagnosis = diagnose(trainer, make_record(step_config))
     assert diagnosis.first_layer.name == "block2_conv1"
@@ -96,7 +96,7 @@ def test_float16_that_overflowed(trainer, step_config):
 
 
 def test_numbers_that_grow_over_the_layers(trainer, step_config):
-    head = trainer.detector.box_head
+    head = trainer.network.box_head
     scale(head.fc1, 1e25)
     scale(head.fc2, 1e25)
     diagnosis = diagnose(trainer, make_record(step_config))
@@ -114,7 +114,7 @@ def test_numbers_that_grow_over_the_layers(trainer, step_config):
 
 def test_a_gradient_that_is_not_finite_though_the_loss_is(trainer, step_config, monkeypatch):
     compute = trainer.compute_losses
-    weight = trainer.detector.box_head.fc1.kernel
+    weight = trainer.network.box_head.fc1.kernel
 
     def with_a_root(batch, training):  # the slope of the root at 0 is infinite
         losses = compute(batch, training)

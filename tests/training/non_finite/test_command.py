@@ -14,10 +14,10 @@ from tf_frcnn.training.non_finite.record import save_step
 
 
 def test_a_step_is_not_finite_again(trainer, step_config, tmp_path, capsys):
-    kernel = trainer.detector.box_head.fc1.kernel
+    kernel = trainer.network.box_head.fc1.kernel
     kernel.assign(kernel * 1e38)  # no network starts so: it must be in the file
     record = make_record(step_config)
-    save_step(tmp_path / "moved.h5", record, named_weights(trainer.detector))
+    save_step(tmp_path / "moved.h5", record, named_weights(trainer.network))
     expected = describe_diagnosis(diagnose(trainer, record))
     assert cli.main(["replay", str(tmp_path / "moved.h5")]) == 3
     first, _, rest = capsys.readouterr().out.partition("\n")
@@ -27,7 +27,7 @@ def test_a_step_is_not_finite_again(trainer, step_config, tmp_path, capsys):
 
 
 def test_a_step_that_is_finite_is_status_0(trainer, step_config, tmp_path, capsys):
-    save_step(tmp_path / "fine.h5", make_record(step_config), named_weights(trainer.detector))
+    save_step(tmp_path / "fine.h5", make_record(step_config), named_weights(trainer.network))
     assert cli.main(["replay", str(tmp_path / "fine.h5")]) == 0
     out = capsys.readouterr().out
     assert out.startswith("step 50 is finite (rpn_objectness = 0.")
@@ -35,7 +35,7 @@ def test_a_step_that_is_finite_is_status_0(trainer, step_config, tmp_path, capsy
 
 
 def test_a_checkpoint_is_no_step(trainer, tmp_path, capsys):
-    path = save_checkpoint(tmp_path, 2, trainer.detector, trainer.optimizer)
+    path = save_checkpoint(tmp_path, 2, trainer.network, trainer.optimizer)
     assert cli.main(["replay", str(path)]) == 2
     err = capsys.readouterr().err
     assert f"error: {path}: is an HDF5 file of another kind, such as a checkpoint" in err

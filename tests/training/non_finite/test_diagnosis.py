@@ -14,7 +14,7 @@ BACKBONE = [f"block{block}_conv{conv}" for block, conv in ((1, 1), (1, 2), (2, 1
 def finite_step(built_trainer, step_config):
     """Diagnose the step with the weights of the start."""
     trainer, weights = built_trainer
-    trainer.detector.set_weights(weights)
+    trainer.network.set_weights(weights)
     return diagnose(trainer, make_record(step_config))
 
 
@@ -48,7 +48,7 @@ def test_layers_stand_in_the_order_of_the_flow_with_their_numbers(trainer, finit
     # Grey is subtracted by channel, 103.939 the least: 255 - 103.939 = 151.061 at most.
     assert 145 < layers["preprocessing"].activation.largest < 151.07
     assert layers["preprocessing"].weight is None and layers["preprocessing"].gradient is None
-    kernel = np.abs(np.asarray(trainer.detector.box_head.fc1.kernel)).max()
+    kernel = np.abs(np.asarray(trainer.network.box_head.fc1.kernel)).max()
     np.testing.assert_allclose(layers["fc1"].weight.largest, kernel, rtol=1e-6)
     assert layers["fc1"].gradient.largest > 0.0
     assert layers["block1_conv1"].gradient is None  # frozen
@@ -56,7 +56,7 @@ def test_layers_stand_in_the_order_of_the_flow_with_their_numbers(trainer, finit
 
 def test_gradients_are_those_of_the_sum_of_the_losses(trainer, finite_step):
     batch = {name: tf.constant(value) for name, value in make_batch().items()}
-    classes = trainer.detector.box_head.classes
+    classes = trainer.network.box_head.classes
     with tf.GradientTape() as tape:
         total = tf.add_n(list(trainer.compute_losses(batch, training=True).values()))
     gradients = tape.gradient(total, [classes.kernel, classes.bias])
@@ -66,12 +66,12 @@ def test_gradients_are_those_of_the_sum_of_the_losses(trainer, finite_step):
 
 
 def test_no_weight_is_changed_not_even_a_moving_mean(trainer, step_config):
-    before = trainer.detector.get_weights()
+    before = trainer.network.get_weights()
     batch = make_batch()
     batch["images"][0, 3, 4, 1] = np.nan
     diagnosis = diagnose(trainer, make_record(step_config, batch=batch))
     assert not diagnosis.is_finite
-    for value, old in zip(trainer.detector.get_weights(), before, strict=True):
+    for value, old in zip(trainer.network.get_weights(), before, strict=True):
         np.testing.assert_array_equal(value, old)
     assert not tf.config.functions_run_eagerly()
 
@@ -83,7 +83,7 @@ def test_a_step_with_a_graph_inside_is_run_without_it(trainer, step_config, monk
 
 
 def test_the_first_layer_is_the_one_where_it_begins(trainer, step_config):
-    kernel = trainer.detector.get_layer("backbone").get_layer("block4_conv2").kernel
+    kernel = trainer.network.get_layer("backbone").get_layer("block4_conv2").kernel
     values = kernel.numpy()
     values[0, 0, 0, 0] = np.inf
     kernel.assign(values)

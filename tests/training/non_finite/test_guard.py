@@ -71,7 +71,7 @@ def test_stop_says_all_and_writes_it(make_guard, tmp_path):
 
 
 def test_weights_that_are_not_finite_end_it_and_are_not_saved(make_guard, trainer, no_diagnosis):
-    bias = trainer.detector.box_head.fc2.bias
+    bias = trainer.network.box_head.fc2.bias
     bias.assign(tf.fill(bias.shape, np.nan))
     guard, saved = make_guard("skip")
     with pytest.raises(NonFiniteLossError, match="weights themselves are not finite"):

@@ -43,7 +43,7 @@ def test_a_fifth_loss_is_logged_drawn_reported_and_replayed(
     terms = draw_curves(log).axes[1]
     legend = [text.get_text() for text in terms.get_legend().get_texts()]
     assert legend == [
-        *("RPN objectness", "RPN boxes", "detector classes", "detector boxes"),
+        *("RPN objectness", "RPN boxes", "box head classes", "box head boxes"),
         *("toy", "validation"),
     ]
     assert len({line.get_color() for line in terms.get_lines()[:10]}) == 5

@@ -97,7 +97,7 @@ def test_an_anchor_across_the_border_is_not_the_best_of_its_object():
     assert drawn(targets, True) == [0] and drawn(targets, False) == []
 
 
-def test_a_image_without_objects_has_background_anchors_only():
+def test_an_image_without_objects_has_background_anchors_only():
     anchors = grid_anchors(
         cell_anchors([16.0], [0.5, 1.0, 2.0]), tf.constant([6, 6]), tf.constant([16.0, 16.0])
     )
@@ -204,7 +204,7 @@ def test_a_short_background_is_filled_from_below_the_bound():
     assert targets["classes"][row_of(targets, near)] == 0  # certain to be drawn
 
 
-def test_a_image_without_objects_gives_128_background_rois():
+def test_an_image_without_objects_gives_128_background_rois():
     rng = np.random.default_rng(0)
     corner = rng.uniform(0, 60, (300, 2))
     proposals = np.concatenate([corner, corner + rng.uniform(16, 40, (300, 2))], axis=1)

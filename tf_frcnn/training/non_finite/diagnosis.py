@@ -119,9 +119,9 @@ def diagnose(trainer: FasterRCNNTrainer, record: StepRecord) -> Diagnosis:
         record: the step. Its batch alone decides what is sampled and dropped, so the same is.
     """
     batch = {name: tf.constant(value) for name, value in record.batch.items()}
-    variables = trainer.detector.trainable_variables
+    variables = trainer.network.trainable_variables
     # Batch normalisation moves its means in training mode.
-    kept = [(one, one.numpy()) for one in trainer.detector.non_trainable_variables]
+    kept = [(one, one.numpy()) for one in trainer.network.non_trainable_variables]
     was_eager = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)  # a graph within would have no numbers to look at
     try:
@@ -161,7 +161,7 @@ def _by_layer(
     gradient_of = dict(zip(map(id, variables), gradients, strict=True))
     weights_of: dict[str, list[Any]] = {}
     gradients_of: dict[str, list[Any]] = {}
-    for name, variable in named_weights(trainer.detector).items():
+    for name, variable in named_weights(trainer.network).items():
         layer = name.rsplit("/", 1)[0]
         weights_of.setdefault(layer, []).append(variable)
         gradient = gradient_of.get(id(variable))

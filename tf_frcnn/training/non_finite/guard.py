@@ -75,7 +75,7 @@ class NonFiniteGuard:
         record = self._make_record(step, batch, logs)
         weights_are_finite = all(
             np.isfinite(np.asarray(one)).all()
-            for one in named_weights(self._trainer.detector).values()
+            for one in named_weights(self._trainer.network).values()
         )
         exhausted = self._in_a_row >= MAX_SKIPPED_IN_A_ROW
         if self._config.train.on_nan == "stop" or exhausted or not weights_are_finite:
@@ -117,7 +117,7 @@ class NonFiniteGuard:
         except Exception as error:  # too little memory, a full disk: the rest is still worth saying
             lines.append(f"There is no whole report: {error}")
         try:
-            save_step(stem.with_suffix(".h5"), record, named_weights(self._trainer.detector))
+            save_step(stem.with_suffix(".h5"), record, named_weights(self._trainer.network))
             lines.append(f"This step again, on any machine: tf-frcnn replay {stem}.h5")
         except OSError as error:
             lines.append(f"{stem}.h5: cannot be written ({error}), so there is nothing to replay.")

@@ -87,15 +87,17 @@ def diagnosis_to_json(diagnosis: Diagnosis) -> dict[str, Any]:
     """Turn a diagnosis into a JSON value: its fields and those of its parts, with the causes.
 
     Returns:
-        The fields of `Diagnosis`, `causes` and the name of `first_layer`; numbers that are not
-        finite are text.
+        The fields of `Diagnosis` (its `images` under the older key `pictures`), `causes` and the
+        name of `first_layer`; numbers that are not finite are text.
     """
     first = diagnosis.first_layer
+    fields = _plain(dataclasses.asdict(diagnosis))
     return {
         "step": diagnosis.step,
         "causes": find_causes(diagnosis),
         "first_layer": None if first is None else first.name,
-        **_plain(dataclasses.asdict(diagnosis)),
+        "pictures": fields.pop("images"),
+        **fields,
     }
 
 

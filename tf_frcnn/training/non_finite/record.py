@@ -71,7 +71,7 @@ def save_step(path: Path, record: StepRecord, weights: Mapping[str, Any]) -> Non
     Args:
         path: the file; its folder is made, a file of that name replaced.
         record: the step.
-        weights: `named_weights` of the detector, before the step.
+        weights: `named_weights` of the network, before the step.
 
     Raises:
         OSError: the file cannot be written; nothing is left of it.
@@ -132,10 +132,10 @@ def load_weights(path: Path, weights: Mapping[str, Any]) -> None:
 
     Args:
         path: a file of `save_step`.
-        weights: `named_weights` of a detector built for the step's configuration.
+        weights: `named_weights` of a network built for the step's configuration.
 
     Raises:
-        UserError: the file is damaged, or the weights are not those of this detector.
+        UserError: the file is damaged, or the weights are not those of this network.
     """
     try:
         with h5py.File(path, "r") as file:

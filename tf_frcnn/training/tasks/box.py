@@ -36,12 +36,12 @@ def compute(step: Step) -> Losses:
 
     The RoIs and their features stay with the step, for tasks that look at the same RoIs.
     """
-    batch, config, detector = step.batch, step.config, step.detector
-    box_std = detector.config.box_std
+    batch, config, network = step.batch, step.config, step.network
+    box_std = network.config.box_std
     targets = step.roi_targets = sample_rois(
         step.proposals, batch["gt_boxes"], batch["gt_classes"], batch["seeds"], box_std, config
     )
-    step.roi_features = detector.roi_pooling((step.maps, targets.rois))
+    step.roi_features = network.roi_pooling((step.maps, targets.rois))
     class_logits, box_deltas = step.run_network("box_head", step.roi_features, seeds=batch["seeds"])
     return step.run(
         box_losses,
@@ -96,7 +96,7 @@ def sample_rois(
     box_std: tuple[float, ...],
     config: TrainConfig,
 ) -> RoITargets:
-    """Label the proposals of each image and draw the detector's mini-batch (slides: detection).
+    """Label the proposals of each image and draw the box head's mini-batch (slides: detection).
 
     The ground-truth boxes are appended to the proposals, so that there are objects to learn from
     before the RPN finds any. A proposal takes the class of the ground-truth box with which its IoU

@@ -17,7 +17,7 @@ class Step:
     """A training step so far; each task reads it, and may leave something for those behind it.
 
     Attributes:
-        detector: the network.
+        network: the network.
         config: of the training.
         batch: as `FasterRCNNTrainer` takes it.
         maps: of the backbone.
@@ -31,7 +31,7 @@ class Step:
         roi_features: [B, R, 7, 7, C] of its RoIs, from the box task on.
     """
 
-    detector: FasterRCNN
+    network: FasterRCNN
     config: TrainConfig
     batch: Mapping[str, tf.Tensor]
     maps: Maps
