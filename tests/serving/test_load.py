@@ -177,7 +177,7 @@ def test_an_image_that_cannot_be_sent(images, capsys):
 
 def test_a_file_that_cannot_be_written(images, capsys):
     with RestStandIn(same_row) as server:
-        options = ("--seconds", 0.2, "--warm-up", 0, "--output", "/proc/load.json")
+        options = ("--seconds", 1.0, "--warm-up", 0, "--output", "/proc/load.json")
         assert run(server.url, images, *options) == 2
     said = capsys.readouterr()
     assert "/proc/load.json: cannot be written" in said.err and json.loads(said.out)
