@@ -42,7 +42,7 @@ class Arguments:
 
     counts: tuple[int, ...] = (1000, 2000, 4000, 8000)
     """Numbers of images that are compared."""
-    output: Path = ROOT / "results" / "images.json"
+    output: Path = ROOT / "results" / "pictures.json"
     """File of the figures."""
 
 

@@ -129,8 +129,8 @@ def measure_training(dataset: Dataset, config: DataConfig, steps: int) -> float:
 
     pipeline = BatchPipeline(dataset, config, stop=WARM_UP_STEPS + steps)
     batches = list(pipeline)
-    detector = FasterRCNN(ModelConfig(), len(dataset.class_names))
-    trainer = FasterRCNNTrainer(detector, TrainConfig())
+    network = FasterRCNN(ModelConfig(), len(dataset.class_names))
+    trainer = FasterRCNNTrainer(network, TrainConfig())
     step = tf.function(trainer.train_step, input_signature=[pipeline.batches.element_spec])
     for batch in batches[:WARM_UP_STEPS]:
         float(step(batch)["loss"])
@@ -174,7 +174,9 @@ def compare(arguments: Arguments, dataset: Dataset) -> dict[str, Any]:
 
 def as_text(figures: dict[str, Any]) -> str:
     """Write the figures as they are printed."""
-    pipeline, training = (figures[f"{part}_images_per_second"] for part in ("pipeline", "training"))
+    pipeline, training = (
+        figures[f"{part}_pictures_per_second"] for part in ("pipeline", "training")
+    )
     slowest = min(pipeline.values())
     verdict = (
         "The pipeline is the slower one: training waits for it."

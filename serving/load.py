@@ -141,7 +141,7 @@ def summarise(
         batch_size: images a request.
 
     Returns:
-        `requests` that were answered in the measured time, `errors`, `images_per_second`, and
+        `requests` that were answered in the measured time, `errors`, `pictures_per_second`, and
         `latency_seconds`: `mean` and percentiles, each the latency of a request (nearest rank).
 
     Raises:

@@ -86,7 +86,7 @@ REFUSED = [
         ("train", {name: 2**31}, "2147483648", "at most 2147483647")
         for name in ("steps", "batch_size", "warmup_steps", "keep_checkpoints", "log_every")
     ),
-    ("train", {"seed": 2**32}, "4294967296", "0 or more, at most 4294967295"),
+    ("train", {"seed": 2**31}, "2147483648", "0 or more, at most 2147483647"),
     ("train", {"steps": 2.5}, "2.5", "a whole number"),
     ("train", {"learning_rate": "fast"}, "fast", "a number"),
     ("train", {"jit_compile": "perhaps"}, "perhaps", "true or false"),
@@ -135,7 +135,7 @@ def test_a_refusal_names_option_value_and_expectation(section, values, shown, ex
         ("data", {"scale_jitter": (0.5, 0.5), "crop_min_fraction": 1.0}),
         ("data", {"val_split": "none", "test_split": "none"}),
         ("model", {"score_threshold": 0.0, "nms_iou": 1.0, "rpn_min_size": 0.0, "dropout": 0.0}),
-        ("train", {"steps": 2**31 - 1, "seed": 2**32 - 1}),
+        ("train", {"steps": 2**31 - 1, "seed": 2**31 - 1}),
         ("train", {"decay_steps": (), "frozen_layers": (), "optimizer": "addons:LAMB"}),
         ("train", {"schedule": "cosine", "steps": 10, "warmup_steps": 9}),
         ("train", {"rpn_negative_iou": 0.7, "momentum": 0.0, "weight_decay": 0.0}),

@@ -264,7 +264,7 @@ def test_proposals_take_the_class_of_the_largest_iou():
 
 def test_proposals_become_a_cat_and_background():
     # The same with boxes. Proposal 1, 10 x 20: a cat that is its upper 8 rows (IoU 160 / 200 =
-    # 0.8), one that is its lower 6 (0.6), a dog and a duck elsewhere. Proposal 2, likewise in a
+    # 0.8), one that is its lower 6 (0.6), a dog and a duck elsewhere. Proposal 2, likewise in an
     # image of its own: a cat elsewhere, one of 1 row (0.1), a dog of 2 rows (0.2), a duck
     # elsewhere.
     proposal = [0.0, 0, 10, 20]

@@ -51,8 +51,8 @@ def _expect(is_met: Callable[[Any], bool], expected: str) -> pydantic.AfterValid
 _AT_MOST = _expect(lambda number: number < 2**31, f"at most {2**31 - 1}")
 Count = Annotated[int, _expect(lambda number: number > 0, "a number above 0"), _AT_MOST]
 CountOrZero = Annotated[int, _expect(lambda number: number >= 0, "0 or more"), _AT_MOST]
-# As NumPy and `keras.utils.set_random_seed` take it.
-Seed = Annotated[int, _expect(lambda seed: 0 <= seed < 2**32, f"0 or more, at most {2**32 - 1}")]
+# TensorFlow takes it as int32.
+Seed = Annotated[int, _expect(lambda seed: 0 <= seed < 2**31, f"0 or more, at most {2**31 - 1}")]
 Positive = Annotated[float, _expect(lambda x: 0 < x < math.inf, "a number above 0")]
 NotNegative = Annotated[float, _expect(lambda x: 0 <= x < math.inf, "0 or more")]
 Probability = Annotated[float, _expect(lambda x: 0 <= x <= 1, "a number from 0 to 1")]

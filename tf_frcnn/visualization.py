@@ -1,6 +1,6 @@
 """Draw detections on images, and images on a sheet.
 
-Sizes of lines and letters follow the size of the drawing, so that a label reads the same on a
+Sizes of lines and letters follow the size of the drawing, so that a label reads the same on an
 image from a telescope and on a thumbnail. The font is the one that comes with Pillow.
 """
 

@@ -127,7 +127,7 @@ def test_an_unknown_preset_is_told_which_there_are(capsys):
         (["--train.steps", "2147483648"], "--train.steps 2147483648: expected at most 2147483647."),
         (
             ["--train.seed", "4294967296"],
-            "--train.seed 4294967296: expected 0 or more, at most 4294967295.",
+            "--train.seed 4294967296: expected 0 or more, at most 2147483647.",
         ),
         (
             ["--data.val-split", "none", "--train.export", "best"],

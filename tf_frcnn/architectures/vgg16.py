@@ -82,7 +82,7 @@ def build_rpn_head(num_anchors: int, dtype: str, channels: int) -> "keras.layers
 def build_box_head(
     num_classes: int, dtype: str, units: int, **options: Any
 ) -> "keras.layers.Layer":
-    """Build the detection network with two FC layers of `units`; options are `TwoFCHead`'s."""
+    """Build the box head: two FC layers of `units`; options are `TwoFCHead`'s."""
     from tf_frcnn.layers.heads.two_fc import TwoFCHead
 
     return TwoFCHead(units, num_classes, name="box_head", dtype=dtype, **options)

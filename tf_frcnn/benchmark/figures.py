@@ -33,9 +33,9 @@ def measure_model(
         num_runs: calls that count, at least 1.
 
     Returns:
-        What `tf-frcnn benchmark --output` writes: `model`, `kind`, `image_size`, `batch`,
+        What `tf-frcnn benchmark --output` writes: `model`, `kind`, `picture_size`, `batch`,
         `device`; `seconds_to_load`, `latency` (a `Timing.describe()` of whole calls),
-        `images_per_second`, `peak_memory_bytes`; and `stages`, name -> timing, or None where the
+        `pictures_per_second`, `peak_memory_bytes`; and `stages`, name -> timing, or None where the
         network cannot be taken apart.
 
     Raises:

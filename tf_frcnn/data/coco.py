@@ -96,8 +96,8 @@ class _ReadFile:
 
     Attributes:
         content: of the file.
-        image_ids: of its valid images, whether or not their images could be read.
-        images: those that could be.
+        image_ids: of its valid entries of `images`, whether or not the files could be read.
+        images: those whose files could be.
     """
 
     content: CocoFile

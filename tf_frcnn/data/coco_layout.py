@@ -193,7 +193,7 @@ class ImageFinder:
         self._listed: dict[Path, dict[str, Path]] = {}
 
     def find(self, image: CocoImage) -> Path:
-        """Find an image's image.
+        """Find the file of an image.
 
         Raises:
             DataError: it is not there, or its name leads out of the data set.

@@ -23,7 +23,7 @@ def fingerprint(root: str, data_format: str, datasets: Mapping[str, Dataset]) ->
 
     Returns:
         `root`, the folder's own name (of `tfds` the whole name of the set); `format`; and `splits`:
-        role -> `split` (its name), `num_images`, `num_boxes` and `sha256`, the digest of a line
+        role -> `split` (its name), `num_pictures`, `num_boxes` and `sha256`, the digest of a line
         an image, sorted. A line is a JSON array in ASCII without spaces, and a newline:
         [file name, [height, width], [[ymin, xmin, ymax, xmax, class name], ...]], the boxes in
         their file's order.

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DatasetFormat:
-    """What a reader offers; all of it are module-level functions of its files.
+    """What a reader offers; its functions are module-level ones of its files.
 
     Attributes:
         layout: what such a data set looks like on disk, for messages.

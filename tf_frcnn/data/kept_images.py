@@ -36,7 +36,7 @@ def kept_folder(*parts: str) -> Path:
 def keep_image(folder: Path, stated_name: str, fallback: str, content: bytes) -> Path:
     """Write an image's file, unless it is there already.
 
-    The file is in a sub-folder named by its content. So images of one name don't meet, and a
+    The file is in a sub-folder named by its content. So images of one name don't meet, and an
     image that changed is another file: no run that goes on beside this one sees it change.
 
     Args:

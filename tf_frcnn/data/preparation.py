@@ -90,7 +90,8 @@ def prepare_dataset(
             keys are left out.
         short_side: images are resized so that their shorter side has this many pixels ...
         long_side: ... unless their longer side would then exceed this many. Boxes move along.
-        batch_size: images in a batch; padded at the bottom and the right to a common size.
+        batch_size: images in a batch (one where `dataset` is of `load_dataset` and `training` is
+            off); padded at the bottom and the right to a common size.
         training: off, every pass is the same, nothing is augmented, and images of `load_dataset`
             come in their order, one to a batch.
         seed: of order, augmentation and sampling.

@@ -77,7 +77,7 @@ def compute_metrics(dataset: Dataset, detections: Sequence[Detections]) -> dict[
 
     Args:
         dataset: the images with their ground truth.
-        detections: at most one record per image, in any order; an image without one counts as a
+        detections: at most one record per image, in any order; an image without one counts as an
             image in which nothing was found.
 
     Returns:

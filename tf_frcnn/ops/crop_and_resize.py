@@ -1,6 +1,7 @@
 """Bilinear samples of feature maps on the grid of each box, with a gradient that loses nothing.
 
-`pool_grids` is what RoI pooling takes; TFLite has no `crop_and_resize`, and gets a twin of gathers.
+`pool_grids` is what `crop_and_resize_pool` takes; TFLite has no `crop_and_resize`, and gets a twin
+of gathers.
 
 On CPUs the gradient of `tf.image.crop_and_resize` adds up the boxes from several threads at once
 without a lock, so that where boxes overlap some of it is lost, another part each time (unless

@@ -27,7 +27,8 @@ def inspect_file(
 
     Returns:
         What `describe_file` returns, milliseconds added to the stages; `interpreter`, `threads`,
-        `milliseconds` in all, and `deviation`, the `image` and what `compare_detections` returns.
+        `milliseconds` in all, and `deviation`, the `picture` (its path) and what
+        `compare_detections` returns.
     """
     if images:
         name, image = str(images[0]), read_resized(images[0], size)

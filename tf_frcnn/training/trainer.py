@@ -33,14 +33,11 @@ from tf_frcnn.training.update import (
     unscale_gradients,
 )
 
-# Images of a batch, as the input pipeline makes them (letters as in tf_frcnn.model).
-BATCH_KEYS = ("images", "image_sizes", "gt_boxes", "gt_classes", "seeds")
-
 Batch = dict[str, tf.Tensor]
 
 
 class FasterRCNNTrainer(keras.Model):
-    """Trains a network end to end, RPN and detection network jointly (slides: training).
+    """Trains a network end to end, RPN and box head jointly (slides: training).
 
     The losses live here and never reach the export. A batch is a dict of images [B, H, W, 3]
     float32 RGB 0-255, image_sizes [B, 2] float32, gt_boxes [B, G, 4] float32 and gt_classes [B, G]
@@ -100,7 +97,7 @@ class FasterRCNNTrainer(keras.Model):
     ) -> None:
         """Train with an optimiser of one's own from here on.
 
-        Losses and metrics are the tasks' own. Layers whose `trainable` is changed need it anew.
+        Losses and metrics are the tasks' own. Call it again after changing a layer's `trainable`.
 
         Args:
             optimizer: of Keras, or its name; with `mixed_float16` it is wrapped so that it scales

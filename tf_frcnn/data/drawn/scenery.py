@@ -174,13 +174,13 @@ def _flower(colour: Colour, rng: np.random.Generator) -> list[Layer]:
 
 
 def _tree(colour: Colour, rng: np.random.Generator) -> list[Layer]:
-    backbone = ribbon([(50, 60), (50, 104)], (12, 15), BARK)
+    trunk = ribbon([(50, 60), (50, 104)], (12, 15), BARK)
     green = jittered(LEAF, rng)
     if rng.random() < 0.5:
         crown = [polygon([(14, 76 - k), (86, 76 - k), (50, 34 - k)], green) for k in (0, 22, 44)]
     else:
         crown = [ellipse(x, y, 26, 24, green) for x, y in ((30, 46), (70, 46), (50, 22))]
-    return [Layer([backbone], True), Layer(crown, True)]
+    return [Layer([trunk], True), Layer(crown, True)]
 
 
 def _mushroom(colour: Colour, rng: np.random.Generator) -> list[Layer]:

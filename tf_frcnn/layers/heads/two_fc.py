@@ -1,4 +1,4 @@
-"""The detection network of the paper: two fully connected layers, and two branches."""
+"""The box head, the paper's detection network: two fully connected layers, and two branches."""
 
 from typing import Any
 
