@@ -220,7 +220,7 @@ class FasterRCNNTrainer(keras.Model):
             *(network, self.train_config, batch),
             *(maps, anchors, objectness, anchor_deltas, proposals),
             run=self._run,
-            run_network=partial(self._run, self._stage, training),
+            run_stage=partial(self._run, self._stage, training),
         )
         losses: Losses = {}
         for task in self.tasks:
@@ -326,7 +326,10 @@ class FasterRCNNTrainer(keras.Model):
 
     @contextmanager
     def _reporting(self, means: StepMeans) -> Iterator[None]:
-        """Let Keras look at these means while the block runs; `fit` holds runs of `evaluate`."""
+        """Let Keras look at these means while the block runs.
+
+        `fit` calls `evaluate` for its validation.
+        """
         outer, self._reported = self._reported, means
         try:
             yield

@@ -42,7 +42,7 @@ def compute(step: Step) -> Losses:
         step.proposals, batch["gt_boxes"], batch["gt_classes"], batch["seeds"], box_std, config
     )
     step.roi_features = network.roi_pooling((step.maps, targets.rois))
-    class_logits, box_deltas = step.run_network("box_head", step.roi_features, seeds=batch["seeds"])
+    class_logits, box_deltas = step.run_stage("box_head", step.roi_features, seeds=batch["seeds"])
     return step.run(
         box_losses,
         class_logits,

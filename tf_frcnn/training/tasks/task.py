@@ -26,7 +26,7 @@ class Step:
         anchor_deltas: L x [B, A_l, 4] float32.
         proposals: [B, K, 4] float32 yxyx boxes, padded with empty ones; no gradient flows to them.
         run: calls a function of tensors and plain values; compiled, where that was asked for.
-        run_network: calls a stage of the network, by its name, in training mode or not; likewise.
+        run_stage: calls a stage of the network, by its name, in training mode or not; likewise.
         roi_targets: the box head's mini-batch, from the box task on.
         roi_features: [B, R, 7, 7, C] of its RoIs, from the box task on.
     """
@@ -40,7 +40,7 @@ class Step:
     anchor_deltas: tuple[tf.Tensor, ...]
     proposals: tf.Tensor
     run: Callable[..., Losses]
-    run_network: Callable[..., Any]
+    run_stage: Callable[..., Any]
     roi_targets: Any = None
     roi_features: tf.Tensor | None = None
 
