@@ -132,7 +132,7 @@ network.save("mine.keras")
 version = detector.export("saved_models/mine")
 again = Detector.load(version)(images[0])
 print(version)
-np.abs(again.boxes - predictions[0].boxes).max()""",
+np.abs(again.boxes - predictions[0].boxes).max(initial=0.0)""",
 )
 
 
