@@ -79,6 +79,12 @@ def test_what_is_no_model(given, folder):
         find_model(given)
 
 
+def test_a_file_of_keras_is_told_what_to_do_with(folder):
+    (folder / "mine.keras").touch()
+    with pytest.raises(WeightsError, match=r"^mine\.keras: is a file of Keras, .*from_network\("):
+        find_model("mine.keras")
+
+
 def test_a_broken_configuration_is_named(folder):
     (folder / "bare/assets/config.json").write_text("{")
     with pytest.raises(ConfigError, match=r"bare/assets/config\.json: "):

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from importlib.metadata import version
 
 from tf_frcnn.errors import EXIT_OK, EXIT_USAGE, run_command
 
@@ -35,6 +36,9 @@ def _dispatch(arguments: Sequence[str]) -> int:
     if name in ("-h", "--help"):
         sys.stdout.write(_usage())
         return EXIT_OK
+    if name == "--version":
+        sys.stdout.write(f"tf-frcnn {version('tf_frcnn')}\n")
+        return EXIT_OK
     if name not in COMMANDS:
         sys.stderr.write(f"error: no command is named {name!r}.\n{_usage()}")
         return EXIT_USAGE
@@ -45,3 +49,7 @@ def _dispatch(arguments: Sequence[str]) -> int:
 def _usage() -> str:
     lines = "".join(f"  {name:<12} {purpose}\n" for name, (_, purpose) in COMMANDS.items())
     return f"usage: tf-frcnn COMMAND [options]\n\n{lines}\n`tf-frcnn COMMAND --help` says more.\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

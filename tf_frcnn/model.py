@@ -20,6 +20,7 @@ coarse; a network with one map, as VGG16, has tuples of one.
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,8 @@ class FasterRCNN(keras.Model):
     be given as a layer of one's own, in the place of the architecture's: a `backbone` is a model
     from images, as the preprocessing makes them, to one feature map or several, fine to coarse.
 
-    Raises of `__init__`: `ValueError` where a stage has a name that is none of `STAGES`.
+    Raises of `__init__`: `ValueError` where a stage has a name that is none of `STAGES`;
+    `ConfigError` where `num_classes` is no whole number above 0.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class FasterRCNN(keras.Model):
             config = ModelConfig(**{key: value for key, value in values.items() if key != "format"})
         if unknown := sorted(set(stages) - set(STAGES)):
             raise ValueError(f"{unknown[0]} is no stage: expected some of {', '.join(STAGES)}.")
+        num_classes = _check_num_classes(num_classes)
         architecture = ARCHITECTURES[config.architecture]
         own = build_stages(architecture, config, num_classes, precision, stages)
         images = keras.Input((None, None, 3), name="images")
@@ -173,8 +176,17 @@ class FasterRCNN(keras.Model):
         of_run = model.load_config()
         config = dataclasses.replace(of_run.model, **options)
         network = cls(config, len(of_run.data.classes), precision, name, **stages)
-        load_weights(model, network)
-        if num_classes is None or num_classes == network.num_classes:
+        try:
+            load_weights(model, network)
+        except WeightsError as error:
+            for key, value in options.items():
+                if value != (trained := getattr(of_run.model, key)):
+                    raise WeightsError(
+                        f"{preset}: its weights do not fit {key} = {value!r}; it was trained with "
+                        f"{trained!r}. Leave {key} out."
+                    ) from error
+            raise
+        if num_classes is None or _check_num_classes(num_classes) == network.num_classes:
             return network
         other = cls(config, num_classes, precision, name, **stages)
         _take_weights(other, network, str(preset))
@@ -206,6 +218,14 @@ class FasterRCNN(keras.Model):
         return cls(**{**config, **stages})
 
 
+def _check_num_classes(number: Any) -> int:
+    if isinstance(number, bool) or not isinstance(number, Integral) or number < 1:
+        raise ConfigError(
+            f"num_classes = {number!r}: expected a whole number above 0, without the background."
+        )
+    return int(number)
+
+
 def _check_options(options: Mapping[str, Any]) -> None:
     """Refuse what is neither a stage nor a field of the configuration."""
     known = [field.name for field in dataclasses.fields(ModelConfig)]
@@ -225,7 +245,7 @@ def _take_weights(network: FasterRCNN, trained: FasterRCNN, source: str) -> None
             variable.assign(weights[name])
         else:
             left.append(name)
-    logger.info(
+    logger.warning(
         "%s: has %d classes, and %d were asked for; %s start at random",
         *(source, trained.num_classes, network.num_classes, ", ".join(left)),
     )

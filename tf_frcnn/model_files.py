@@ -127,6 +127,12 @@ def find_model(path: str | Path) -> ModelFiles:
 
 def _find_checkpoint(path: Path) -> ModelFiles:
     run = RunFolder(path.absolute().parent.parent)
+    if path.suffix == ".keras":
+        raise WeightsError(
+            f"{path}: is a file of Keras, which knows no class names and no sizes of images. Load "
+            "it with keras.saving.load_model and wrap it: tf_frcnn.Detector.from_network(network, "
+            "class_names); what its method export writes can be used here."
+        )
     if path.suffix != ".h5" or not run.config_file.is_file():
         raise WeightsError(
             f"{path}: is a file, but no checkpoint in the folder of a run ({run.config_file} must "

@@ -50,6 +50,14 @@ def test_help_waits_for_no_slow_import(typed):
     assert "tf_frcnn" in imported and not imported & SLOW_IMPORTS
 
 
+@pytest.mark.parametrize("module", ["tf_frcnn", "tf_frcnn.cli"])
+def test_the_package_is_run_as_a_module(module):
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"tf-frcnn {metadata.version('tf_frcnn')}\n"
+
+
 def test_no_such_command():
     done = run("tf-frcnn trian")
     assert done.returncode == 2 and done.stderr.startswith("error: no command is named 'trian'.")

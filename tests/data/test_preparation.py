@@ -11,7 +11,7 @@ SIZES = dict(short_side=20, long_side=50)
 IMAGE = np.full((40, 60, 3), 100, np.uint8)  # enters as 20 x 30: everything is halved
 EXPECTED = (
     "Expected a tf.data.Dataset of dicts with images [height, width, 3] uint8, or float of 0 to "
-    "255, RGB; boxes [G, 4] float, [ymin, xmin, ymax, xmax] in pixels of the image; and classes "
+    "255, RGB; boxes [G, 4], [ymin, xmin, ymax, xmax] in pixels of the image; and classes "
     "[G] integers from 1; or batches of such, ragged or padded with boxes of class 0."
 )
 
@@ -78,7 +78,11 @@ def whole_and_float(*elements):
     return dataset_of(*elements, images=tf.float64, boxes=tf.float16)
 
 
-@pytest.mark.parametrize("form", [padded, ragged, ragged_boxes_alone, whole_and_float])
+def whole_boxes(*elements):
+    return dataset_of(*elements, boxes=tf.int64)
+
+
+@pytest.mark.parametrize("form", [padded, ragged, ragged_boxes_alone, whole_and_float, whole_boxes])
 def test_other_forms_give_the_same(form):
     elements = (ONE_BOX, (IMAGE, *TWO_BOXES[1:]), NO_BOX)
     (expected,) = read(dataset_of(*elements), batch_size=3)
@@ -146,7 +150,7 @@ GOOD = {"images": IMAGE, "boxes": ONE_BOX[1], "classes": np.int32([2])}
         ({**GOOD, "images": IMAGE[0]}, "'images' is uint8 (60, 3). "),
         ({**GOOD, "boxes": ONE_BOX[1][0]}, "'boxes' is float32 (4,). "),
         ({**GOOD, "boxes": np.zeros((2, 5))}, "'boxes' is float64 (2, 5). "),
-        ({**GOOD, "boxes": np.zeros((2, 4), int)}, "'boxes' is int64 (2, 4). "),
+        ({**GOOD, "boxes": np.zeros((2, 4), bool)}, "'boxes' is bool (2, 4). "),
         ({**GOOD, "classes": np.float32([1])}, "'classes' is float32 (1,). "),
         ({**GOOD, "classes": np.int32(1)}, "'classes' is int32 (). "),
     ],
@@ -176,6 +180,7 @@ def test_options_are_checked():
         ((IMAGE, [[30, 20, 10, 60]], [2]), tf.uint8, "boxes: there is one without area"),
         ((IMAGE, [[10, 61, 30, 90]], [2]), tf.uint8, "boxes: there is one without area"),
         ((IMAGE, ONE_BOX[1], [-1]), tf.uint8, "classes: expected numbers from 1"),
+        ((IMAGE, ONE_BOX[1], [0]), tf.uint8, "there is a box of class 0, which is the background"),
         ((IMAGE, ONE_BOX[1], [1, 2]), tf.uint8, "an image has as many boxes as classes"),
     ],
 )

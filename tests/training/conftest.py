@@ -52,6 +52,7 @@ def make_known(make_trainer, monkeypatch):
             return {"known": loss(batch, [tf.convert_to_tensor(value) for value in values])}
 
         monkeypatch.setattr(trainer, "compute_losses", known_losses)
+        monkeypatch.setattr(trainer, "_check_batches", lambda batches, argument: batches)
         return trainer
 
     return make

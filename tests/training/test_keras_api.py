@@ -14,7 +14,7 @@ from tests.training.test_trainer import TWO_IMAGES, make_batch
 from tf_frcnn import FasterRCNN, FasterRCNNTrainer, export_saved_model
 from tf_frcnn.checkpoints import named_weights, save_checkpoint
 from tf_frcnn.config import Config, DataConfig, ModelConfig, TrainConfig, save_config
-from tf_frcnn.errors import ConfigError, UserError, WeightsError
+from tf_frcnn.errors import ConfigError, DataError, UserError, WeightsError
 from tf_frcnn.inference import InferenceModel
 from tf_frcnn.layers.preprocessing import Preprocessing
 from tf_frcnn.training.tasks.task import Task
@@ -84,7 +84,7 @@ def test_a_trained_model(run, place, tiny_config, tmp_path):
 
 def test_another_number_of_classes_begins_with_random_class_layers(run, caplog):
     folder, trained = run
-    with caplog.at_level("INFO", "tf_frcnn"):
+    with caplog.at_level("WARNING", "tf_frcnn"):  # what Python shows
         network = FasterRCNN.from_preset(str(folder), num_classes=7)
     assert network.num_classes == 7
     weights, started = named_weights(trained), []
@@ -112,8 +112,17 @@ def test_presets_that_cannot_be_are_told(run, tmp_path):
         FasterRCNN.from_preset("vgg61", 3)
     with pytest.raises(WeightsError, match=r"holds nothing\. Expected the folder of a training"):
         FasterRCNN.from_preset(tmp_path)
-    with pytest.raises(WeightsError, match="was saved by another model"):
+    with pytest.raises(
+        WeightsError, match=r"do not fit anchor_sizes = \(16\.0,\); it was trained with"
+    ):
         FasterRCNN.from_preset(run[0], anchor_sizes=(16.0,))
+
+
+@pytest.mark.parametrize("number", [0, -1, 2.5, "3", True, None])
+def test_a_number_of_classes_that_is_none_is_told(number, tiny_model_config):
+    with pytest.raises(ConfigError, match="^num_classes = .*: expected a whole number above 0"):
+        FasterRCNN(tiny_model_config, number)
+    assert FasterRCNN(tiny_model_config, np.int64(2)).get_config()["num_classes"] == 2
 
 
 # === Saving ===
@@ -268,6 +277,33 @@ def test_histories_have_the_means_of_the_finite_steps(make_known):
     history = trainer.fit(nothing, validation_data=nothing, verbose=0).history
     assert np.isnan(history["loss"]).all() and np.isnan(history["val_loss"]).all()
     assert history["finite"] == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("batches", "given"),
+    [
+        (np.zeros(3), "ndarray"),
+        (tf.data.Dataset.from_tensors({"images": 0, "boxes": 0}), "images, boxes"),
+    ],
+)
+def test_what_is_not_prepared_is_told(batches, given, make_trainer):
+    trainer = make_trainer()
+    good = tf.data.Dataset.from_tensors(make_batch(TWO_IMAGES))
+    message = rf"^{{}} \({given}\): expected a tf\.data\.Dataset of batches with .*prepare_dataset"
+    with pytest.raises(DataError, match=message.format("x")):
+        trainer.fit(batches)
+    with pytest.raises(DataError, match=message.format("x")):
+        trainer.evaluate(batches)
+    with pytest.raises(DataError, match=message.format("validation_data")):
+        trainer.fit(good, validation_data=batches)
+
+
+def test_a_class_that_the_network_does_not_have_is_told(make_trainer):
+    trainer = make_trainer()
+    batch = make_batch(TWO_IMAGES)
+    batch["gt_classes"] = tf.where(batch["gt_classes"] > 0, 4, 0)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="network has 3, and the data have"):
+        trainer.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
 
 
 # === A backbone of one's own ===

@@ -19,7 +19,7 @@ _SPLITS = ("train", "val", "test")
 
 _EXPECTED = (
     "Expected a tf.data.Dataset of dicts with images [height, width, 3] uint8, or float of 0 to "
-    "255, RGB; boxes [G, 4] float, [ymin, xmin, ymax, xmax] in pixels of the image; and classes "
+    "255, RGB; boxes [G, 4], [ymin, xmin, ymax, xmax] in pixels of the image; and classes "
     "[G] integers from 1; or batches of such, ragged or padded with boxes of class 0."
 )
 # Of one image: what is there of it, and the rank. A batch has one more.
@@ -85,9 +85,9 @@ def prepare_dataset(
 
     Args:
         dataset: of `load_dataset`; or of dicts of images [H, W, 3] uint8 or float 0-255 RGB, boxes
-            [G, 4] float yxyx in pixels of the image, and classes [G] integers from 1. It may be
-            batched: ragged, or padded with boxes of class 0. Images without boxes have G = 0; other
-            keys are left out.
+            [G, 4] float or integers, yxyx in pixels of the image, and classes [G] integers from 1.
+            It may be batched: ragged, or padded with boxes of class 0 that have no area. Images
+            without boxes have G = 0; other keys are left out.
         short_side: images are resized so that their shorter side has this many pixels ...
         long_side: ... unless their longer side would then exceed this many. Boxes move along.
         batch_size: images in a batch (one where `dataset` is of `load_dataset` and `training` is
@@ -188,7 +188,9 @@ def _one_by_one(dataset: tf.data.Dataset) -> tf.data.Dataset:
             fits = fits and dtype.is_integer
         else:
             fits = fits and shape[-1] in (None, 3 if key == "images" else 4)
-            fits = fits and (dtype.is_floating or (key == "images" and dtype == tf.uint8))
+            fits = fits and (
+                dtype.is_floating or (dtype.is_integer if key == "boxes" else dtype == tf.uint8)
+            )
         if not fits:
             raise DataError(f"{key!r} is {dtype.name} {shape}. {_EXPECTED}")
     dataset = dataset.map(lambda element: {key: element[key] for key in _RANKS})
@@ -210,6 +212,13 @@ def _check_element(element: Mapping[str, Any]) -> tuple[tf.Tensor, tf.Tensor, tf
     with tf.control_dependencies([counts, numbers]):
         classes = tf.identity(classes)
     is_object = classes > 0
+    has_area = tf.reduce_all(boxes[:, 2:] > boxes[:, :2], axis=1)
+    _insist(
+        tf.reduce_all(is_object | ~has_area),
+        "classes: there is a box of class 0, which is the background. Expected numbers from 1; 0 "
+        "only for padding, whose boxes have no area.",
+        *(boxes, classes),
+    )
     boxes, classes = tf.boolean_mask(boxes, is_object), tf.boolean_mask(classes, is_object)
     boxes = _check_boxes(boxes, tf.shape(image)[:2])
     if image.dtype != tf.uint8:

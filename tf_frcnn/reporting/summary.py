@@ -98,7 +98,7 @@ def print_next_steps(run: Path, saved_model: Path | None, prog: str) -> None:
     console = _console()
     train = f"python {prog}" if prog.endswith(".py") else prog
     evaluate = train.replace("train", "evaluate")
-    lines = [f"figures and images   {run}/metrics.json, report.html, curves.png"]
+    lines = [f"figures and images     {run}/metrics.json, report.html, curves.png"]
     if saved_model is not None:
         lines.append(f"SavedModel             {saved_model}")
     lines += [

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.config import TrainConfig
-from tf_frcnn.errors import ConfigError
+from tf_frcnn.errors import ConfigError, DataError
 from tf_frcnn.layers.proposals import ProposalLayer
 from tf_frcnn.model import FasterRCNN, as_maps
 from tf_frcnn.ops.maps import Maps
@@ -150,38 +150,52 @@ class FasterRCNNTrainer(keras.Model):
         self._weight_decay, self._clip_norm = weight_decay, clip_norm
         self.optimizer.build(self.network.trainable_variables)
 
-    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+    def fit(
+        self, x: tf.data.Dataset, *args: Any, validation_data: Any = None, **kwargs: Any
+    ) -> keras.callbacks.History:
         """Train as `keras.Model.fit` does: `fit(batches, validation_data=..., epochs=...)`.
 
         One device. Of an epoch, logs and history hold the mean losses of the steps that were
         finite, and `finite`, the share that they are; `val_` figures are means over the validation.
+        A step that is not finite changes nothing; `keras.callbacks.TerminateOnNaN` stops at one.
 
         Args:
-            *args: as in Keras; batches as in the class.
+            x: batches as in the class, which `prepare_dataset` makes.
+            *args: as in Keras.
+            validation_data: likewise.
             **kwargs: as in Keras.
 
         Returns:
             What Keras returns.
+
+        Raises:
+            DataError: the batches are others. In use, `tf.data` raises `InvalidArgumentError` where
+                there is a class that the network does not have.
         """
+        x = self._check_batches(x, "x")
+        if validation_data is not None:
+            validation_data = self._check_batches(validation_data, "validation_data")
         if self._fit_means is None:
             self._fit_means = StepMeans(("loss", *self.loss_names, "finite"))
         with self._reporting(self._fit_means):
-            return super().fit(*args, **kwargs)
+            return super().fit(x, *args, validation_data=validation_data, **kwargs)
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+    def evaluate(self, x: tf.data.Dataset, *args: Any, **kwargs: Any) -> Any:
         """Compute mean losses as `keras.Model.evaluate` does, of the averaged weights if any.
 
         Args:
-            *args: as in Keras; batches as in the class.
+            x: batches as in `fit`, and with its errors.
+            *args: as in Keras.
             **kwargs: as in Keras; with `return_dict=True` the answer has the losses' names.
 
         Returns:
             What Keras returns.
         """
+        x = self._check_batches(x, "x")
         if self._test_means is None:
             self._test_means = StepMeans(("loss", *self.loss_names))
         with self._reporting(self._test_means), self.averaged_weights():
-            return super().evaluate(*args, **kwargs)
+            return super().evaluate(x, *args, **kwargs)
 
     def save(self, filepath: str | Path, overwrite: bool = True, **kwargs: Any) -> None:
         """Save the network, with its averaged weights where there are some, as Keras does.
@@ -323,6 +337,26 @@ class FasterRCNNTrainer(keras.Model):
         """Tell whether there are moving averages: they start at the first update."""
         steps = np.asarray(self.optimizer.iterations)
         return bool(getattr(inner_optimizer(self.optimizer), "use_ema", False) and steps > 0)
+
+    def _check_batches(self, batches: Any, argument: str) -> tf.data.Dataset:
+        """See that batches have what a step takes, and no class that the network does not have."""
+        spec = getattr(batches, "element_spec", None)
+        keys = ("images", "image_sizes", "gt_boxes", "gt_classes", "seeds")
+        if not isinstance(spec, dict) or any(key not in spec for key in keys):
+            given = ", ".join(spec) if isinstance(spec, dict) else type(batches).__name__
+            raise DataError(
+                f"{argument} ({given}): expected a tf.data.Dataset of batches with "
+                f"{', '.join(keys)}, as tf_frcnn.prepare_dataset makes them of a data set."
+            )
+        num_classes = self.network.num_classes
+
+        def check(batch: Batch) -> Batch:
+            number = tf.reduce_max(batch["gt_classes"])
+            message = f"classes: the network has {num_classes}, and the data have number"
+            tf.debugging.Assert(number <= num_classes, [message, number])
+            return batch
+
+        return batches.map(check)
 
     @contextmanager
     def _reporting(self, means: StepMeans) -> Iterator[None]:
