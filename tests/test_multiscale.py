@@ -15,8 +15,8 @@ from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.architectures.architecture import AnchorGrid, Architecture, Pixels, ProposalRule
 from tf_frcnn.config import ModelConfig, TrainConfig
 from tf_frcnn.inference import InferenceModel
+from tf_frcnn.layers.heads.box_head import BoxHead
 from tf_frcnn.layers.heads.rpn import RPNHead
-from tf_frcnn.layers.heads.two_fc import TwoFCHead
 from tf_frcnn.model import FasterRCNN, as_maps
 from tf_frcnn.training.trainer import FasterRCNNTrainer
 
@@ -45,7 +45,7 @@ TOY = Architecture(
     anchors=AnchorGrid(offset=0.0, rounded=True, one_size_a_map=True),
     proposals=ProposalRule(sifts_first=False, min_score=0.05),
     rpn_head=lambda num_anchors, dtype: RPNHead(16, num_anchors, name="rpn_head", dtype=dtype),
-    box_head=lambda num_classes, dtype, dropout, rank: TwoFCHead(
+    box_head=lambda num_classes, dtype, dropout, rank: BoxHead(
         32, num_classes, dropout, 0.0, 0.0, rank, name="box_head", dtype=dtype
     ),
 )

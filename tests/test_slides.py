@@ -12,8 +12,8 @@ import pytest
 import tensorflow as tf
 
 from tf_frcnn.config import ModelConfig, TrainConfig
+from tf_frcnn.layers.heads.box_head import BoxHead
 from tf_frcnn.layers.heads.rpn import RPNHead
-from tf_frcnn.layers.heads.two_fc import TwoFCHead
 from tf_frcnn.layers.roi_pooling import RoIPooling
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.ops.anchors import cell_anchors, grid_anchors
@@ -159,7 +159,7 @@ def test_parameters_of_the_whole_model(vgg16):
     assert vgg16.box_head.count_params() == 119_545_856 + 81_940
     assert vgg16.count_params() == 136_729_994
     # N = 20: the branches alone grow, to 4097 * (21 + 84) = 430,185.
-    branches = TwoFCHead(4096, num_classes=20)
+    branches = BoxHead(4096, num_classes=20)
     for layer in (branches.classes, branches.deltas):
         layer.build((None, 4096))
     grown = branches.classes.count_params() + branches.deltas.count_params()
@@ -178,7 +178,7 @@ def test_architecture_does_not_depend_on_the_preset(vgg16):
 def test_offsets_of_class_k_are_y_4k_to_4k_plus_4():
     # With zero kernels the outputs are the biases: y_0..y_15, z_0..z_3 in the order bg, cat, dog,
     # duck.
-    head = TwoFCHead(8, num_classes=3)
+    head = BoxHead(8, num_classes=3)
     head.build((None, None, 7, 7, 2))
     for layer, channels in ((head.classes, 4), (head.deltas, 16)):
         layer.kernel.assign(tf.zeros_like(layer.kernel))

@@ -167,6 +167,9 @@ class DataConfig:
     """Images are resized so that their shorter side has this many pixels ..."""
     long_side: Count = 1000
     """... unless their longer side would then exceed this many."""
+    resize_rounding: Literal["nearest", "floor"] = "nearest"
+    """How the sides are made whole: to the nearest number of pixels, or down, as the detectors of
+    torchvision have it."""
     horizontal_flip: Probability = 0.5
     """Probability with which a training image is mirrored left to right."""
     scale_jitter: Annotated[
@@ -218,7 +221,7 @@ class ModelConfig:
     )
     """RoI pooling operator; `crop_and_resize` samples 14 x 14 and max-pools 2 x 2."""
     dropout: BelowOne = 0.0
-    """Dropout rate after each of the two FC layers."""
+    """Dropout rate after each FC layer of the box head."""
     rpn_pre_nms_top_k: Count = 6000
     """Proposals kept before NMS in inference."""
     rpn_post_nms_top_k: Count = 300
@@ -237,7 +240,10 @@ class ModelConfig:
     """Detections kept per image."""
     # No option of training: `tf-frcnn export --head-rank` sets it together with the weights.
     head_rank: Annotated[CountOrZero, tyro.conf.Suppress] = 0
-    """Rank of the two FC layers where each is a product of two smaller ones; 0 for whole ones."""
+    """Rank of the FC layers where each is a product of two smaller ones; 0 for whole ones."""
+    # Nor this: published weights bring it.
+    unused_columns: Annotated[tuple[Count, ...], tyro.conf.Suppress] = ()
+    """Columns of the box head, from 1, that take part in its softmax and stand for no class."""
 
 
 @_section("train")

@@ -22,7 +22,7 @@ from tf_frcnn.export.saved_model import export_saved_model
 from tf_frcnn.inference import InferenceModel, load_network
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.model_files import MODEL_TEXT, ModelFiles, check_versions_folder, find_model
-from tf_frcnn.ops.resized_size import resized_size
+from tf_frcnn.ops.resized_size import Rounding, resized_size
 from tf_frcnn.prediction import Prediction
 
 # Takes float32, and so what was resized already, which it resizes no more.
@@ -88,6 +88,7 @@ class Detector:
         class_names: Sequence[str],
         short_side: int = DataConfig.short_side,
         long_side: int = DataConfig.long_side,
+        resize_rounding: Rounding = "nearest",
     ) -> "Detector":
         """Wrap a network that was trained in Python.
 
@@ -99,6 +100,7 @@ class Detector:
             short_side: images are resized so that their shorter side has this many pixels, as in
                 training, ...
             long_side: ... unless their longer side would then exceed this many.
+            resize_rounding: of the sides, as in training; see `DataConfig`.
 
         Raises:
             ConfigError: the names are not N, or a name or a size cannot be used.
@@ -112,12 +114,17 @@ class Detector:
                 "of their ids: the class_names of the data set that it was trained on."
             )
         try:
-            data = DataConfig(classes=names, short_side=short_side, long_side=long_side)
+            data = DataConfig(
+                classes=names,
+                short_side=short_side,
+                long_side=long_side,
+                resize_rounding=resize_rounding,
+            )
         except ConfigError as error:  # the arguments are called otherwise here than in training
             text = str(error).replace("--data.classes", "class_names")
             text = text.replace("--data.short-side", "short_side")
             raise ConfigError(text.replace("--data.long-side", "long_side")) from None
-        model = InferenceModel(network, names, short_side, long_side)
+        model = InferenceModel(network, names, short_side, long_side, resize_rounding)
         return cls(_one_graph(model), Config(data=data, model=network.config), lambda: model)
 
     @overload
@@ -205,11 +212,23 @@ class Detector:
     def _batches(
         self, images: Sequence[np.ndarray], batch_size: int
     ) -> Iterator[tuple[tuple[int, int], tuple[int, ...]]]:
-        """Yield (height, width) in the network, and the positions of images to be given it."""
+        """Yield (height, width), and the positions of images to be brought to it and given.
+
+        That is their size in the network, so that images of several sizes go through it together;
+        but their own where the network would resize what was resized: rounded down, 799 rows of
+        the 800 asked for become 800.
+        """
         data = self.config.data
+        resize = partial(
+            resized_size,
+            short_side=data.short_side,
+            long_side=data.long_side,
+            rounding=data.resize_rounding,
+        )
         positions_by_size: dict[tuple[int, int], list[int]] = {}
         for position, image in enumerate(images):
-            size = resized_size(image.shape[:2], data.short_side, data.long_side)
+            size = resize(image.shape[:2])
+            size = size if resize(size) == size else image.shape[:2]
             positions_by_size.setdefault(size, []).append(position)
         for size, positions in positions_by_size.items():
             rest = iter(positions)

@@ -49,7 +49,7 @@ def default_size(data: DataConfig) -> tuple[int, int]:
     Returns:
         (height, width) in pixels.
     """
-    return resized_size(DEFAULT_RATIO, data.short_side, data.long_side)
+    return resized_size(DEFAULT_RATIO, data.short_side, data.long_side, data.resize_rounding)
 
 
 def check_size(image_size: tuple[int, int], data: DataConfig, min_side: float) -> None:
@@ -63,7 +63,7 @@ def check_size(image_size: tuple[int, int], data: DataConfig, min_side: float) -
     Raises:
         UserError: the images are too narrow for that.
     """
-    height, width = resized_size(image_size, data.short_side, data.long_side)
+    height, width = resized_size(image_size, data.short_side, data.long_side, data.resize_rounding)
     if min(height, width) >= min_side:
         return
     least = math.ceil(math.ceil(min_side) * max(image_size) / data.long_side)

@@ -10,14 +10,14 @@ from tf_frcnn.data.transforms import resize_images, scale_boxes
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.model_files import ModelFiles
 from tf_frcnn.model_weights import load_weights
-from tf_frcnn.ops.resized_size import resized_size_in_graph
+from tf_frcnn.ops.resized_size import Rounding, resized_size_in_graph
 
 
 class InferenceModel:
     """Wraps a network in the resizing before it and the scaling back of boxes after it.
 
     Args of `__init__`: `network`; `class_names` of classes 1..N; `short_side` and `long_side` to
-    which images are resized, in pixels.
+    which images are resized, in pixels, with the `rounding` of `ops.resized_size`.
     """
 
     def __init__(
@@ -26,11 +26,13 @@ class InferenceModel:
         class_names: Sequence[str],
         short_side: int,
         long_side: int,
+        rounding: Rounding = "nearest",
     ) -> None:
         self.network = network
         self.class_names = tuple(class_names)
         self.short_side = short_side
         self.long_side = long_side
+        self.rounding = rounding
         self._detect_one = tf.function(
             lambda image: self.detect(tf.expand_dims(image, 0)),
             input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)],
@@ -48,7 +50,9 @@ class InferenceModel:
             num_detections [B] int32; best first, padded with zeros and empty names.
         """
         from_size = tf.shape(images)[1:3]
-        size = resized_size_in_graph(from_size, self.short_side, self.long_side)
+        size = resized_size_in_graph(
+            from_size, self.short_side, self.long_side, rounding=self.rounding
+        )
         batch = tf.shape(images)[0]
         image_sizes = tf.tile(tf.expand_dims(tf.cast(size, tf.float32), 0), [batch, 1])
         detections = dict(self.network((resize_images(images, size), image_sizes)))
@@ -94,4 +98,6 @@ def load_network(model: ModelFiles, config: Config | None = None) -> InferenceMo
     data = config.data
     network = FasterRCNN(config.model, len(data.classes))
     load_weights(model, network)
-    return InferenceModel(network, data.classes, data.short_side, data.long_side)
+    return InferenceModel(
+        network, data.classes, data.short_side, data.long_side, data.resize_rounding
+    )

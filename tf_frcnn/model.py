@@ -164,7 +164,8 @@ class FasterRCNN(keras.Model):
                     f"num_classes is missing: {preset} is an architecture and knows no classes. "
                     f'Expected their number: FasterRCNN.from_preset("{preset}", num_classes=3).'
                 )
-            config = ModelConfig(**{**options, "architecture": preset})
+            settings = ARCHITECTURES[str(preset)].settings.get("model", {})
+            config = ModelConfig(**{**settings, **options, "architecture": preset})
             return cls(config, num_classes, precision, name, **stages)
         if not Path(preset).exists():
             raise WeightsError(
@@ -298,13 +299,18 @@ def build_stages(
         ),
         "roi_pooling": lambda: RoIPooling(config.roi_op, strides, name="roi_pooling"),
         "box_head": lambda: architecture.box_head(
-            num_classes, precision, dropout=config.dropout, rank=config.head_rank
+            num_classes + len(config.unused_columns),
+            precision,
+            dropout=config.dropout,
+            rank=config.head_rank,
         ),
         "detection_layer": lambda: DetectionLayer(
             config.score_threshold,
             config.nms_iou,
             config.max_detections,
             config.box_std,
+            architecture.min_detection_side,
+            config.unused_columns,
             name="detections",
         ),
     }

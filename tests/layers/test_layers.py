@@ -13,8 +13,8 @@ from tf_frcnn.architectures.vgg16 import CAFFE_PIXELS
 from tf_frcnn.layers.anchor_generator import AnchorGenerator
 from tf_frcnn.layers.convolution import Conv3x3
 from tf_frcnn.layers.detections import DetectionLayer
+from tf_frcnn.layers.heads.box_head import BoxHead
 from tf_frcnn.layers.heads.rpn import RPNHead
-from tf_frcnn.layers.heads.two_fc import TwoFCHead
 from tf_frcnn.layers.preprocessing import Preprocessing
 from tf_frcnn.layers.proposals import ProposalLayer
 from tf_frcnn.layers.roi_pooling import RoIPooling
@@ -59,7 +59,7 @@ LAYERS = [
     (RoIPooling, {"op": "roi_align", "strides": (8, 16), "output_size": 5}),
     (RPNHead, {"channels": 6, "num_anchors": 2, "paired": True}),
     (
-        TwoFCHead,
+        BoxHead,
         {
             "units": 9,
             "num_classes": 2,
@@ -133,7 +133,7 @@ def test_anchor_generator_follows_the_feature_map():
 
 
 def test_heads_start_as_the_paper_says():
-    rpn_head, box_head = RPNHead(64, 9), TwoFCHead(400, 20)
+    rpn_head, box_head = RPNHead(64, 9), BoxHead(400, 20)
     rpn_head.build([(None, None, None, 64)])
     box_head.build((None, None, 7, 7, 8))
     expected = [
@@ -155,7 +155,7 @@ def test_heads_start_as_the_paper_says():
 
 def test_box_head_drops_units_in_training_only():
     keras.utils.set_random_seed(0)
-    head = TwoFCHead(64, 3, dropout=0.5)
+    head = BoxHead(64, 3, dropout=0.5)
     features = as_float(np.random.default_rng(0).normal(size=(1, 2, 7, 7, 4)))
     evaluated, again = (head(features, training=False)[0] for _ in range(2))
     np.testing.assert_array_equal(evaluated, again)
@@ -168,7 +168,7 @@ def test_box_head_drops_units_in_training_only():
 
 def test_box_head_of_a_rank_is_a_head_whose_kernels_are_products():
     # K = P Q in both FC layers: no bias and no activation stands between P and Q.
-    low, whole = TwoFCHead(6, 2, rank=2), TwoFCHead(6, 2)
+    low, whole = BoxHead(6, 2, rank=2), BoxHead(6, 2)
     for head in (low, whole):
         head.build((None, None, 7, 7, 1))
     random = np.random.default_rng(0)

@@ -31,11 +31,11 @@ HEAD = {"fc1": (20, 7), "fc2": (7, 6)}
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
-def make_detector(batch_normalization: bool = False) -> SimpleNamespace:
+def make_detector(normalized: bool = False) -> SimpleNamespace:
     backbone = keras.Sequential([keras.Input((None, None, 3))], name="backbone")
     for name, kernel in BACKBONE.items():
         backbone.add(keras.layers.Conv2D(kernel[-1], 3, padding="same", name=name))
-        if batch_normalization:
+        if normalized:
             backbone.add(keras.layers.BatchNormalization(name=f"{name}_bn"))
         backbone.add(keras.layers.ReLU(name=f"{name}_relu"))  # without weights: needs none
     dense = {name: keras.layers.Dense(shape[-1], name=name) for name, shape in HEAD.items()}
@@ -122,7 +122,7 @@ def test_none_loads_nothing_and_says_so():
 
 
 def test_none_suits_every_backbone():
-    report = load_backbone_weights(make_detector(batch_normalization=True), "none")
+    report = load_backbone_weights(make_detector(normalized=True), "none")
     assert "block1_conv1_bn" in report.left_random
 
 
@@ -301,7 +301,7 @@ def test_wrong_shape(tmp_path, full_arrays, name, stored, needed):
 
 def test_layer_that_vgg16_lacks(tmp_path, notop_arrays):
     path = write_legacy(tmp_path / "weights.h5", notop_arrays)
-    network = make_detector(batch_normalization=True)
+    network = make_detector(normalized=True)
     layer = "'block1_conv1_bn' (BatchNormalization)"
     assert_refused(str(path), layer, *WAYS_OUT, network=network)
 
@@ -483,7 +483,7 @@ def test_detector_that_imagenet_cannot_fit_is_refused_before_the_download(server
 
 
 def test_quarter_backbone_is_refused_by_name():
-    backbone = build_vgg16(width=0.25, batch_normalization=True)
+    backbone = build_vgg16(width=0.25, normalized=True)
     network = SimpleNamespace(backbone=backbone, box_head=make_detector().box_head)
     message = "'block1_conv1' has arrays of shapes (3, 3, 3, 64) and (64,)"
     assert_refused("imagenet", message, "(3, 3, 3, 16)", WAYS_OUT[1], network=network)

@@ -4,9 +4,15 @@ Plain values can be read without Keras (check-data does); builders import it whe
 """
 
 from tf_frcnn.architectures.architecture import Architecture
+from tf_frcnn.architectures.resnet50_fpn import (
+    FASTERRCNN_RESNET50_FPN,
+    FASTERRCNN_RESNET50_FPN_V2,
+)
 from tf_frcnn.architectures.vgg16 import VGG16, VGG16_QUARTER
 
 ARCHITECTURES: dict[str, Architecture] = {
     "vgg16": VGG16,
     "vgg16_quarter": VGG16_QUARTER,
+    "fasterrcnn_resnet50_fpn": FASTERRCNN_RESNET50_FPN,
+    "fasterrcnn_resnet50_fpn_v2": FASTERRCNN_RESNET50_FPN_V2,
 }

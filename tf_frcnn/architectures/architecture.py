@@ -1,8 +1,8 @@
 """What the name of a network fixes: a frozen record of plain values and builders."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import keras
@@ -23,6 +23,15 @@ class Pixels:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     multiple: int
+
+
+# Mean and deviation of ImageNet's training images, in values from 0 to 1, as torchvision has them.
+IMAGENET_PIXELS = Pixels(
+    order="rgb",
+    mean=(0.485 * 255, 0.456 * 255, 0.406 * 255),
+    std=(0.229 * 255, 0.224 * 255, 0.225 * 255),
+    multiple=32,
+)
 
 
 @dataclass(frozen=True)
@@ -68,7 +77,11 @@ class Architecture:
         proposals: how they are sifted.
         rpn_head: (anchors a cell, dtype policy) -> layer, used on every map.
         box_head: (object classes, dtype policy, dropout=rate, rank=of the FC layers) -> layer; as
-            in `TwoFCHead`.
+            in `BoxHead`.
+        min_detection_side: detections with a shorter side are dropped; in pixels of the network's
+            input.
+        settings: section -> field -> value of the configuration that the network was published
+            with, where it differs from the defaults, which are the paper's.
     """
 
     backbone: Callable[[str], "keras.Model"]
@@ -78,3 +91,5 @@ class Architecture:
     proposals: ProposalRule
     rpn_head: Callable[[int, str], "keras.layers.Layer"]
     box_head: Callable[..., "keras.layers.Layer"]
+    min_detection_side: float = 0.0
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -23,28 +23,26 @@ CAFFE_PIXELS = Pixels(
 
 
 def build_vgg16(
-    dtype: str = "float32", width: float = 1.0, batch_normalization: bool = False
+    dtype: str = "float32", width: float = 1.0, normalized: bool = False
 ) -> "keras.Model":
     """Build the backbone.
 
     Args:
         dtype: Keras dtype policy of all layers; the map has its compute type.
         width: what the channels of all layers are multiplied by; 1 is VGG16.
-        batch_normalization: normalise after every convolution, which then has no bias.
+        normalized: batch normalisation after every convolution, which then has no bias.
 
     Returns:
         A model from [B, H, W, 3] float32 mean-free BGR images, H and W multiples of 16, to one map,
         [B, H / 16, W / 16, 512 * width].
     """
     import keras
-    import tensorflow as tf
 
     from tf_frcnn.layers.convolution import Conv3x3
+    from tf_frcnn.layers.normalization import batch_normalization
 
     images = keras.Input((None, None, 3), name="images")
     features = images
-    # With several replicas, over the images of all of them, as a single device does.
-    synchronized = tf.distribute.get_strategy().num_replicas_in_sync > 1
     for block, (num_convs, channels) in enumerate(BLOCKS, start=1):
         if block > 1:
             features = keras.layers.MaxPooling2D(2, name=f"block{block - 1}_pool", dtype=dtype)(
@@ -54,20 +52,15 @@ def build_vgg16(
             name = f"block{block}_conv{conv}"
             features = Conv3x3(
                 int(channels * width),
-                activation=None if batch_normalization else "relu",
-                use_bias=not batch_normalization,
+                activation=None if normalized else "relu",
+                use_bias=not normalized,
                 kernel_initializer="he_normal",
                 name=name,
                 dtype=dtype,
             )(features)
-            if batch_normalization:
-                features = keras.layers.BatchNormalization(
-                    momentum=0.95,
-                    epsilon=1e-3,
-                    synchronized=synchronized,
-                    name=f"{name}_bn",
-                    dtype=dtype,
-                )(features)
+            if normalized:
+                normalize = batch_normalization(f"{name}_bn", dtype, momentum=0.95, epsilon=1e-3)
+                features = normalize(features)
                 features = keras.layers.ReLU(name=f"{name}_relu", dtype=dtype)(features)
     return keras.Model(images, features, name="backbone")
 
@@ -82,10 +75,10 @@ def build_rpn_head(num_anchors: int, dtype: str, channels: int) -> "keras.layers
 def build_box_head(
     num_classes: int, dtype: str, units: int, **options: Any
 ) -> "keras.layers.Layer":
-    """Build the box head: two FC layers of `units`; options are `TwoFCHead`'s."""
-    from tf_frcnn.layers.heads.two_fc import TwoFCHead
+    """Build the box head: two FC layers of `units`; options are `BoxHead`'s."""
+    from tf_frcnn.layers.heads.box_head import BoxHead
 
-    return TwoFCHead(units, num_classes, name="box_head", dtype=dtype, **options)
+    return BoxHead(units, num_classes, name="box_head", dtype=dtype, **options)
 
 
 # FC layers start as VGG16's own Caffe definition has them.
@@ -100,7 +93,7 @@ VGG16 = Architecture(
 )
 # Trainable from random weights in minutes: normalised, and FC layers start as He's rule has it.
 VGG16_QUARTER = Architecture(
-    backbone=partial(build_vgg16, width=0.25, batch_normalization=True),
+    backbone=partial(build_vgg16, width=0.25, normalized=True),
     strides=(STRIDE,),
     pixels=CAFFE_PIXELS,
     anchors=VGG16.anchors,

@@ -38,7 +38,9 @@ def time_stages(
         timings[name] = measure(partial(_run, compiled, inputs), num_warm_up, num_runs)
         return outputs
 
-    size = resized_size_in_graph(tf.shape(images)[1:3], model.short_side, model.long_side)
+    size = resized_size_in_graph(
+        tf.shape(images)[1:3], model.short_side, model.long_side, rounding=model.rounding
+    )
     resized = timed("resizing", lambda inputs: resize_images(inputs, size), images)
     image_sizes = tf.repeat(tf.cast([size], tf.float32), len(images), axis=0)
     forward(call, resized, image_sizes)

@@ -88,8 +88,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
     start_run(folder, config, datasets["train"].division, dataset_record)
 
     network, outcome = train_detector(config, datasets, folder, distribution)
+    data = config.data
     inference_model = InferenceModel(
-        network, config.data.classes, config.data.short_side, config.data.long_side
+        network, data.classes, data.short_side, data.long_side, data.resize_rounding
     )
     found = {}
     if "test" in datasets:

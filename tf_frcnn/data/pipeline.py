@@ -237,7 +237,9 @@ def _resized_size(image_size: tf.Tensor, seeds: tf.Tensor, config: DataConfig) -
         low, high = config.scale_jitter
         seed = fold_in_stream(seeds, FoldedStream.SCALE)
         factor = tf.random.stateless_uniform([], seed, low, high)
-    return resized_size_in_graph(image_size, config.short_side, config.long_side, factor)
+    return resized_size_in_graph(
+        image_size, config.short_side, config.long_side, factor, config.resize_rounding
+    )
 
 
 def _is_trained_on(example: Example) -> np.ndarray:

@@ -14,6 +14,7 @@ from tf_frcnn.data.pipeline import PREFETCH, BatchPipeline, make_example, withou
 from tf_frcnn.data.splits import Divider
 from tf_frcnn.errors import DataError
 from tf_frcnn.ops.boxes import clip_boxes
+from tf_frcnn.ops.resized_size import Rounding
 
 _SPLITS = ("train", "val", "test")
 
@@ -75,6 +76,7 @@ def prepare_dataset(
     batch_size: int = 1,
     training: bool = True,
     seed: int = 0,
+    resize_rounding: Rounding = "nearest",
     **augmentation: Any,
 ) -> tf.data.Dataset:
     """Make the batches that `FasterRCNNTrainer` takes.
@@ -95,6 +97,7 @@ def prepare_dataset(
         training: off, every pass is the same, nothing is augmented, and images of `load_dataset`
             come in their order, one to a batch.
         seed: of order, augmentation and sampling.
+        resize_rounding: of the sides, as in `DataConfig`.
         **augmentation: fields of `DataConfig`: horizontal_flip (0.5 when not given), scale_jitter,
             photometric_jitter, crop, crop_min_fraction.
 
@@ -109,7 +112,12 @@ def prepare_dataset(
         DataError: the elements of the data set are of another form; says which.
         ConfigError: a size or an option is wrong.
     """
-    config = DataConfig(short_side=short_side, long_side=long_side, **augmentation)
+    config = DataConfig(
+        short_side=short_side,
+        long_side=long_side,
+        resize_rounding=resize_rounding,
+        **augmentation,
+    )
     config = config if training else without_augmentation(config)
     if isinstance(dataset, Dataset):
         return _batches_of_pipeline(dataset, config, batch_size, training, seed)

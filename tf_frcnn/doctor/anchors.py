@@ -14,7 +14,7 @@ import numpy as np
 from tf_frcnn.architectures.vgg16 import STRIDE
 from tf_frcnn.data.example import Example
 from tf_frcnn.iou import paired_iou
-from tf_frcnn.ops.resized_size import resized_size
+from tf_frcnn.ops.resized_size import Rounding, resized_size
 
 _ITERATIONS = 50  # of k-means in one dimension, which settles in far fewer
 
@@ -39,18 +39,21 @@ class ResizedBoxes:
         return self.boxes[:, 2:] - self.boxes[:, :2]
 
 
-def resize_boxes(examples: Iterable[Example], short_side: int, long_side: int) -> ResizedBoxes:
+def resize_boxes(
+    examples: Iterable[Example], short_side: int, long_side: int, rounding: Rounding = "nearest"
+) -> ResizedBoxes:
     """Bring the boxes that are trained on to the size at which images enter the network.
 
     Args:
         examples: difficult and crowd boxes are left out, as in training.
         short_side: the shorter side of each image becomes this many pixels ...
         long_side: ... unless the longer one would exceed this many.
+        rounding: of the sides, as in `ops.resized_size`.
     """
     boxes, cells, classes = [np.zeros((0, 4))], [np.zeros((0, 2), int)], [np.zeros(0, int)]
     for example in examples:
         size = np.array(example.image_size, np.float64)
-        resized = np.array(resized_size(example.image_size, short_side, long_side))
+        resized = np.array(resized_size(example.image_size, short_side, long_side, rounding))
         kept = ~(example.difficult | example.crowd)
         boxes.append(example.boxes[kept] * np.tile(resized / size, 2))
         # Images are padded to whole cells.

@@ -80,7 +80,9 @@ def check_data(config: DataConfig, model: ModelConfig, seed: int) -> DataCheck:
     faults += undecodable.values()
     by_role = {role: without_images(dataset, undecodable) for role, dataset in by_role.items()}
     datasets = {dataset.split: dataset for dataset in by_role.values()}
-    resized = resize_boxes(by_role["train"].examples, config.short_side, config.long_side)
+    resized = resize_boxes(
+        by_role["train"].examples, config.short_side, config.long_side, config.resize_rounding
+    )
     anchors, ious = _judge_anchors(resized, model, by_role["train"].class_names)
     stated = read_stated_boxes(data_format, root, datasets)
     exact, near = find_duplicates(paths, facts)

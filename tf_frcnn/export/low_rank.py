@@ -1,4 +1,4 @@
-"""The two FC layers as products of smaller ones: Fast R-CNN, section 3.1.
+"""The FC layers as products of smaller ones: Fast R-CNN, section 3.1.
 
 A layer's kernel K [in, out] is replaced by its truncated singular value decomposition of rank R:
 K ~ U S V^T, as a projection U S [in, R] without bias or activation and a layer V^T [R, out] that
@@ -13,8 +13,6 @@ from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.errors import UserError
 from tf_frcnn.inference import InferenceModel
 from tf_frcnn.model import FasterRCNN
-
-_FC_LAYERS = ("fc1", "fc2")
 
 
 def reduce_head(model: InferenceModel, rank: int) -> InferenceModel:
@@ -44,13 +42,15 @@ def reduce_head(model: InferenceModel, rank: int) -> InferenceModel:
     reduced = FasterRCNN(config, network.num_classes)
     weights = named_weights(network)
     targets = named_weights(reduced)
-    for name in _FC_LAYERS:
+    for name in network.box_head.fc_names:
         projection, kernel = truncated_svd(np.asarray(weights.pop(f"{name}/kernel")), rank)
         targets[f"{name}_projection/kernel"].assign(projection)
         targets[f"{name}/kernel"].assign(kernel)
     for name, variable in weights.items():
         targets[name].assign(variable)
-    return InferenceModel(reduced, model.class_names, model.short_side, model.long_side)
+    return InferenceModel(
+        reduced, model.class_names, model.short_side, model.long_side, model.rounding
+    )
 
 
 def truncated_svd(kernel: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:

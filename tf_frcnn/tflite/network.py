@@ -64,7 +64,7 @@ def build_detect(
         num_detections [1] int32; best first, padded with zeros.
     """
     network = model.network
-    network_size = resized_size(image_size, model.short_side, model.long_side)
+    network_size = resized_size(image_size, model.short_side, model.long_side, model.rounding)
     image_sizes = tf.constant([network_size], tf.float32)  # [1, 2]
 
     def call(name: str, inputs: Any) -> Any:

@@ -1,0 +1,168 @@
+"""Weights of torchvision's Faster R-CNNs, put into the same network here.
+
+torchvision keeps kernels as [out, in, rows, columns], flattens features as [C, rows, columns], and
+writes x before y. Every key of a state dict must be used and every variable set: a leftover on
+either side is an error, for it means that two networks differ.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from tf_frcnn.checkpoints import named_weights
+from tf_frcnn.errors import WeightsError
+
+TORCH_EPSILON = 1e-5
+"""What torch's batch normalisation adds to the variance, where nobody says otherwise."""
+
+# Names of layers here, and where their arrays stand there; the first that matches counts. Of a
+# normalised convolution {n} is 0 and of its normalisation 1, {conv} is "conv" and "bn".
+_PLACES = (
+    (r"conv1", "backbone.body.{conv}1"),
+    (r"(layer\d)_(\d+)_conv(\d)", r"backbone.body.\1.\2.{conv}\3"),
+    (r"(layer\d)_(\d+)_downsample", r"backbone.body.\1.\2.downsample.{n}"),
+    (r"fpn_(inner|layer)(\d)", r"backbone.fpn.\1_blocks.\2.{n}"),
+    (r"rpn_conv", "rpn.head.conv.0.0"),
+    (r"rpn_conv2", "rpn.head.conv.1.0"),
+    (r"rpn_objectness", "rpn.head.cls_logits"),
+    (r"rpn_deltas", "rpn.head.bbox_pred"),
+    (r"box_conv1", "roi_heads.box_head.0.{n}"),
+    (r"box_conv2", "roi_heads.box_head.1.{n}"),
+    (r"box_conv3", "roi_heads.box_head.2.{n}"),
+    (r"box_conv4", "roi_heads.box_head.3.{n}"),
+    (r"box_classes", "roi_heads.box_predictor.cls_score"),
+    (r"box_deltas", "roi_heads.box_predictor.bbox_pred"),
+)
+# The FC layers: behind four convolutions and what flattens there is one.
+_FC_PLACES = {
+    2: {"fc1": "roi_heads.box_head.fc6", "fc2": "roi_heads.box_head.fc7"},
+    1: {"fc1": "roi_heads.box_head.5"},
+}
+_VARIABLES = {
+    "kernel": "weight",
+    "bias": "bias",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+# As files before torchvision 0.13 have them.
+_OLD_KEYS = (
+    (r"(fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)", r"\1.0.\2"),
+    (r"rpn\.head\.conv\.(weight|bias)", r"rpn.head.conv.0.0.\1"),
+)
+_COUNTER = ".num_batches_tracked"
+_YXHW = (1, 0, 3, 2)  # of x, y, w, h
+_LISTED_KEYS = 5
+
+
+def load_state_dict(
+    network: keras.Model,
+    arrays: Mapping[str, np.ndarray],
+    source: str,
+    epsilon: float = TORCH_EPSILON,
+) -> None:
+    """Put the weights of a torchvision detector into a network.
+
+    What batch normalisation adds to the variance is no array of a file, but of the network that it
+    was trained in. Where it was another number than this network's, the scale is made up for it, so
+    that frozen normalisation computes the same.
+
+    Args:
+        network: of the same architecture, with as many columns of classes.
+        arrays: key -> array, as torchvision's model has them, or as it had them before version
+            0.13; counters of batches are left out.
+        source: where they are from, for messages.
+        epsilon: that the network was trained with there.
+
+    Raises:
+        WeightsError: an array is missing, left over, of another shape, or not finite. The network
+            is unchanged.
+    """
+    arrays = {_new_key(key): array for key, array in arrays.items() if not key.endswith(_COUNTER)}
+    variables = named_weights(network)
+    keys = {name: find_key(name, network.box_head.num_fcs) for name in variables}
+    _check_keys(set(keys.values()), set(arrays), source)
+    values = {}
+    for name, variable in variables.items():
+        array = np.asarray(arrays[keys[name]])
+        value = _turn(name, array, tuple(variable.shape), source, keys[name])
+        if not np.isfinite(value).all():
+            raise WeightsError(
+                f"{source}: {keys[name]} holds numbers that are NaN or infinite, expected finite "
+                "ones. The file is damaged, or its training failed."
+            )
+        values[name] = value
+    for layer in network._flatten_layers(include_self=False, recursive=True):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            variance = values[f"{layer.name}/moving_variance"].astype(np.float64)
+            factor = np.sqrt((variance + layer.epsilon) / (variance + epsilon))
+            values[f"{layer.name}/gamma"] = values[f"{layer.name}/gamma"] * factor
+    for name, variable in variables.items():
+        variable.assign(values[name])
+
+
+def find_key(name: str, num_fcs: int) -> str:
+    """Find the key of a variable in torchvision's state dict.
+
+    Args:
+        name: LAYER/VARIABLE, as `named_weights` has it.
+        num_fcs: FC layers of the box head.
+    """
+    layer, variable = name.rsplit("/", 1)
+    is_norm = layer.startswith("bn_")
+    layer = layer.removeprefix("bn_")
+    place = _FC_PLACES[num_fcs].get(layer, "")
+    for pattern, template in _PLACES:
+        if match := re.fullmatch(pattern, layer):
+            place = match.expand(template)
+            break
+    place = place.format(n=int(is_norm), conv="bn" if is_norm else "conv")
+    return f"{place}.{_VARIABLES[variable]}"
+
+
+def _new_key(key: str) -> str:
+    for pattern, template in _OLD_KEYS:
+        key = re.sub(rf"{pattern}$", template, key)
+    return key
+
+
+def _check_keys(expected: set[str], found: set[str], source: str) -> None:
+    for keys, fault in (
+        (expected - found, "lacks"),
+        (found - expected, "has, beyond what the network holds,"),
+    ):
+        if keys:
+            listed = ", ".join(sorted(keys)[:_LISTED_KEYS])
+            more = f" and {len(keys) - _LISTED_KEYS} more" if len(keys) > _LISTED_KEYS else ""
+            raise WeightsError(
+                f"{source}: {fault} {listed}{more}. Expected the weights of torchvision's same "
+                "detector, all of them and no others."
+            )
+
+
+def _turn(
+    name: str, array: np.ndarray, shape: tuple[int, ...], source: str, key: str
+) -> np.ndarray:
+    """Bring an array of torch into the order that it has here."""
+    layer = name.rsplit("/", 1)[0]
+    turned = array
+    if array.ndim == 4:
+        turned = array.transpose(2, 3, 1, 0)
+    elif array.ndim == 2:
+        turned = array.T
+        if layer == "fc1" and array.shape[1] == shape[0]:  # [out, C * 7 * 7]
+            by_channel = array.reshape(len(array), -1, 7, 7)
+            turned = by_channel.transpose(2, 3, 1, 0).reshape(shape)
+    if turned.shape != shape:
+        raise WeightsError(
+            f"{source}: {key} has the shape {array.shape}, which is {turned.shape} here; the "
+            f"network's {name} has {shape}."
+        )
+    if layer.endswith("_deltas"):
+        by_box = turned.reshape(*shape[:-1], -1, 4)
+        turned = by_box[..., _YXHW].reshape(shape)
+    return turned
