@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from tf_frcnn.config import ModelConfig
-from tf_frcnn.presets import PRESETS, finetune, quickstart, voc07
+from tf_frcnn.presets import PRESETS, finetune, quickstart, voc07, with_architecture
 
 
 def test_the_presets():
@@ -104,3 +104,17 @@ def test_finetune_finds_the_classes_in_the_data():
 def test_the_rate_decays_before_the_end(preset):
     config = PRESETS[preset]().train
     assert config.warmup_steps < min(config.decay_steps) <= max(config.decay_steps) < config.steps
+
+
+def test_another_architecture_brings_its_settings_and_keeps_the_rest():
+    config = with_architecture(finetune(), "fasterrcnn_resnet50_fpn")
+    assert config.model.architecture == "fasterrcnn_resnet50_fpn"
+    assert (config.data.short_side, config.data.long_side) == (800, 1333)
+    assert config.data.resize_rounding == "floor"
+    assert (config.model.roi_op, config.model.rpn_post_nms_top_k) == ("roi_align", 1000)
+    assert (config.train.roi_batch_size, config.train.frozen_layers) == (512, ())
+    assert (config.train.steps, config.train.warmup_steps) == (2000, 50)  # the preset's
+
+
+def test_an_architecture_without_settings_leaves_a_preset_as_it_is():
+    assert with_architecture(quickstart(), "vgg16_quarter") == quickstart()

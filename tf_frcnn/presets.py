@@ -1,7 +1,9 @@
 """The recipes, by name: values for the fields of the configuration, nothing else."""
 
+import dataclasses
 from collections.abc import Callable
 
+from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.config import Config, DataConfig, ModelConfig, TrainConfig
 
 
@@ -89,6 +91,22 @@ def finetune() -> Config:
             roi_box_sigma=3.0,
         ),
     )
+
+
+def with_architecture(config: Config, name: str) -> Config:
+    """Take another architecture, with the settings that it was published with.
+
+    Args:
+        config: of a preset, whose own values give way to those settings.
+        name: of the architecture.
+    """
+    settings = ARCHITECTURES[name].settings
+    sections = {
+        section: dataclasses.replace(getattr(config, section), **values)
+        for section, values in settings.items()
+    }
+    config = dataclasses.replace(config, **sections)
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, architecture=name))
 
 
 PRESETS: dict[str, Callable[[], Config]] = {

@@ -1,4 +1,4 @@
-"""What the stages of a network here answer, named and ordered as `torchvision_stages.py` has them."""
+"""What the stages of a network here answer, named and ordered as in `torchvision_stages.py`."""
 
 import keras
 import numpy as np

@@ -19,8 +19,10 @@ from tests.fixtures.seeded import (
     seeded_array,
 )
 from tests.pretrained.stages import run_stages
+from tf_frcnn.checkpoints import named_weights
+from tf_frcnn.errors import WeightsError
 from tf_frcnn.model import FasterRCNN
-from tf_frcnn.pretrained.torchvision import load_state_dict
+from tf_frcnn.pretrained.torchvision import find_key, load_state_dict
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 NAMES = ("fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2")
@@ -30,6 +32,9 @@ TRAINED = {
     "fasterrcnn_resnet50_fpn": 41_808_406,
     "fasterrcnn_resnet50_fpn_v2": 43_712_278,
 }
+
+
+OTHER_EPSILON = 1e-3
 
 
 def seeded_state(shapes):
@@ -53,6 +58,11 @@ class Case:
 @pytest.fixture(scope="module", params=NAMES)
 def case(request):
     return Case(request.param)
+
+
+@pytest.fixture
+def state(case):
+    return seeded_state(case.shapes)
 
 
 @pytest.mark.parametrize("batch", SMALL_SIZES)
@@ -87,3 +97,103 @@ def test_every_stage_answers_what_torchvisions_does(case, batch):
         kept = ours[stage].reshape(-1)[kept_places(f"{batch}/{stage}", ours[stage].size)]
         limit = 1e-4 * float(theirs[f"{stage}/largest"])
         np.testing.assert_allclose(kept, theirs[stage], rtol=0, atol=limit, err_msg=stage)
+
+
+def test_parameters_are_as_many_as_published(case):
+    statistics = sum(
+        weight.shape[0]
+        for name, weight in named_weights(case.network).items()
+        if name.split("/")[1].startswith("moving_")
+    )
+    assert case.network.count_params() - statistics == TRAINED[case.name]
+
+
+def test_every_variable_has_a_key_of_its_own(case):
+    names = named_weights(case.network)
+    keys = {find_key(name, case.network.box_head.num_fcs) for name in names}
+    assert len(keys) == len(names)
+    assert keys == {key for key in case.shapes if not key.endswith("num_batches_tracked")}
+
+
+def test_unused_columns_take_part_in_the_softmax_and_are_no_class(case):
+    options = {"rpn_post_nms_top_k": 40, "unused_columns": UNUSED}
+    network = FasterRCNN.from_preset(case.name, NUM_COLUMNS - 1 - len(UNUSED), **options)
+    load_state_dict(network, seeded_state(case.shapes), "seeded")
+    images = all_images(SMALL_SIZES)["lying"]
+    ours = run_stages(network, images, SHORT_SIDE, LONG_SIDE)
+    assert ours["class_logits"].shape == (40, NUM_COLUMNS)
+    # torchvision's labels are columns; classes here are counted without those that nothing has.
+    columns = [one for one in range(1, NUM_COLUMNS) if one not in UNUSED]
+    labels = np.array(columns)[ours["labels0"] - 1]
+    np.testing.assert_array_equal(labels, case.answers["lying/labels0"])
+    np.testing.assert_allclose(ours["boxes0"], case.answers["lying/boxes0"], atol=5e-3)
+
+
+def test_keys_of_older_versions_and_counters_of_batches(case, state):
+    before = weights_of(case.network)
+    old = {
+        key.replace("_blocks.0.0.", "_blocks.0.")
+        .replace("_blocks.1.0.", "_blocks.1.")
+        .replace("_blocks.2.0.", "_blocks.2.")
+        .replace("_blocks.3.0.", "_blocks.3.")
+        .replace("head.conv.0.0.", "head.conv."): value
+        for key, value in state.items()
+    }
+    if case.name.endswith("v2"):  # no older version has it
+        old = state
+    old["backbone.body.bn1.num_batches_tracked"] = np.array(7)
+    load_state_dict(case.network, old, "old")
+    assert_same(before, weights_of(case.network))
+
+
+def test_another_epsilon_is_made_up_for_by_the_scale(case, state):
+    """Frozen, (x - mean) / sqrt(var + eps) * scale is the same with either pair of the two."""
+    load_state_dict(case.network, state, "seeded", epsilon=OTHER_EPSILON)
+    layer = case.network.backbone.get_layer("bn_layer1_0_conv2")
+    x = np.random.default_rng(0).normal(0, 2, (2, 3, 3, 64)).astype(np.float32)
+    names = ("running_mean", "running_var", "weight", "bias")
+    mean, var, scale, shift = (state[f"backbone.body.layer1.0.bn2.{name}"] for name in names)
+    expected = (x - mean) / np.sqrt(var + OTHER_EPSILON) * scale + shift
+    np.testing.assert_allclose(layer(x, training=False), expected, atol=1e-5)
+    load_state_dict(case.network, state, "seeded")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda state: state.pop("rpn.head.bbox_pred.bias"),
+            r"a.pth: lacks rpn.head.bbox_pred.bias. Expected the weights",
+        ),
+        (
+            lambda state: state.update({"backbone.body.fc.weight": np.zeros(3)}),
+            r"a.pth: has, beyond what the network holds, backbone.body.fc.weight. Expected",
+        ),
+        (
+            lambda state: state.update(
+                {"roi_heads.box_predictor.cls_score.weight": np.zeros((4, 1024), np.float32)}
+            ),
+            r"a.pth: roi_heads.box_predictor.cls_score.weight has the shape \(4, 1024\), which is "
+            r"\(1024, 4\) here; the network's box_classes/kernel has \(1024, 91\)",
+        ),
+        (
+            lambda state: state["backbone.body.conv1.weight"].fill(np.nan),
+            r"a.pth: backbone.body.conv1.weight holds numbers that are NaN or infinite",
+        ),
+    ],
+)
+def test_what_does_not_fit_changes_nothing(case, state, change, message):
+    before = weights_of(case.network)
+    change(state)
+    with pytest.raises(WeightsError, match=message):
+        load_state_dict(case.network, state, "a.pth")
+    assert_same(before, weights_of(case.network))
+
+
+def weights_of(network):
+    return {name: np.array(value) for name, value in named_weights(network).items()}
+
+
+def assert_same(before, after):
+    for name, value in before.items():
+        np.testing.assert_array_equal(after[name], value, err_msg=name)

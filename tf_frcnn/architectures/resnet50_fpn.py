@@ -123,8 +123,9 @@ def build_box_head(num_classes: int, dtype: str, **options: Any) -> "keras.layer
     """Build the box head; options are `BoxHead`'s."""
     from tf_frcnn.layers.heads.box_head import BoxHead
 
-    start = {"fc_stddev": 0.0, "fc_bias": 0.0}
-    return BoxHead(1024, num_classes, name="box_head", dtype=dtype, **start, **options)
+    return BoxHead(
+        1024, num_classes, fc_stddev=0.0, fc_bias=0.0, name="box_head", dtype=dtype, **options
+    )
 
 
 # torchvision's reference recipe, and what its detectors are built with.
@@ -139,6 +140,8 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
         "nms_iou": 0.5,
     },
     "train": {
+        "start_from": "none",
+        "frozen_layers": (),
         "weight_decay": 1e-4,
         "ignore_border_anchors": False,
         "rpn_pre_nms_top_k": 2000,

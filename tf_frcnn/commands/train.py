@@ -1,5 +1,6 @@
 """`tf-frcnn train [PRESET] [--section.field VALUE ...]`: train, evaluate and export a detector."""
 
+import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
@@ -8,13 +9,14 @@ from pathlib import Path
 
 import tyro
 
+from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.config import Config
 from tf_frcnn.config_upgrade import rename_options
 from tf_frcnn.environment import check_backend, set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_OK, ConfigError
 from tf_frcnn.files import write_json
 from tf_frcnn.model_files import DATASET_FILE, METRICS_FILE
-from tf_frcnn.presets import PRESETS
+from tf_frcnn.presets import PRESETS, with_architecture
 from tf_frcnn.resuming import prepare_run
 from tf_frcnn.run_folder import RunFolder, start_run, with_classes
 from tf_frcnn.training.distribution import join_workers
@@ -133,6 +135,9 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str = "train.py") -
     if name not in PRESETS:
         raise ConfigError(f"no preset is named {name!r}: expected one of {', '.join(PRESETS)}.")
     preset = PRESETS[name]()
+    architecture = _typed_architecture(arguments)
+    if architecture in ARCHITECTURES:
+        preset = with_architecture(preset, architecture)
     default = TrainArguments(
         **{
             **{field.name: getattr(preset, field.name) for field in dataclasses.fields(Config)},
@@ -145,7 +150,8 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str = "train.py") -
         [
             f"{prog} [PRESET] [options]: train, evaluate and export a detector.",
             *(f"Preset {key}: {summary}" for key, summary in summaries.items()),
-            f"The defaults below are those of {name}.",
+            f"The defaults below are those of {name}"
+            + (f" with {architecture}." if architecture in ARCHITECTURES else "."),
         ]
     )
     return tyro.cli(
@@ -155,3 +161,10 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str = "train.py") -
         args=arguments,
         default=default,
     )
+
+
+def _typed_architecture(arguments: Sequence[str]) -> str:
+    """Find the architecture that was typed, which other defaults depend on; "" for none."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--model.architecture", dest="architecture", nargs="?", default="")
+    return parser.parse_known_args(list(arguments))[0].architecture or ""

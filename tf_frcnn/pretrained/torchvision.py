@@ -6,8 +6,7 @@ either side is an error, for it means that two networks differ.
 """
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import keras
 import numpy as np
