@@ -15,6 +15,8 @@ from pathlib import Path
 
 import PIL
 
+from tf_frcnn.cache_folder import cache_folder
+
 logger = logging.getLogger(__name__)
 
 _FILE_NAME = "images-1.sqlite"  # the number changes with the table
@@ -91,7 +93,7 @@ class ImageCache:
 
 @contextmanager
 def open_image_cache() -> Iterator[ImageCache]:
-    """Open the user's cache, in $XDG_CACHE_HOME/tf_frcnn or ~/.cache/tf_frcnn."""
+    """Open the user's cache, a file in `cache_folder()`."""
     try:
         folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
@@ -108,18 +110,6 @@ def open_image_cache() -> Iterator[ImageCache]:
             yield ImageCache(None)
         else:
             yield ImageCache(connection)
-
-
-def cache_folder() -> Path:
-    """Name the project's folder in the user's cache.
-
-    Raises:
-        RuntimeError: the user has no home.
-    """
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification: what is not absolute is to be ignored.
-    cache = Path(given) if os.path.isabs(given) else Path.home() / ".cache"
-    return cache / "tf_frcnn"
 
 
 def _log_unusable(error: Exception) -> None:

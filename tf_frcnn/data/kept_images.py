@@ -8,7 +8,7 @@ import hashlib
 import os
 from pathlib import Path, PurePosixPath
 
-from tf_frcnn.data.image_cache import cache_folder
+from tf_frcnn.cache_folder import cache_folder
 from tf_frcnn.errors import DataError
 
 _MAX_NAME_BYTES = 200  # file systems allow 255, and the name gets an ending while it is written
