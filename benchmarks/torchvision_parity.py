@@ -154,12 +154,13 @@ def table(figures: Mapping[str, Any]) -> str:
     lines = [
         "# Parity with torchvision's detectors, stage by stage",
         "",
-        "`python benchmarks/torchvision_parity.py --torch-python PYTHON`; weights and statistics of "
-        "normalisation drawn from their keys, 91 columns, the ten unused ones silenced. Images of "
-        "480 x 640, 640 x 427, 161 x 193 (799 rows), 300 x 1500, 20 x 31, 1 x 40, and a batch of two "
-        "sizes; default settings of the detector. Of a stage: the largest difference of any image, "
-        "as a share of the largest number. Of proposals and detections: those that the other side "
-        f"lacks (boxes within {BOX_LIMIT} px, scores within {SCORE_LIMIT:g}), of all.",
+        "`python benchmarks/torchvision_parity.py --torch-python PYTHON`; weights and statistics "
+        "of normalisation drawn from their keys, 91 columns, the ten unused ones silenced; default "
+        "settings of the detectors. Images of 480 x 640, 640 x 427, 161 x 193 (799 rows), "
+        "300 x 1500, 20 x 31, 1 x 40, and a batch of two sizes. Of a stage: the largest difference "
+        "of any image, as a share of the largest number. Of proposals and detections: those that "
+        f"the other side lacks (boxes within {BOX_LIMIT} px, scores within {SCORE_LIMIT:g}), of "
+        "all.",
         "",
         f"Commit {figures['commit']}; {figures['processor']}; {figures['versions']}.",
         "",
@@ -186,13 +187,16 @@ def main() -> int:
     arguments = tyro.cli(Arguments, description=__doc__)
     from tf_frcnn.environment import load_tensorflow
 
-    tf = load_tensorflow()
+    load_tensorflow()
+    import tensorflow as tf
+
     path = arguments.output.with_suffix(".json")
     versions = subprocess.run(
         [
             arguments.torch_python,
             "-c",
-            "import torch, torchvision as t; print('torch', torch.__version__, 'and torchvision', t.__version__)",
+            "import torch, torchvision as vision\n"
+            "print('torch', torch.__version__, 'and torchvision', vision.__version__)",
         ],
         capture_output=True,
         text=True,

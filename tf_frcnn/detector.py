@@ -60,19 +60,41 @@ class Detector:
         self.class_names = config.data.classes
 
     @classmethod
-    def load(cls, path: str | Path) -> "Detector":
+    def load(
+        cls,
+        path: str | Path,
+        weights: str | Path | None = None,
+        class_names: Sequence[str] = (),
+        offline: bool = False,
+    ) -> "Detector":
         """Load a model.
 
         Args:
-            path: folder of a run, of which the latest checkpoint is taken, or the best where it was
-                trained with `--train.export best`; a checkpoint of a run; a SavedModel's version
-                folder; or its parent, of which the highest number is taken.
+            path: the name of a published detector (`tf-frcnn models` lists them), whose weights are
+                downloaded into the cache once; folder of a run, of which the latest checkpoint is
+                taken, or the best where it was trained with `--train.export best`; a checkpoint of
+                a run; a SavedModel's version folder; or its parent, of which the highest number is
+                taken.
+            weights: of a published detector: a file in the layout of torchvision's same detector,
+                in the place of the published one.
+            class_names: of classes 1..N that such a file was trained for; COCO's when not given.
+            offline: use no network.
 
         Raises:
             WeightsError: there is no model, or it cannot be read.
             ConfigError: its config.json cannot be read.
         """
-        model = find_model(path)
+        weights = None if weights is None else Path(weights)
+        return cls.from_files(find_model(path, weights, class_names, offline))
+
+    @classmethod
+    def from_files(cls, model: ModelFiles) -> "Detector":
+        """Load a model that `find_model` found.
+
+        Raises:
+            WeightsError: it cannot be read.
+            ConfigError: its config.json cannot be read.
+        """
         config = model.load_config()
         grow_gpu_memory()
         if model.kind == "saved_model":

@@ -1,6 +1,10 @@
-"""Where a trained model lies: a run, one of its checkpoints, a SavedModel. No TensorFlow here."""
+"""Where a trained model lies: a run, a checkpoint, a SavedModel, published weights by name.
+
+No TensorFlow here.
+"""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -8,6 +12,13 @@ from typing import Any, Literal
 from tf_frcnn.config import Config, load_config
 from tf_frcnn.errors import UserError, WeightsError
 from tf_frcnn.files import check_writable_folder
+from tf_frcnn.pretrained.detectors import (
+    CLASSES_OPTION,
+    DETECTORS,
+    WEIGHTS_OPTION,
+    PublishedDetector,
+    find_detector,
+)
 from tf_frcnn.run_folder import RunFolder
 
 METRICS_FILE = "metrics.json"
@@ -16,7 +27,8 @@ DATASET_FILE = "dataset.json"
 fingerprint of the data that it was trained on."""
 
 MODEL_TEXT = (
-    "Expected the folder of a training run (config.json and checkpoints/), a checkpoint in it "
+    f"Expected the name of a published detector ({', '.join(DETECTORS)}), the folder of a "
+    "training run (config.json and checkpoints/), a checkpoint in it "
     "(RUN/checkpoints/step-XXXXXXXX.h5), a SavedModel (a folder with saved_model.pb), or the "
     "folder of its versions (saved_models/quickstart after `tf-frcnn train`)."
 )
@@ -32,13 +44,16 @@ class ModelFiles:
     Attributes:
         kind: what it is; of a run the latest checkpoint counts, or the best where its
             configuration says so.
-        path: the folder of the run, the file of the checkpoint, or the SavedModel's version folder.
-        config_file: configuration of the run that trained it.
+        path: the folder of the run, the file of the checkpoint or of the published weights, or the
+            SavedModel's version folder.
+        config_file: configuration of the run that trained it; None of published weights.
+        published: what is known of published weights; None of others.
     """
 
-    kind: Literal["run", "checkpoint", "saved_model"]
+    kind: Literal["run", "checkpoint", "saved_model", "published"]
     path: Path
-    config_file: Path
+    config_file: Path | None
+    published: PublishedDetector | None = None
 
     def load_config(self) -> Config:
         """Read the configuration of the run that trained it.
@@ -46,7 +61,9 @@ class ModelFiles:
         Raises:
             ConfigError: the file cannot be read.
         """
-        return load_config(self.config_file)
+        if self.published is not None:
+            return self.published.config
+        return load_config(self._run_config_file)
 
     def load_division(self) -> dict[str, list[str]] | None:
         """Read how its run divided a data set without splits; None where nothing tells.
@@ -54,9 +71,9 @@ class ModelFiles:
         Raises:
             UserError: the run's splits.json cannot be read.
         """
-        if self.kind == "saved_model":
+        if self.kind in ("saved_model", "published"):
             return None
-        return RunFolder(self.config_file.parent).load_division()
+        return RunFolder(self._run_config_file.parent).load_division()
 
     def load_records(self) -> dict[str, Any]:
         """Read what is known of it beside its configuration.
@@ -69,12 +86,20 @@ class ModelFiles:
         Raises:
             UserError: one of them is no JSON.
         """
+        if self.kind == "published":
+            return {}
         has_figures = self.kind == "saved_model" or (
             self.kind == "run" and RunFolder(self.path).is_finished(self.load_config())
         )
         names = (DATASET_FILE, METRICS_FILE) if has_figures else (DATASET_FILE,)
-        paths = [self.config_file.with_name(name) for name in names]
+        paths = [self._run_config_file.with_name(name) for name in names]
         return {path.name: _load_json(path) for path in paths if path.is_file()}
+
+    @property
+    def _run_config_file(self) -> Path:
+        if self.config_file is None:
+            raise ValueError(f"{self.path}: published weights come from no run.")
+        return self.config_file
 
     @property
     def metrics_log(self) -> Path | None:
@@ -92,6 +117,8 @@ class ModelFiles:
         if self.kind == "run":
             return self.path / "evaluation"
         path = self.path.resolve()
+        if self.published is not None:
+            return Path(f"{self.published.name}-evaluation")
         if self.kind == "checkpoint":
             return path.parent.parent / f"{path.stem}-evaluation"
         if path.name.isdecimal():
@@ -99,16 +126,34 @@ class ModelFiles:
         return path.parent / f"{path.name}-evaluation"
 
 
-def find_model(path: str | Path) -> ModelFiles:
-    """Find out what kind of model a path names.
+def find_model(
+    path: str | Path,
+    weights: Path | None = None,
+    class_names: Sequence[str] = (),
+    offline: bool = False,
+) -> ModelFiles:
+    """Find out what kind of model a path or a name stands for.
 
     Args:
-        path: folder of a run; a checkpoint of a run; a SavedModel's version folder; or its parent,
-            of which the highest number is taken.
+        path: a published detector's name, whose weights are downloaded once; folder of a run; a
+            checkpoint of a run; a SavedModel's version folder; or its parent, of which the highest
+            number is taken. A folder that is called as a published detector is given as ./NAME.
+        weights: of a published detector: a file in the place of the published one.
+        class_names: that such a file was trained for; COCO's when not given.
+        offline: use no network.
 
     Raises:
         WeightsError: there is no model.
     """
+    if str(path) in DETECTORS:
+        found = find_detector(str(path), weights, class_names, offline)
+        return ModelFiles("published", found.path, None, found)
+    if weights is not None or class_names:
+        option = WEIGHTS_OPTION if weights is not None else CLASSES_OPTION
+        raise WeightsError(
+            f"{option}: goes with the name of a published detector, and {path} is none. Expected "
+            f"one of {', '.join(DETECTORS)}, or no {option}."
+        )
     path = Path(path)
     if path.is_file():
         return _find_checkpoint(path)

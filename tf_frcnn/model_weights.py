@@ -12,6 +12,8 @@ from tf_frcnn.checkpoint_folder import restore_latest
 from tf_frcnn.checkpoints import BEST_FILE, load_checkpoint, named_weights
 from tf_frcnn.errors import WeightsError
 from tf_frcnn.model_files import ModelFiles
+from tf_frcnn.pretrained.torch_file import read_state_dict
+from tf_frcnn.pretrained.torchvision import load_state_dict
 from tf_frcnn.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -110,8 +112,16 @@ def _read_variables(model: ModelFiles, network: keras.Model) -> dict[str, np.nda
     return values
 
 
+def _load_published(model: ModelFiles, network: keras.Model) -> None:
+    if model.published is None:
+        raise ValueError("published weights are not described.")
+    arrays = read_state_dict(model.path)
+    load_state_dict(network, arrays, str(model.path), model.published.epsilon)
+
+
 _LOADERS: Mapping[str, Callable[[ModelFiles, keras.Model], None]] = {
     "run": _load_run,
     "checkpoint": _load_one_checkpoint,
     "saved_model": _load_saved_model,
+    "published": _load_published,
 }

@@ -1,5 +1,8 @@
 """What the stages of a network here answer, named and ordered as in `torchvision_stages.py`."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -11,7 +14,9 @@ from tf_frcnn.ops.resized_size import resized_size
 XYXY = [1, 0, 3, 2]  # of yxyx, and the other way round
 
 
-def prepare_images(images, short_side, long_side):
+def prepare_images(
+    images: Sequence[np.ndarray], short_side: int, long_side: int
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Resize images and pad them to a common size -> [B, H, W, 3], [B, 2] float32."""
     sizes = [resized_size(one.shape[:2], short_side, long_side, "floor") for one in images]
     height, width = np.max(sizes, axis=0)
@@ -25,7 +30,13 @@ def prepare_images(images, short_side, long_side):
     return tf.constant(np.stack(batch)), tf.constant(sizes, tf.float32)
 
 
-def run_stages(network: FasterRCNN, images, short_side, long_side, proposals=None):
+def run_stages(
+    network: FasterRCNN,
+    images: Sequence[np.ndarray],
+    short_side: int,
+    long_side: int,
+    proposals: Sequence[np.ndarray] | None = None,
+) -> dict[str, np.ndarray]:
     """Run a network stage by stage -> name -> array.
 
     Args:
@@ -43,7 +54,7 @@ def run_stages(network: FasterRCNN, images, short_side, long_side, proposals=Non
     anchors = network.anchor_generator((pixels, maps))
     objectness, deltas = network.rpn_head(maps)
     own = network.proposal_layer((objectness, deltas, anchors, image_sizes))
-    arrays = {
+    arrays: dict[str, Any] = {
         "network_input": pixels,
         "image_sizes": image_sizes,
         "anchors": tf.gather(tf.concat(anchors, 0), XYXY, axis=1),
@@ -88,6 +99,6 @@ def run_stages(network: FasterRCNN, images, short_side, long_side, proposals=Non
     return {name: np.asarray(value) for name, value in arrays.items()}
 
 
-def _trunk_outputs(backbone):
+def _trunk_outputs(backbone: keras.Model) -> list[Any]:
     names = ("layer1_2_relu", "layer2_3_relu", "layer3_5_relu", "layer4_2_relu")
     return [backbone.get_layer(name).output for name in names]

@@ -44,7 +44,7 @@ def measure_model(
     noise = np.random.default_rng(0).integers(0, 256, (batch, *image_size, 3))
     images = noise.astype(np.uint8)
     start = time.perf_counter()
-    detector = Detector.load(model.path)
+    detector = Detector.from_files(model)
     seconds_to_load = time.perf_counter() - start
     timing = measure(lambda: detector(images, batch_size=batch), num_warm_up, num_runs)
     return {

@@ -4,25 +4,22 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import tyro
 
+from tf_frcnn.commands.model_options import ModelOptions
 from tf_frcnn.environment import set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_OK, UserError
 from tf_frcnn.files import prepare_file, write_json
 from tf_frcnn.image_size import parse_size
-from tf_frcnn.model_files import find_model
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class BenchmarkArguments:
+class BenchmarkArguments(ModelOptions):
     """Everything `tf-frcnn benchmark` takes."""
 
-    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """Run folder, checkpoint, SavedModel version folder, or its parent (newest version)."""
     size: str = "600x800"
     """Height and width of the images, as HxW; the network resizes them as it always does."""
     batch: int = 1
@@ -71,7 +68,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     set_up_logging()
     arguments.check()
     image_size = parse_size(arguments.size)
-    model = find_model(arguments.model)
+    model = arguments.find_model(arguments.model)
     if arguments.output is not None:
         prepare_file(arguments.output, arguments.overwrite)
     set_up_tensorflow()

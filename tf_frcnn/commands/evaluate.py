@@ -10,12 +10,14 @@ from typing import Annotated, Literal
 
 import tyro
 
+from tf_frcnn.commands.model_options import WeightsOptions
 from tf_frcnn.config import NONE_SPLIT, Config
 from tf_frcnn.data.formats import DATASETS
 from tf_frcnn.environment import set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_OK, ConfigError
 from tf_frcnn.files import prepare_output, write_json
-from tf_frcnn.model_files import METRICS_FILE, ModelFiles, find_model
+from tf_frcnn.model_files import METRICS_FILE, ModelFiles
+from tf_frcnn.pretrained.detectors import DETECTORS
 
 logger = logging.getLogger(__name__)
 
@@ -32,14 +34,14 @@ class EvaluateData:
     """Split to evaluate on."""
     classes: tuple[str, ...] | None = None
     """Class names in the order of their ids, from 1, for `--detections`; when not given, those of
-    the split. A model has its own."""
+    the split. A model has its own; of a published detector's some may be chosen."""
     on_error: Literal["stop", "skip"] | None = None
     """What to do about faults in the data: stop and list them, or leave the boxes and images out
     that have them; metrics.json says how many."""
 
 
 @dataclass(frozen=True)
-class EvaluateArguments:
+class EvaluateArguments(WeightsOptions):
     """Everything `tf-frcnn evaluate` takes."""
 
     model: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")] = None
@@ -68,10 +70,13 @@ class EvaluateArguments:
                 f"MODEL and --detections: {there}. Expected a training run, one of its checkpoints "
                 "or a SavedModel; or --detections FILE --data.root DIR."
             )
-        if self.model is not None and self.data.classes is not None:
+        if self.model is None or self.data.classes is None:
+            return
+        if str(self.model) not in DETECTORS:
             raise ConfigError(
                 f"--data.classes {' '.join(self.data.classes)}: {self.model} was trained for "
-                "classes of its own. Leave the option out; it is for --detections."
+                "classes of its own. Leave the option out; it is for --detections, and for "
+                "published detectors."
             )
 
     @property
@@ -95,7 +100,7 @@ class EvaluateArguments:
         Raises:
             WeightsError: there is none.
         """
-        return find_model(self.model or "")
+        return self.find_model(self.model or "")
 
     def load_config(self) -> Config:
         """Make the configuration: the model's, or the defaults, with the data asked for.
@@ -129,6 +134,13 @@ class EvaluateArguments:
         if given.get("format", "auto") not in ("auto", *DATASETS):
             expected = ", ".join(("auto", *DATASETS))
             raise ConfigError(f"--data.format {given['format']}: expected one of {expected}.")
+        known = config.data.classes
+        unknown = [name for name in given.get("classes", ()) if known and name not in known]
+        if unknown:
+            raise ConfigError(
+                f"--data.classes {' '.join(unknown)}: {self.model} knows no such class. Expected "
+                f"some of {', '.join(known)}."
+            )
         data = dataclasses.replace(config.data, **given)
         if data.test_split == NONE_SPLIT:
             raise ConfigError(
@@ -155,6 +167,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
     if arguments.detections is None:
         set_up_tensorflow(config.train.seed)
     from tf_frcnn.data.loading import load_dataset
+    from tf_frcnn.evaluation.evaluator import select_classes
     from tf_frcnn.evaluation.results_file import read_results
     from tf_frcnn.reporting.evaluation import evaluate_detections, evaluate_detector
     from tf_frcnn.reporting.summary import print_figures, training_figures
@@ -169,12 +182,13 @@ def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
         from tf_frcnn.detector import Detector
 
         model = arguments.model_files
-        detector = Detector.load(model.path)
+        detector = Detector.from_files(model)
         metrics = {}
         if model.metrics_log is not None:
             outcome = model.load_records().get(METRICS_FILE, {})
             metrics = training_figures(config, model.metrics_log, outcome)
-        metrics |= evaluate_detector(detector.detect, dataset, output, title, model.metrics_log)
+        detect = select_classes(detector.detect, detector.class_names, data.classes)
+        metrics |= evaluate_detector(detect, dataset, output, title, model.metrics_log)
     write_json(output / METRICS_FILE, metrics)
     print_figures(metrics, title)
     logger.info("written to %s", output)

@@ -5,24 +5,22 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import tyro
 
+from tf_frcnn.commands.model_options import ModelOptions
 from tf_frcnn.config import Config
 from tf_frcnn.environment import set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_OK, ConfigError, UserError
-from tf_frcnn.model_files import METRICS_FILE, check_versions_folder, find_model
+from tf_frcnn.model_files import METRICS_FILE, check_versions_folder
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class ExportArguments:
+class ExportArguments(ModelOptions):
     """Everything `tf-frcnn export` takes."""
 
-    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """Run folder, checkpoint, SavedModel version folder, or its parent (newest version)."""
     output: Path
     """Folder of the model's versions, saved_models/NAME; what is written is the next of them,
     NAME/1, NAME/2, ..., and nothing that is there is changed."""
@@ -83,7 +81,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     )
     set_up_logging()
     arguments.check()
-    model = find_model(arguments.model)
+    model = arguments.find_model(arguments.model)
     trained = model.load_config()
     config = arguments.apply_to(trained)
     records = model.load_records()

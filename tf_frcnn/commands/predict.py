@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
+from tf_frcnn.commands.model_options import ModelOptions
 from tf_frcnn.environment import set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_FINDINGS, EXIT_OK, UserError
 from tf_frcnn.files import prepare_output
-from tf_frcnn.model_files import find_model
 from tf_frcnn.predict.containers import is_video
 from tf_frcnn.predict.inputs import Reading, check_apart, find_inputs
 from tf_frcnn.predict.video import load_pyav
@@ -22,11 +22,9 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class PredictArguments:
+class PredictArguments(ModelOptions):
     """Everything `tf-frcnn predict` takes."""
 
-    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """Run folder, checkpoint, SavedModel version folder, or its parent (newest version)."""
     output: Path
     """Folder for detections.json and the drawings, in which small images are enlarged."""
     # Not required, so that `check` tells what is missing, in the same words for every tyro.
@@ -120,18 +118,18 @@ def main(argv: Sequence[str], prog: str) -> int:
         logger.warning("%s", problem)
     if not paths:
         raise UserError("\n".join(problems))
-    check_apart(arguments.output, [arguments.model, *paths])
+    check_apart(arguments.output, [*filter(Path.exists, [arguments.model]), *paths])
     videos = [path for path in paths if is_video(path)]
     if videos:
         load_pyav()
-    model = find_model(arguments.model)
+    model = arguments.find_model(arguments.model)
     arguments.check_classes(model.load_config().data.classes)
     prepare_output(arguments.output, arguments.overwrite)
     set_up_tensorflow()
     from tf_frcnn.detector import Detector
     from tf_frcnn.predict.detection import predict_files
 
-    detector = Detector.load(model.path)
+    detector = Detector.from_files(model)
 
     def detect(images: Sequence[np.ndarray]) -> list[Prediction]:
         found = detector(images, batch_size=arguments.batch_size)

@@ -9,16 +9,16 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import tyro
 
+from tf_frcnn.commands.model_options import ModelOptions
 from tf_frcnn.data.faults import counted
 from tf_frcnn.environment import set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_OK, UserError
 from tf_frcnn.files import write_together
 from tf_frcnn.image_size import check_size, default_size, parse_size
-from tf_frcnn.model_files import find_model
 from tf_frcnn.tflite.calibration import find_images, read_resized
 from tf_frcnn.tflite.outputs import (
     labels_file,
@@ -31,12 +31,9 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class TFLiteArguments:
+class TFLiteArguments(ModelOptions):
     """Everything `tf-frcnn tflite` takes."""
 
-    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """Run folder, checkpoint, SavedModel version folder, or its parent (newest version); no frozen
-    export."""
     output: Path
     """The file, FILE.tflite; labels.txt and FILE.report.json are written beside it."""
     quantize: Literal["none", "float16", "dynamic", "int8"] = "none"
@@ -81,7 +78,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     )
     set_up_logging()
     arguments.check()
-    model = find_model(arguments.model)
+    model = arguments.find_model(arguments.model)
     config = model.load_config()
     size = parse_size(arguments.size) if arguments.size else default_size(config.data)
     check_size(size, config.data, config.model.rpn_min_size)

@@ -28,6 +28,27 @@ Detect = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 class ids [D] from 1."""
 
 
+def select_classes(detect: Detect, class_names: Sequence[str], wanted: Sequence[str]) -> Detect:
+    """Leave out what is of no wanted class, and number the others as they are wanted.
+
+    Args:
+        detect: finds objects of classes 1..N in one image.
+        class_names: of these classes.
+        wanted: some of them, of classes 1, 2, ... of the answer.
+    """
+    if tuple(class_names) == tuple(wanted):
+        return detect
+    numbers = {name: number for number, name in enumerate(wanted, start=1)}
+    table = np.array([0, *(numbers.get(name, 0) for name in class_names)], np.int32)
+
+    def detect_wanted(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        boxes, scores, classes = detect(image)
+        classes = table[classes]
+        return boxes[classes > 0], scores[classes > 0], classes[classes > 0]
+
+    return detect_wanted
+
+
 def detect_dataset(dataset: Dataset, detect: Detect) -> list[Detections]:
     """Run a detector over a data set, one image in memory at a time, with a progress bar.
 

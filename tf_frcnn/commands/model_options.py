@@ -1,0 +1,40 @@
+"""The model that a command works on, and where the weights of a published one come from."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from tf_frcnn.model_files import ModelFiles, find_model
+
+
+@dataclass(frozen=True)
+class WeightsOptions:
+    """What goes with the name of a published detector."""
+
+    weights: Path | None = field(default=None, kw_only=True)
+    """Of a published detector: a file in the place of the published one, which is downloaded once
+    (`tf-frcnn models`). Its layout is that of torchvision's same detector."""
+    weights_classes: tuple[str, ...] = field(default=(), kw_only=True)
+    """Names of the classes that --weights was trained for, in their order; COCO's when not
+    given."""
+    offline: bool = field(default=False, kw_only=True)
+    """Use no network: weights must be in the cache."""
+
+    def find_model(self, path: Path | str) -> ModelFiles:
+        """Find the model.
+
+        Raises:
+            WeightsError: there is none.
+        """
+        return find_model(path, self.weights, self.weights_classes, self.offline)
+
+
+@dataclass(frozen=True)
+class ModelOptions(WeightsOptions):
+    """A model, by its place or its name."""
+
+    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """Run folder, checkpoint, SavedModel version folder, or its parent (newest version); or the
+    name of a published detector (`tf-frcnn models`)."""
