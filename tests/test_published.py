@@ -1,0 +1,155 @@
+"""A detector by its published name, through the commands: from a file in the cache to detections.
+
+The published file cannot be had here. Its place is taken by seeded weights of the same keys and
+shapes, in torch's format, under a catalogue entry with their SHA-256. Images enter the network at a
+small size.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import voc_xml
+from tests.fixtures.seeded import UNUSED, seeded_array, seeded_image
+from tests.pretrained.torch_writer import contiguous, write
+from tf_frcnn import cli
+from tf_frcnn.architectures import ARCHITECTURES
+from tf_frcnn.detector import Detector
+from tf_frcnn.errors import WeightsError
+from tf_frcnn.model_files import find_model
+from tf_frcnn.pretrained.catalogue import COCO_CATEGORIES
+from tf_frcnn.pretrained.detectors import DETECTORS
+from tf_frcnn.pretrained.download import sha256_of
+
+NAME = "fasterrcnn_resnet50_fpn"
+FIXTURE = Path(__file__).parent / "fixtures" / f"torchvision_{NAME}.npz"
+IMAGE_SIZE = (61, 97)
+
+
+def write_weights(path, num_columns=91):
+    with np.load(FIXTURE) as file:
+        shapes = json.loads(str(file["shapes"]))
+    storages, views = {}, {}
+    for number, (key, shape) in enumerate(shapes.items()):
+        array = seeded_array(key, shape)
+        if "box_predictor" in key:
+            array = array[: num_columns * array.shape[0] // 91]
+        if key.endswith("cls_score.bias") and num_columns == 91:
+            array[list(UNUSED)] = -30.0
+        storages[str(number)] = array.reshape(-1)
+        views[key] = contiguous(str(number), array.shape)
+    return write(path, views, storages, legacy=False)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Give a cache with the file, and have the catalogue expect that one."""
+    home = tmp_path_factory.mktemp("home")
+    folder = home / "weights"
+    folder.mkdir()
+    path = write_weights(folder / DETECTORS[NAME].file_name)
+    entry = dataclasses.replace(DETECTORS[NAME], sha256=sha256_of(path))
+    architecture = ARCHITECTURES[NAME]
+    sides = {"short_side": 64, "long_side": 128, "resize_rounding": "floor"}
+    small = dataclasses.replace(architecture, settings={**architecture.settings, "data": sides})
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(DETECTORS, NAME, entry)
+        patched.setitem(ARCHITECTURES, NAME, small)
+        patched.setenv("TF_FRCNN_HOME", str(home))
+        patched.setenv("TF_FRCNN_OFFLINE", "1")
+        yield path
+
+
+@pytest.fixture(scope="module")
+def detector(cache):
+    return Detector.load(NAME)
+
+
+@pytest.fixture
+def voc_root(tmp_path):
+    """One image with a cat, in VOC's layout."""
+    root = tmp_path / "voc"
+    for folder in ("ImageSets/Main", "Annotations", "JPEGImages"):
+        (root / folder).mkdir(parents=True)
+    Image.fromarray(seeded_image(0, IMAGE_SIZE)).save(root / "JPEGImages" / "one.png")
+    xml = voc_xml(IMAGE_SIZE, [("cat", 5, 6, 40, 50)], "one.png")
+    (root / "Annotations" / "one.xml").write_text(xml)
+    (root / "ImageSets" / "Main" / "test.txt").write_text("one\n")
+    return root
+
+
+def test_a_detector_by_name_knows_cocos_classes(detector):
+    assert detector.class_names == tuple(COCO_CATEGORIES.values())
+    assert detector.config.model.unused_columns == UNUSED
+    found = detector(seeded_image(0, IMAGE_SIZE))
+    assert len(found.scores) == detector.config.model.max_detections
+    assert set(found.class_names) <= set(detector.class_names)
+
+
+def test_predict_and_evaluate_by_name(cache, voc_root, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    image = str(voc_root / "JPEGImages" / "one.png")
+    options = ["--output", "found", "--score", "0.3"]
+    assert cli.main(["predict", NAME, image, *options]) == 0
+    found = json.loads(Path("found/detections.json").read_text())
+    assert found and {one["category_name"] for one in found} <= set(COCO_CATEGORIES.values())
+    data = ["--data.root", str(voc_root), "--data.classes", "dog", "cat"]
+    assert cli.main(["evaluate", NAME, *data]) == 0
+    metrics = json.loads(Path(f"{NAME}-evaluation/metrics.json").read_text())
+    assert list(metrics["per_class"]) == ["dog", "cat"]
+    assert cli.main(["evaluate", NAME, "--data.root", str(voc_root), "--data.classes", "cow"]) == 2
+    assert cli.main(["evaluate", NAME, "--data.root", str(voc_root), "--data.classes", "elk"]) == 2
+    assert (
+        "--data.classes elk: fasterrcnn_resnet50_fpn knows no such class" in capsys.readouterr().err
+    )
+
+
+def test_an_export_is_equal_and_knows_its_classes(cache, detector, tmp_path):
+    assert cli.main(["export", NAME, "--output", str(tmp_path / NAME)]) == 0
+    exported = Detector.load(tmp_path / NAME)
+    assert exported.class_names == detector.class_names
+    image = seeded_image(1, (97, 161))  # the rounding of its sides is not undone by a second one
+    ours, theirs = detector(image), exported(image)
+    np.testing.assert_allclose(theirs.boxes, ours.boxes, atol=1e-3)
+    np.testing.assert_allclose(theirs.scores, ours.scores, atol=1e-5)
+    assert theirs.class_names == ours.class_names
+
+
+def test_a_file_of_ones_own(cache, tmp_path, caplog):
+    path = write_weights(tmp_path / "mine.pth", num_columns=4)
+    model = find_model(NAME, path, ("a", "b", "c"))
+    assert model.load_config().data.classes == ("a", "b", "c")
+    assert model.published.epsilon == 1e-5
+    assert "taken to have been trained with an epsilon of 1e-05, and not with 0" in caplog.text
+    with pytest.raises(WeightsError, match=r"mine.pth: has 4 columns .* Give their 3 names"):
+        find_model(NAME, path)
+    with pytest.raises(WeightsError, match=r"2 names are given, and .*mine.pth has 4 columns"):
+        find_model(NAME, path, ("a", "b"))
+
+
+def test_the_published_file_by_its_path_has_the_published_epsilon(cache, caplog):
+    model = find_model(NAME, cache)
+    assert model.published.epsilon == 0.0
+    assert not caplog.text
+
+
+def test_weights_go_with_a_name(tmp_path):
+    with pytest.raises(WeightsError, match=r"--weights: goes with the name of a published"):
+        find_model(tmp_path, tmp_path / "a.pth")
+
+
+def test_a_file_that_is_not_in_the_cache_is_named_once(cache, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("TF_FRCNN_HOME", str(tmp_path / "empty"))
+    image = tmp_path / "a.png"
+    Image.new("RGB", (20, 20)).save(image)
+    status = cli.main(["predict", NAME, str(image), "--output", str(tmp_path / "out")])
+    message = capsys.readouterr().err
+    assert status == 2
+    for part in (DETECTORS[NAME].file_name, DETECTORS[NAME].url, str(tmp_path / "empty")):
+        assert part in message
+    assert "--weights PATH" in message
+    assert not (tmp_path / "out").exists()
