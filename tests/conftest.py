@@ -171,6 +171,7 @@ def cache_of_the_session(tmp_path_factory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("MPLCONFIGDIR", matplotlib.get_cachedir())
         patched.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patched.delenv("TF_FRCNN_HOME", raising=False)
         yield
 
 

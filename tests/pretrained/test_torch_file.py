@@ -488,7 +488,7 @@ def test_strides_of_single_rows_mean_nothing(path, legacy):
 def test_tensors_that_disagree_about_their_storage(path, legacy):
     views = {"a": contiguous("0", (2,)), "b": View("0", 0, (2,), (1,), stated_size=23)}
     writer.write(path, views, NUMBERS, legacy)
-    assert "disagree on what storage 0 is" in refusal(path)
+    assert "disagree on what storage '0' is" in refusal(path)
 
 
 @both_formats
@@ -541,7 +541,7 @@ def test_a_zip_bomb(path):
     records = writer.zip_records(content, storages)
     writer.write_zip(path, records, compression=zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 10_000
-    assert "its record data.pkl is compressed" in refusal(path)
+    assert "its record 'data.pkl' is compressed" in refusal(path)
 
 
 # === Other files ===
@@ -589,7 +589,7 @@ OTHER_FILES = {
         write_zip_of("m/data.pkl", "m/constants.pkl", "m/code/m.py"),
         "it is a TorchScript archive",
     ),
-    "a record twice": (write_twice, "holds data/0 twice"),
+    "a record twice": (write_twice, "holds 'data/0' twice"),
     "a plain pickle": (
         lambda path: path.write_bytes(pickle.dumps({"a": 1})),
         "it is a pickle, but none that torch.save wrote",
@@ -617,7 +617,10 @@ def test_a_file_that_may_not_be_read(path):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda records: records.pop("data/0"), "24 numbers of float32 in data/0, but there is no"),
+        (
+            lambda records: records.pop("data/0"),
+            "24 numbers of float32 under the key '0', but there is no",
+        ),
         (lambda records: records.update({"data/0": b"1234"}), "but there is 4 bytes"),
         (lambda records: records.update({"byteorder": b"middle"}), "its byteorder is 'middle'"),
         (lambda records: records.update({"data.pkl": b"\x80\x02"}), "its pickle is cut off"),
@@ -640,7 +643,7 @@ def test_older_files_that_lack_something(path):
     path.write_bytes(whole[:-10])
     assert "10 bytes or more are missing" in refusal(path)
     path.write_bytes(whole.replace(struct.pack("<q", 24), struct.pack("<q", 23)))
-    assert "storage 0 has 23 numbers, expected 24" in refusal(path)
+    assert "storage '0' has 23 numbers, expected 24" in refusal(path)
     path.write_bytes(whole.replace(writer.opcodes(1001), writer.opcodes(1002)))
     assert "not like version 1001" in refusal(path)
 

@@ -127,6 +127,19 @@ def weights_folder() -> Path:
         ) from None
 
 
+def sha256_of(path: Path) -> str:
+    """Compute a file's SHA-256, in 64 hexadecimal digits.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
 def _is_offline() -> bool:
     return os.environ.get(OFFLINE_VARIABLE, "").strip().lower() not in _NO_WORDS
 
@@ -137,7 +150,7 @@ def _is_offline() -> bool:
 def _find_problem(path: Path, entry: PublishedWeights) -> str | None:
     """Say why a file in the cache can't be used; None where it can."""
     try:
-        found = _digest(path)
+        found = sha256_of(path)
     except FileNotFoundError:
         return "are not in the cache"
     except OSError as error:
@@ -176,15 +189,6 @@ def _recorded_digits(path: Path) -> str:
 def _record_digits(path: Path, digits: str) -> None:
     with whole_file(_beside(path, ".sha256")) as partial:
         partial.write_text(f"{digits}  {path.name}\n", encoding="ascii")
-
-
-def _digest(path: Path) -> str:
-    """Compute a file's SHA-256, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _compare(found: str, expected: str) -> str:
@@ -233,11 +237,11 @@ def _download(entry: PublishedWeights, path: Path, timeout: float) -> None:
     logger.info("downloading %s into %s", entry.url, path.parent)
     was_resumed = _size(partial) > 0
     _receive_all(entry, path, timeout)
-    found, expected = _digest(partial), _expected_digits(path, entry)
+    found, expected = sha256_of(partial), _expected_digits(path, entry)
     if was_resumed and not found.startswith(expected):  # it went on from what was damaged
         _start_anew(path)
         _receive_all(entry, path, timeout)
-        found = _digest(partial)
+        found = sha256_of(partial)
     if not found.startswith(expected):
         with partial.open("rb") as file:
             start = file.read(16)

@@ -141,10 +141,12 @@ class _Record:
     def read(self, content: mmap.mmap) -> memoryview:
         """Get the bytes, which are not copied."""
         if self.is_compressed:
-            raise Refused(f"its record {self.name} is compressed, which torch.save does not do")
+            raise Refused(
+                f"its record {shorten(self.name)} is compressed, which torch.save does not do"
+            )
         found = memoryview(content)[self.start : self.start + self.size]
         if zlib.crc32(found) != self.crc:
-            raise Refused(f"its record {self.name} is damaged (the CRC differs)")
+            raise Refused(f"its record {shorten(self.name)} is damaged (the CRC differs)")
         return found
 
 
@@ -180,8 +182,8 @@ def _read_zip(content: mmap.mmap, file: BinaryIO) -> dict[str, np.ndarray]:
         if record is None or record.size != storage.size * storage.dtype.itemsize:
             held = "nothing" if record is None else f"{record.size} bytes"
             raise Refused(
-                f"it should hold {storage.size} numbers of {storage.dtype} in data/{storage.key}, "
-                f"but there is {held}"
+                f"it should hold {storage.size} numbers of {storage.dtype} under the key "
+                f"{shorten(storage.key)}, but there is {held}"
             )
         return np.frombuffer(record.read(content), np.uint8)
 
@@ -204,7 +206,7 @@ def _list_records(content: mmap.mmap, file: BinaryIO) -> dict[str, _Record]:
                 f"{shorten([each.filename for each in found])}"
             )
         if name in records:
-            raise Refused(f"it is a zip archive that holds {name} twice")
+            raise Refused(f"it is a zip archive that holds {shorten(name)} twice")
         is_compressed = (
             info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size
         )
@@ -266,7 +268,7 @@ def _read_legacy(content: mmap.mmap) -> dict[str, np.ndarray]:
         if position > len(content):
             raise Refused(f"it is cut off: {position - len(content)} bytes or more are missing")
         if count != storage.size:
-            raise Refused(f"storage {key} has {count} numbers, expected {storage.size}")
+            raise Refused(f"storage {shorten(key)} has {count} numbers, expected {storage.size}")
     if position != len(content):
         raise Refused(f"{len(content) - position} bytes follow its last storage")
 
@@ -286,7 +288,7 @@ def _note_storage(storages: dict[str, Storage], dtype: np.dtype, key: Any, size:
         raise Refused("it has a storage whose key or size makes no sense")
     storage = storages.setdefault(key, Storage(key, dtype, size))
     if (storage.dtype, storage.size) != (dtype, size):
-        raise Refused(f"its tensors disagree on what storage {key} is")
+        raise Refused(f"its tensors disagree on what storage {shorten(key)} is")
     return storage
 
 

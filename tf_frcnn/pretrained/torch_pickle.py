@@ -315,7 +315,8 @@ _METHODS: dict[str, Callable[[_Machine], None]] = {
 def _known_name(text: str) -> Any:
     """Look a name up in the table -> the name itself, or something inert for a dtype."""
     if text not in KNOWN_NAMES:
-        shown = text if len(text) <= 100 and text.isprintable() else "something unprintable"
+        printable = 0 < len(text) <= 100 and text.isprintable()
+        shown = text if printable else "something unprintable"
         raise Refused(f"it names {shown}, and loading that could run code: only tensors are read")
     return Inert() if text in _DTYPES else _Name(text)
 
