@@ -34,6 +34,8 @@ CASES = (
     ("fasterrcnn_resnet50_fpn", 0.0),
     ("fasterrcnn_resnet50_fpn", 1e-5),
     ("fasterrcnn_resnet50_fpn_v2", 1e-5),
+    ("fasterrcnn_mobilenet_v3_large_fpn", 1e-5),
+    ("fasterrcnn_mobilenet_v3_large_320_fpn", 1e-5),
 )
 LIMIT = 1e-4
 SCORE_LIMIT, BOX_LIMIT = 1e-4, 0.05

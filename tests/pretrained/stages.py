@@ -100,5 +100,8 @@ def run_stages(
 
 
 def _trunk_outputs(backbone: keras.Model) -> list[Any]:
-    names = ("layer1_2_relu", "layer2_3_relu", "layer3_5_relu", "layer4_2_relu")
-    return [backbone.get_layer(name).output for name in names]
+    names = {layer.name for layer in backbone.layers}
+    resnet = ("layer1_2_relu", "layer2_3_relu", "layer3_5_relu", "layer4_2_relu")
+    mobilenet = ("bn_features13_project", "features16_conv_swish")
+    trunk = resnet if "conv1" in names else mobilenet
+    return [backbone.get_layer(name).output for name in trunk]

@@ -4,6 +4,10 @@ Plain values can be read without Keras (check-data does); builders import it whe
 """
 
 from tf_frcnn.architectures.architecture import Architecture
+from tf_frcnn.architectures.mobilenet_v3_fpn import (
+    FASTERRCNN_MOBILENET_V3_LARGE_320_FPN,
+    FASTERRCNN_MOBILENET_V3_LARGE_FPN,
+)
 from tf_frcnn.architectures.resnet50_fpn import (
     FASTERRCNN_RESNET50_FPN,
     FASTERRCNN_RESNET50_FPN_V2,
@@ -15,4 +19,6 @@ ARCHITECTURES: dict[str, Architecture] = {
     "vgg16_quarter": VGG16_QUARTER,
     "fasterrcnn_resnet50_fpn": FASTERRCNN_RESNET50_FPN,
     "fasterrcnn_resnet50_fpn_v2": FASTERRCNN_RESNET50_FPN_V2,
+    "fasterrcnn_mobilenet_v3_large_fpn": FASTERRCNN_MOBILENET_V3_LARGE_FPN,
+    "fasterrcnn_mobilenet_v3_large_320_fpn": FASTERRCNN_MOBILENET_V3_LARGE_320_FPN,
 }

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
+from tf_frcnn.architectures.mobilenet_v3_fpn import BLOCKS, FIRST_CHANNELS
 from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.errors import WeightsError
 
@@ -42,6 +43,7 @@ _FC_PLACES = {
 }
 _VARIABLES = {
     "kernel": "weight",
+    "depthwise_kernel": "weight",  # Keras 2
     "bias": "bias",
     "gamma": "weight",
     "beta": "bias",
@@ -115,12 +117,32 @@ def find_key(name: str, num_fcs: int) -> str:
     is_norm = layer.startswith("bn_")
     layer = layer.removeprefix("bn_")
     place = _FC_PLACES[num_fcs].get(layer, "")
+    if match := re.fullmatch(r"features(\d\d)_(\w+)", layer):
+        place = _place_in_mobilenet(int(match[1]), match[2])
     for pattern, template in _PLACES:
         if match := re.fullmatch(pattern, layer):
             place = match.expand(template)
             break
     place = place.format(n=int(is_norm), conv="bn" if is_norm else "conv")
     return f"{place}.{_VARIABLES[variable]}"
+
+
+def _place_in_mobilenet(number: int, part: str) -> str:
+    """Find where a layer of MobileNetV3 stands: what a block lacks is not counted."""
+    if part == "conv":
+        return f"backbone.body.{number}.{{n}}"
+    block = BLOCKS[number - 1]
+    parts = ["expand", "depthwise", "squeeze", "project"]
+    came_in = FIRST_CHANNELS if number == 1 else BLOCKS[number - 2].channels
+    if block.expanded == came_in:
+        parts.remove("expand")
+    if not block.squeezed:
+        parts.remove("squeeze")
+    of_squeeze = {"reduce": "fc1", "excite": "fc2"}
+    place = f"backbone.body.{number}.block"
+    if part in of_squeeze:
+        return f"{place}.{parts.index('squeeze')}.{of_squeeze[part]}"
+    return f"{place}.{parts.index(part)}.{{n}}"
 
 
 def _new_key(key: str) -> str:
@@ -150,7 +172,8 @@ def _turn(
     layer = name.rsplit("/", 1)[0]
     turned = array
     if array.ndim == 4:
-        turned = array.transpose(2, 3, 1, 0)
+        of_channels = layer.endswith("_depthwise")  # [C, 1, rows, columns]
+        turned = array.transpose((2, 3, 0, 1) if of_channels else (2, 3, 1, 0))
     elif array.ndim == 2:
         turned = array.T
         if layer == "fc1" and array.shape[1] == shape[0]:  # [out, C * 7 * 7]
