@@ -209,8 +209,8 @@ def test_another_epsilon_is_made_up_for_by_the_scale(case, state):
             r"\(1024, 4\) here; the network's box_classes/kernel has \(1024, 91\)",
         ),
         (
-            lambda state: state["backbone.body.conv1.weight"].fill(np.nan),
-            r"a.pth: backbone.body.conv1.weight holds numbers that are NaN or infinite",
+            lambda state: state["backbone.body.0.0.weight"].fill(np.nan),
+            r"a.pth: backbone.body.0.0.weight holds numbers that are NaN or infinite",
         ),
     ],
 )
