@@ -433,7 +433,15 @@ class FasterRCNNTrainer(keras.Model):
             return list(gradients)
         return [
             gradient + tf.constant(decay, gradient.dtype) * tf.convert_to_tensor(variable)
-            if variable.name.split("/")[-1].split(":")[0] == "kernel"
+            if _is_kernel(variable)
             else gradient
             for gradient, variable in zip(gradients, variables, strict=True)
         ]
+
+
+def _is_kernel(variable: Any) -> bool:
+    """Tell whether the decay takes a variable, whose name Keras 2 writes with path and number.
+
+    Depthwise and separable convolutions have `depthwise_kernel` and `pointwise_kernel`.
+    """
+    return variable.name.split("/")[-1].split(":")[0].endswith("kernel")
