@@ -20,7 +20,6 @@ coarse; a network with one map, as VGG16, has tuples of one.
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ import tensorflow as tf
 
 from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.architectures.architecture import Architecture
+from tf_frcnn.arguments import check_whole_number
 from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.config import ModelConfig
 from tf_frcnn.config_upgrade import FORMAT, upgrade_config
@@ -218,12 +218,22 @@ class FasterRCNN(keras.Model):
         return cls(**{**config, **stages})
 
 
+def check_network(network: Any) -> None:
+    """Refuse, as the argument `network`, what is none.
+
+    Raises:
+        ConfigError: it is of another type.
+    """
+    if isinstance(network, FasterRCNN):
+        return
+    inner = getattr(network, "network", None)
+    hint = " Pass its network: trainer.network." if isinstance(inner, FasterRCNN) else ""
+    raise ConfigError(f"network is a {type(network).__name__}: expected a FasterRCNN.{hint}")
+
+
 def _check_num_classes(number: Any) -> int:
-    if isinstance(number, bool) or not isinstance(number, Integral) or number < 1:
-        raise ConfigError(
-            f"num_classes = {number!r}: expected a whole number above 0, without the background."
-        )
-    return int(number)
+    expected = "a whole number above 0, without the background"
+    return check_whole_number("num_classes", number, 1, expected)
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
