@@ -47,7 +47,8 @@ class FasterRCNNTrainer(keras.Model):
     int32 (G >= 1, padded with zeros), and seeds [B, 2] int32, from which alone the sampling and the
     dropout of each image are drawn; `prepare_dataset` makes such batches. It is a Keras model
     whose `fit` and `evaluate` report means over their steps, and it is compiled already, with the
-    optimiser of its configuration: `compile` is called to train with another one.
+    optimiser of its configuration: `compile` is called to train with another one. Its dtype policy
+    is float32, whatever is set for all of Keras; `precision` is the network's.
 
     Args of `__init__`: the network; `config` of the training, by default that of `TrainConfig` with
     no layer frozen; the `tasks` to learn.
@@ -64,7 +65,7 @@ class FasterRCNNTrainer(keras.Model):
         **kwargs: Any,
     ) -> None:
         check_network(network)
-        super().__init__(**kwargs)
+        super().__init__(**{"dtype": "float32", **kwargs})
         self.network = network
         if config is None:
             config = TrainConfig(frozen_layers=())
