@@ -247,8 +247,9 @@ def _check_pixels(image: tf.Tensor) -> None:
     )
     _insist(
         ~((smallest < -_ROUNDING) | (largest > 255.0 + _ROUNDING)),
-        "images: there is one with pixels below 0 or above 255. Expected 0 to 255, as in the file, "
-        "or tf.clip_by_value(images, 0, 255) after a resizing that overshoots. Smallest, largest:",
+        "images: there is one with pixels below 0 or above 255. Expected 0 to 255: leave out a "
+        "normalisation; after a resizing that overshoots, tf.clip_by_value(images, 0, 255). "
+        "Smallest and largest:",
         *(smallest, largest),
     )
     _insist(
