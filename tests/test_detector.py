@@ -146,8 +146,10 @@ def test_a_batch_has_at_most_so_many_images(part_detector):
     calls.clear()
     detector(list(images))
     assert [size[0] for size in calls] == [8, 2]
-    with pytest.raises(ValueError, match="batch_size 0: expected 1 or more"):
-        detector(images, batch_size=0)
+    for value in (0, "x", 2.5, None):
+        with pytest.raises(ValueError) as caught:
+            detector(images, batch_size=value)
+        assert str(caught.value) == f"batch_size = {value!r}: expected a whole number, 1 or more."
 
 
 def test_an_array_of_images_is_a_batch(part_detector):
@@ -252,6 +254,10 @@ def test_a_network_in_memory_answers_as_its_run_does(models, run_detector, image
         (("a", "b"), {}, r"class_names a, b: the network has 3 classes\. Expected a name for each"),
         ((), {}, r"class_names \(nothing\): the network has 3 classes"),
         ("abc", {}, r"class_names 'abc': the network has 3 classes"),
+        (None, {}, r"class_names None: the network has 3 classes\. Expected a name for each"),
+        (7, {}, r"class_names 7: the network has 3 classes"),
+        ((1, 2), {}, r"class_names 1, 2: the network has 3 classes"),
+        ((1, 2, 3), {}, r"^class_names 1: expected a string"),
         (("a", "b", "a"), {}, r"^class_names a b a: expected every class name once"),
         (("a", "b", "c"), {"short_side": 0}, r"^short_side 0: expected a number above 0"),
         (

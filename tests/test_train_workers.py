@@ -97,11 +97,15 @@ def test_two_workers_equal_one_process_and_the_chief_alone_writes(place, alone):
 
 
 def wait_for(path, processes, seconds=600):
-    """Wait for a file that the processes are to write."""
+    """Wait for a file that the processes are to write; where they do not, tell what they said."""
     end = time.monotonic() + seconds
     while not path.exists():
-        assert all(process.poll() is None for process in processes), "a process has ended"
-        assert time.monotonic() < end, f"{path} is not written"
+        statuses = [process.poll() for process in processes]
+        if any(status is not None for status in statuses) or time.monotonic() >= end:
+            for process in processes:  # the others would wait for it, and outlive the test
+                process.kill()
+            outputs = "\n".join(output for _, output in finish(processes))
+            pytest.fail(f"{path} is not written; exit statuses {statuses}\n{outputs}")
         time.sleep(0.05)
 
 

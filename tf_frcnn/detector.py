@@ -6,7 +6,7 @@ for box, name in zip(prediction.boxes, prediction.class_names): ...
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, overload
@@ -14,13 +14,14 @@ from typing import Any, overload
 import numpy as np
 import tensorflow as tf
 
+from tf_frcnn.arguments import check_whole_number, named_as_arguments
 from tf_frcnn.config import Config, DataConfig
 from tf_frcnn.data.transforms import resize_images, scale_boxes
 from tf_frcnn.environment import grow_gpu_memory
 from tf_frcnn.errors import ConfigError, WeightsError
 from tf_frcnn.export.saved_model import export_saved_model
 from tf_frcnn.inference import InferenceModel, load_network
-from tf_frcnn.model import FasterRCNN
+from tf_frcnn.model import FasterRCNN, check_network
 from tf_frcnn.model_files import MODEL_TEXT, ModelFiles, check_versions_folder, find_model
 from tf_frcnn.ops.resized_size import Rounding, resized_size
 from tf_frcnn.prediction import Prediction
@@ -125,27 +126,26 @@ class Detector:
             resize_rounding: of the sides, as in training; see `DataConfig`.
 
         Raises:
-            ConfigError: the names are not N, or a name or a size cannot be used.
+            ConfigError: the network is no `FasterRCNN`, the names are not N, or a name or a size
+                cannot be used.
         """
-        names = tuple(class_names)
-        if isinstance(class_names, str) or len(names) != network.num_classes:
-            given = repr(class_names) if isinstance(class_names, str) else ", ".join(names)
+        check_network(network)
+        are_names = isinstance(class_names, Iterable) and not isinstance(class_names, str)
+        names = tuple(class_names) if are_names else ()
+        if len(names) != network.num_classes:
+            given = ", ".join(map(str, names)) or "(nothing)" if are_names else repr(class_names)
             raise ConfigError(
-                f"class_names {given or '(nothing)'}: the network has {network.num_classes} "
+                f"class_names {given}: the network has {network.num_classes} "
                 "classes. Expected a name for each of them, without the background, in the order "
                 "of their ids: the class_names of the data set that it was trained on."
             )
-        try:
+        with named_as_arguments("data", classes="class_names"):
             data = DataConfig(
                 classes=names,
                 short_side=short_side,
                 long_side=long_side,
                 resize_rounding=resize_rounding,
             )
-        except ConfigError as error:  # the arguments are called otherwise here than in training
-            text = str(error).replace("--data.classes", "class_names")
-            text = text.replace("--data.short-side", "short_side")
-            raise ConfigError(text.replace("--data.long-side", "long_side")) from None
         model = InferenceModel(network, names, short_side, long_side, resize_rounding)
         return cls(_one_graph(model), Config(data=data, model=network.config), lambda: model)
 
@@ -173,10 +173,10 @@ class Detector:
             A prediction; of several images a list of them, in their order.
 
         Raises:
-            ValueError: the images are of another type or shape, or the batch size is below 1.
+            ValueError: the images are of another type or shape, or the batch size is no whole
+                number from 1.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size {batch_size}: expected 1 or more.")
+        batch_size = check_whole_number("batch_size", batch_size, 1)
         if isinstance(images, list | tuple):
             checked = [_checked_image(image, f"images[{i}]") for i, image in enumerate(images)]
             return self._detect_all(checked, batch_size)

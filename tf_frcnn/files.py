@@ -96,14 +96,17 @@ def _sync_folder(folder: Path) -> None:
 # === Room for them ===
 
 
-def move_aside(path: Path) -> None:
+def move_aside(path: Path) -> Path | None:
     """Rename a file or folder to NAME.bak-TIME, if it exists; nothing is ever deleted.
+
+    Returns:
+        Where it is now; None where there was nothing.
 
     Raises:
         UserError: it cannot be renamed.
     """
     if not path.exists():
-        return
+        return None
     name = f"{path.name}.bak-{time.strftime('%Y%m%d-%H%M%S')}"
     target = path.with_name(name)
     for number in itertools.count(2):  # rename() would replace a backup of the same second
@@ -115,6 +118,7 @@ def move_aside(path: Path) -> None:
     except OSError as error:
         raise UserError(f"{path}: cannot be moved to {target} ({error.strerror}).") from None
     logger.info("%s was moved to %s", path, target)
+    return target
 
 
 def prepare_output(path: Path, overwrite: bool) -> None:

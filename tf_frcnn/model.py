@@ -19,8 +19,8 @@ coarse; a network with one map, as VGG16, has tuples of one.
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
-from numbers import Integral
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ import tensorflow as tf
 
 from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.architectures.architecture import Architecture
+from tf_frcnn.arguments import check_whole_number
 from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.config import ModelConfig
 from tf_frcnn.config_upgrade import FORMAT, upgrade_config
@@ -92,12 +93,13 @@ class FasterRCNN(keras.Model):
 
     Args of `__init__`: `config` of the network (or its fields as a dict), `num_classes` N without
     the background, `precision` (a Keras dtype policy) in which backbone and heads compute; the
-    weights and everything that has to do with boxes are float32 whatever it is. Any of `STAGES` can
-    be given as a layer of one's own, in the place of the architecture's: a `backbone` is a model
-    from images, as the preprocessing makes them, to one feature map or several, fine to coarse.
+    weights and everything that has to do with boxes are float32 whatever it is, and a policy that
+    is set for all of Keras changes nothing. Any of `STAGES` can be given as a layer of one's own,
+    in the place of the architecture's: a `backbone` is a model from images, as the preprocessing
+    makes them, to one feature map or several, fine to coarse.
 
     Raises of `__init__`: `ValueError` where a stage has a name that is none of `STAGES`;
-    `ConfigError` where `num_classes` is no whole number above 0.
+    `ConfigError` where `num_classes` is no whole number above 0, or Keras is set to channels first.
     """
 
     def __init__(
@@ -115,12 +117,14 @@ class FasterRCNN(keras.Model):
         if unknown := sorted(set(stages) - set(STAGES)):
             raise ValueError(f"{unknown[0]} is no stage: expected some of {', '.join(STAGES)}.")
         num_classes = _check_num_classes(num_classes)
+        _check_image_data_format()
         architecture = ARCHITECTURES[config.architecture]
-        own = build_stages(architecture, config, num_classes, precision, stages)
-        images = keras.Input((None, None, 3), name="images")
-        image_sizes = keras.Input((2,), name="image_sizes")
-        detections = forward(lambda name, inputs: own[name](inputs), images, image_sizes)
-        super().__init__(inputs=[images, image_sizes], outputs=detections, name=name)
+        with _own_precision():
+            own = build_stages(architecture, config, num_classes, precision, stages)
+            images = keras.Input((None, None, 3), name="images", dtype="float32")
+            image_sizes = keras.Input((2,), name="image_sizes", dtype="float32")
+            detections = forward(lambda name, inputs: own[name](inputs), images, image_sizes)
+            super().__init__(inputs=[images, image_sizes], outputs=detections, name=name)
         for stage_name, stage in own.items():
             setattr(self, stage_name, stage)
         self.config = config
@@ -219,12 +223,46 @@ class FasterRCNN(keras.Model):
         return cls(**{**config, **stages})
 
 
+def check_network(network: Any) -> None:
+    """Refuse, as the argument `network`, what is none.
+
+    Raises:
+        ConfigError: it is of another type.
+    """
+    if isinstance(network, FasterRCNN):
+        return
+    inner = getattr(network, "network", None)
+    hint = " Pass its network: trainer.network." if isinstance(inner, FasterRCNN) else ""
+    raise ConfigError(f"network is a {type(network).__name__}: expected a FasterRCNN.{hint}")
+
+
 def _check_num_classes(number: Any) -> int:
-    if isinstance(number, bool) or not isinstance(number, Integral) or number < 1:
+    expected = "a whole number above 0, without the background"
+    return check_whole_number("num_classes", number, 1, expected)
+
+
+def _check_image_data_format() -> None:
+    """Refuse what is set for all of Keras, where that is channels first."""
+    if (data_format := keras.backend.image_data_format()) != "channels_last":
         raise ConfigError(
-            f"num_classes = {number!r}: expected a whole number above 0, without the background."
+            f"Keras' image_data_format is {data_format}: the network takes [B, H, W, 3], channels "
+            'last. Call keras.backend.set_image_data_format("channels_last") before you build or '
+            "load it."
         )
-    return int(number)
+
+
+@contextmanager
+def _own_precision() -> Iterator[None]:
+    """Let no dtype policy that is set for all of Keras reach what is built in the block."""
+    policy = keras.mixed_precision.global_policy()
+    if policy.name == "float32":
+        yield
+        return
+    keras.mixed_precision.set_global_policy("float32")
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_global_policy(policy)
 
 
 def _check_options(options: Mapping[str, Any]) -> None:

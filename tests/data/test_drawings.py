@@ -113,8 +113,14 @@ def test_what_does_not_match_is_moved_aside_and_kept(tmp_path, monkeypatch, capl
         assert ensure_drawings(root, seed, counts) is True
     (backup,) = tmp_path.glob("drawings.bak-*")
     assert tree(backup) == before
-    assert f"{root}: holds something other than these drawings" in caplog.text
-    assert f"{root} was moved to {backup}" in caplog.text
+    found = {
+        "seed": "drawings of seed 3",
+        "no json": "something that is no set of drawings",
+    }.get(change, "drawings of seed 3 in other numbers or of another release, or changed ones")
+    assert (
+        f"{root}: what was there ({found}) is kept under {backup}; drawings of seed {seed} take "
+        "its place"
+    ) in caplog.text
     assert ensure_drawings(root, seed, counts) is False
 
 
@@ -138,6 +144,11 @@ def test_a_file_of_that_name_is_kept_and_an_empty_folder_is_used(tmp_path):
     (tmp_path / "empty").mkdir()
     assert ensure_drawings(tmp_path / "empty", 0, {"val": 1}) is True
     assert not list(tmp_path.glob("empty.bak-*"))
+
+
+def test_the_folder_may_be_given_as_a_string(tmp_path):
+    assert ensure_drawings(str(tmp_path / "drawings"), 0, {"val": 1}) is True
+    assert ensure_drawings(tmp_path / "drawings", 0, {"val": 1}) is False
 
 
 def test_a_link_is_followed(tmp_path):

@@ -134,6 +134,14 @@ def test_the_number_of_batches_is_known_where_it_can_be():
 
 # === What is refused ===
 
+
+def with_pixel(value):
+    """Make the image of floats with one number of it another one."""
+    image = IMAGE.astype(np.float32)
+    image[7, 5, 1] = value
+    return image
+
+
 GOOD = {"images": IMAGE, "boxes": ONE_BOX[1], "classes": np.int32([2])}
 
 
@@ -146,7 +154,11 @@ GOOD = {"images": IMAGE, "boxes": ONE_BOX[1], "classes": np.int32([2])}
             "'classes' is missing: the data set's elements have images, labels, boxes. ",
         ),
         ({**GOOD, "images": IMAGE[..., :1]}, "'images' is uint8 (40, 60, 1). "),
-        ({**GOOD, "images": IMAGE.astype(np.int32)}, "'images' is int32 (40, 60, 3). "),
+        (
+            {**GOOD, "images": IMAGE.astype(np.int32)},
+            "'images' is int32 (40, 60, 3). Whole numbers from 0 to 255 are cast by "
+            "tf.cast(images, tf.uint8). ",
+        ),
         ({**GOOD, "images": IMAGE[0]}, "'images' is uint8 (60, 3). "),
         ({**GOOD, "boxes": ONE_BOX[1][0]}, "'boxes' is float32 (4,). "),
         ({**GOOD, "boxes": np.zeros((2, 5))}, "'boxes' is float64 (2, 5). "),
@@ -167,15 +179,55 @@ def test_what_is_no_data_set_is_told():
     assert str(caught.value) == f"the data set is a list. {EXPECTED}"
 
 
-def test_options_are_checked():
-    with pytest.raises(ConfigError, match=r"--data.long-side 20: expected at least"):
-        prepare_dataset(dataset_of(ONE_BOX), short_side=30, long_side=20)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"short_side": 30, "long_side": 20}, "long_side 20: expected at least short_side, which"),
+        ({"short_side": 0}, "short_side 0: expected a number above 0."),
+        ({"long_side": 2.5}, "long_side 2.5: expected a whole number."),
+        ({"scale_jitter": (2.0, 1.0)}, "scale_jitter 2.0 1.0: expected the smallest factor and"),
+        *(
+            ({"batch_size": value}, f"batch_size = {value!r}: expected a whole number, 1 or more.")
+            for value in ("8", 2.5, True, None, 0)
+        ),
+        *(
+            ({"seed": value}, f"seed = {value!r}: expected a whole number, 0 or more.")
+            for value in ("8", 2.5, True, None, -1)
+        ),
+        (
+            {"seed": 2**31},
+            "seed = 2147483648: expected a whole number, 0 or more, at most 21474836",
+        ),
+    ],
+)
+def test_arguments_are_checked_and_told_by_their_names(options, message):
+    with pytest.raises(ConfigError) as caught:
+        prepare_dataset(dataset_of(ONE_BOX), **options)
+    assert str(caught.value).startswith(message) and "--" not in str(caught.value)
+
+
+def test_numbers_of_numpy_will_do():
+    (batch,) = read(dataset_of(ONE_BOX), batch_size=np.int64(2), seed=np.int32(3))
+    assert batch["images"].shape == (1, 20, 30, 3)
+
+
+def test_arguments_of_a_folder_are_checked_and_told_by_their_names(tmp_path):
+    with pytest.raises(ConfigError, match=r"^on_error stopp: "):
+        load_dataset(tmp_path, on_error="stopp")
+    with pytest.raises(ConfigError, match=r"^seed = '8': expected a whole number, 0 or more"):
+        load_dataset(tmp_path, seed="8")
 
 
 @pytest.mark.parametrize(
     ("element", "images", "message"),
     [
         ((IMAGE / 255.0, *ONE_BOX[1:]), tf.float32, "multiply by 255"),
+        ((with_pixel(np.nan), *ONE_BOX[1:]), tf.float32, "images: there is one with NaN among"),
+        ((with_pixel(256), *ONE_BOX[1:]), tf.float32, r"below 0 or above 255.*\[100\]\D*\[256\]"),
+        ((with_pixel(-1), *ONE_BOX[1:]), tf.float16, r"below 0 or above 255.*\[-1\]\D*\[100\]"),
+        ((IMAGE / 100.0 - 1.5, *ONE_BOX[1:]), tf.float32, "below 0 or above 255"),
+        ((IMAGE, [[10, np.nan, 30, 60]], [2]), tf.uint8, r"boxes: there is one with NaN.*nan"),
+        ((IMAGE, [[np.nan] * 4], [2]), tf.uint8, "boxes: there is one with NaN"),
         ((IMAGE, ONE_BOX[1] / 60, [2]), tf.uint8, "boxes: no number is above 1. Expected pixels"),
         ((IMAGE, [[30, 20, 10, 60]], [2]), tf.uint8, "boxes: there is one without area"),
         ((IMAGE, [[10, 61, 30, 90]], [2]), tf.uint8, "boxes: there is one without area"),
@@ -185,8 +237,13 @@ def test_options_are_checked():
     ],
 )
 def test_numbers_that_cannot_be_are_told_when_they_come(element, images, message):
-    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"(?s){message}"):
         read(dataset_of(element, images=images))
+
+
+def test_what_rounding_adds_to_pixels_is_no_fault():
+    read(dataset_of((with_pixel(255.001), *ONE_BOX[1:]), images=tf.float32))
+    read(dataset_of((with_pixel(-0.001), *ONE_BOX[1:]), images=tf.float32))
 
 
 # === Data sets of ours ===

@@ -18,7 +18,7 @@ def test_the_blocks_of_the_page_run_in_their_order(tmp_path, monkeypatch, capsys
     drawings.ensure_drawings(tmp_path / "data/quickstart", 0, {"train": 8, "val": 2, "test": 2})
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.S | re.M)
-    assert len(blocks) == 10
+    assert len(blocks) == 11
     names: dict[str, object] = {"__name__": "page"}
     for block in blocks:
         exec(compile(block, str(PAGE), "exec"), names)

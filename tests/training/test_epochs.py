@@ -164,6 +164,21 @@ def test_early_stopping_ends_the_training_and_stays_ended():
     assert run([make()], [7.0, 8.0], per_epoch=1, start=2, steps=9, state=state)[0] == 3
 
 
+def test_weights_that_early_stopping_would_put_back_are_told_to_be_lost(caplog):
+    def make(restores=True):
+        return keras.callbacks.EarlyStopping("loss", restore_best_weights=restores)
+
+    _, state, _ = run([make()], [5.0], per_epoch=1, steps=2)
+    assert caplog.text == ""
+    run([make(restores=False)], [6.0], per_epoch=1, start=1, state=state)
+    assert caplog.text == ""
+    run([make()], [6.0], per_epoch=1, start=1, state=state)
+    assert (
+        "callbacks: EarlyStopping(restore_best_weights=True) has lost the weights of its best "
+        "epoch, which it keeps in memory: "
+    ) in caplog.text
+
+
 def test_model_checkpoint_saves_by_epochs_the_best_and_by_steps(tmp_path):
     def saved(pattern):
         files = sorted(tmp_path.glob(pattern))

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from tests.training.test_trainer import TWO_IMAGES, make_batch
-from tf_frcnn import FasterRCNN, FasterRCNNTrainer, export_saved_model
+from tf_frcnn import Detector, FasterRCNN, FasterRCNNTrainer, export_saved_model
 from tf_frcnn.checkpoints import named_weights, save_checkpoint
 from tf_frcnn.config import Config, DataConfig, ModelConfig, TrainConfig, save_config
 from tf_frcnn.errors import ConfigError, DataError, UserError, WeightsError
@@ -196,6 +196,36 @@ def test_a_checkpoint_of_fit_is_the_network(make_trainer, tmp_path):
     assert not np.array_equal(raw[0], loaded.box_head.fc1.bias)
 
 
+# === What is no network ===
+
+
+def test_what_is_no_network_is_told(make_trainer):
+    trainer = make_trainer()
+    for make in (FasterRCNNTrainer, lambda network: Detector.from_network(network, NAMES)):
+        with pytest.raises(ConfigError) as caught:
+            make(keras.Sequential())
+        assert str(caught.value) == "network is a Sequential: expected a FasterRCNN."
+        with pytest.raises(ConfigError) as caught:
+            make(trainer)
+        assert str(caught.value) == (
+            "network is a FasterRCNNTrainer: expected a FasterRCNN. Pass its network: "
+            "trainer.network."
+        )
+
+
+def test_a_network_of_which_nothing_is_trainable_is_told(make_trainer):
+    trainer = make_trainer()
+    message = "^network: nothing of it is trainable. .*: set network.trainable = True, or that of"
+    trainer.network.trainable = False
+    with pytest.raises(ConfigError, match=message):
+        trainer.fit(tf.data.Dataset.from_tensors(make_batch(TWO_IMAGES)))
+    with pytest.raises(ConfigError, match=message):
+        trainer.train_on_batch(make_batch(TWO_IMAGES))
+    for options in ({}, {"config": TrainConfig(frozen_layers=("block1",))}):
+        with pytest.raises(ConfigError, match=message):
+            FasterRCNNTrainer(trainer.network, **options)
+
+
 # === compile ===
 
 
@@ -243,9 +273,16 @@ def test_two_decays_are_refused(make_trainer):
         "own: weights would decay twice. Expected one of them: leave weight_decay out here, or "
         "give the optimiser weight_decay=None."
     )
-    for options in ({"weight_decay": -0.5}, {"clip_norm": float("nan")}):
-        with pytest.raises(ConfigError, match=f"{next(iter(options))} = .*: expected 0 or more"):
-            make_trainer().compile("sgd", **options)
+    for name, value, told in (
+        ("weight_decay", -0.5, "-0.5"),
+        ("clip_norm", float("nan"), "nan"),
+        ("clip_norm", "x", "'x'"),
+        ("weight_decay", True, "True"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            make_trainer().compile("sgd", **{name: value})
+        assert str(caught.value) == f"compile: {name} = {told}: expected a number, 0 or more."
+    make_trainer().compile("sgd", weight_decay=np.float32(0.5), clip_norm=0)
 
 
 def test_gradients_are_clipped_to_the_norm_that_was_asked_for(make_known):
@@ -284,6 +321,7 @@ def test_histories_have_the_means_of_the_finite_steps(make_known):
     [
         (np.zeros(3), "ndarray"),
         (tf.data.Dataset.from_tensors({"images": 0, "boxes": 0}), "images, boxes"),
+        (make_batch(TWO_IMAGES), "dict"),
     ],
 )
 def test_what_is_not_prepared_is_told(batches, given, make_trainer):

@@ -1,5 +1,6 @@
 """The training step: its update in closed form, what it leaves alone, and what it survives."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -114,6 +115,32 @@ def test_ten_updates_equal_the_closed_form(make_trainer, monkeypatch):
     for variable, value in zip(variables, expected, strict=True):
         np.testing.assert_allclose(variable, value, rtol=1e-5, atol=1e-6, err_msg=path_of(variable))
     np.testing.assert_allclose(StepSchedule(**schedule)(5), rates[5])
+
+
+def test_kernels_of_every_convolution_decay(make_trainer):
+    trainer = make_trainer(weight_decay=0.25)
+    inputs = tf.zeros((1, 8, 8, 2))
+    layers = [
+        keras.layers.DepthwiseConv2D(3, bias_initializer="ones"),
+        keras.layers.SeparableConv2D(4, 3, bias_initializer="ones"),
+        keras.layers.Conv2DTranspose(4, 3, bias_initializer="ones"),
+        keras.layers.BatchNormalization(),
+    ]
+    variables = []
+    for layer in layers:
+        layer(inputs)
+        variables += layer.trainable_variables
+    zeros = [tf.zeros(variable.shape) for variable in variables]
+    kernels = 0
+    for variable, gradient in zip(
+        variables, trainer._with_weight_decay(zeros, variables), strict=True
+    ):
+        # Kernels have four axes, biases and what normalisation learns have one.
+        is_kernel = len(variable.shape) == 4
+        kernels += is_kernel
+        expected = 0.25 * variable.numpy() if is_kernel else 0.0
+        np.testing.assert_array_equal(gradient, np.broadcast_to(expected, variable.shape))
+    assert kernels == 4  # a separable convolution has two
 
 
 def test_gradients_are_clipped_to_their_global_norm_before_the_decay(make_trainer, monkeypatch):

@@ -67,12 +67,15 @@ def draw_image(seed: int, split: str, index: int) -> Drawing:
     return draw_scene(np.random.default_rng([seed, SPLITS.index(split), index]))
 
 
-def ensure_drawings(root: Path, seed: int, counts: Mapping[str, int] = DEFAULT_COUNTS) -> bool:
+def ensure_drawings(
+    root: str | Path, seed: int, counts: Mapping[str, int] = DEFAULT_COUNTS
+) -> bool:
     """Draw the data set into `root`, unless it is there already.
 
-    A folder that is there but is not this data set is moved aside, to `NAME.bak-DATE-TIME`, and
-    never overwritten. The images are drawn into a folder beside `root` that gets its name when it
-    is complete, so a half-drawn data set is never taken for a whole one.
+    A folder that is there but is not this data set (drawings of another seed, too) is moved aside,
+    to `NAME.bak-DATE-TIME`, which is logged, and never overwritten. The images are drawn into a
+    folder beside `root` that gets its name when it is complete, so a half-drawn data set is never
+    taken for a whole one.
 
     Args:
         root: folder of the data set; its parents are made.
@@ -89,7 +92,7 @@ def ensure_drawings(root: Path, seed: int, counts: Mapping[str, int] = DEFAULT_C
     """
     _check_request(seed, counts)
     counts = {split: counts.get(split, 0) for split in SPLITS}
-    place = root.resolve()  # a link stays one: the data set comes to where it points
+    place = Path(root).resolve()  # a link stays one: the data set comes to where it points
     try:
         if _is_complete(place, seed, counts):
             logger.info("%s: the drawings of seed %d are there", root, seed)
@@ -101,7 +104,7 @@ def ensure_drawings(root: Path, seed: int, counts: Mapping[str, int] = DEFAULT_C
             _write_dataset(workshop / place.name, seed, counts)
             if _is_complete(place, seed, counts):  # another process was faster
                 return False
-            _make_way(place)
+            _make_way(place, seed)
             (workshop / place.name).rename(place)
         finally:
             shutil.rmtree(workshop, ignore_errors=True)
@@ -147,13 +150,28 @@ def _is_complete(place: Path, seed: int, counts: Mapping[str, int]) -> bool:
     return True
 
 
-def _make_way(place: Path) -> None:
+def _make_way(place: Path, seed: int) -> None:
     """Make way for the new data set, whatever is at `place`."""
     if place.is_dir() and not any(place.iterdir()):
         place.rmdir()
     elif place.exists():
-        logger.warning("%s: holds something other than these drawings", place)
-        move_aside(place)
+        found = _describe(place, seed)
+        kept = move_aside(place)
+        logger.warning(
+            "%s: what was there (%s) is kept under %s; drawings of seed %d take its place",
+            *(place, found, kept, seed),
+        )
+
+
+def _describe(place: Path, seed: int) -> str:
+    """Say what is at `place`, which is not the data set of this seed that was asked for."""
+    try:
+        found = json.loads((place / "recipe.json").read_text(encoding="utf-8"))["seed"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return "something that is no set of drawings"
+    if found != seed:
+        return f"drawings of seed {found}"
+    return f"drawings of seed {seed} in other numbers or of another release, or changed ones"
 
 
 def _names(counts: Mapping[str, int]) -> dict[str, list[str]]:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
+from tf_frcnn.arguments import check_whole_number, named_as_arguments
 from tf_frcnn.config import DataConfig
 from tf_frcnn.data import loading
 from tf_frcnn.data.example import Dataset
@@ -23,6 +24,7 @@ _EXPECTED = (
     "255, RGB; boxes [G, 4], [ymin, xmin, ymax, xmax] in pixels of the image; and classes "
     "[G] integers from 1; or batches of such, ragged or padded with boxes of class 0."
 )
+_ROUNDING = 0.01  # of pixels
 # Of one image: what is there of it, and the rank. A batch has one more.
 _RANKS = {"images": 3, "boxes": 2, "classes": 1}
 
@@ -54,7 +56,9 @@ def load_dataset(
         DataError: the folder, the split or a class is missing, or the data have faults.
         ConfigError: an argument is wrong.
     """
-    config = DataConfig(root=str(root), format=format, on_error=on_error)
+    seed = check_whole_number("seed", seed, 0)
+    with named_as_arguments("data"):
+        config = DataConfig(root=str(root), format=format, on_error=on_error)
     names = tuple(class_names) or _find_classes(config, split, seed)
     return loading.load_dataset(config, split, names, seed)
 
@@ -105,19 +109,22 @@ def prepare_dataset(
         Batches of images [B, H, W, 3] float32, image_sizes [B, 2] float32, gt_boxes [B, G, 4]
         float32, gt_classes [B, G] int32 and seeds [B, 2] int32, and of a data set of `load_dataset`
         indices [B] int32 of its examples. In use, `tf.data` raises
-        `InvalidArgumentError` where boxes or pixels are not as they should be, and says what is
-        wrong.
+        `InvalidArgumentError` where boxes or pixels are not as they should be (one is NaN, a pixel
+        is below 0 or above 255, ...), and says what is wrong.
 
     Raises:
         DataError: the elements of the data set are of another form; says which.
-        ConfigError: a size or an option is wrong.
+        ConfigError: an argument is wrong.
     """
-    config = DataConfig(
-        short_side=short_side,
-        long_side=long_side,
-        resize_rounding=resize_rounding,
-        **augmentation,
-    )
+    batch_size = check_whole_number("batch_size", batch_size, 1)
+    seed = check_whole_number("seed", seed, 0)
+    with named_as_arguments("data"):
+        config = DataConfig(
+            short_side=short_side,
+            long_side=long_side,
+            resize_rounding=resize_rounding,
+            **augmentation,
+        )
     config = config if training else without_augmentation(config)
     if isinstance(dataset, Dataset):
         return _batches_of_pipeline(dataset, config, batch_size, training, seed)
@@ -200,7 +207,10 @@ def _one_by_one(dataset: tf.data.Dataset) -> tf.data.Dataset:
                 dtype.is_floating or (dtype.is_integer if key == "boxes" else dtype == tf.uint8)
             )
         if not fits:
-            raise DataError(f"{key!r} is {dtype.name} {shape}. {_EXPECTED}")
+            hint = ""
+            if key == "images" and dtype.is_integer and dtype != tf.uint8:
+                hint = "Whole numbers from 0 to 255 are cast by tf.cast(images, tf.uint8). "
+            raise DataError(f"{key!r} is {dtype.name} {shape}. {hint}{_EXPECTED}")
     dataset = dataset.map(lambda element: {key: element[key] for key in _RANKS})
     return dataset.unbatch() if more else dataset
 
@@ -231,17 +241,41 @@ def _check_element(element: Mapping[str, Any]) -> tuple[tf.Tensor, tf.Tensor, tf
     boxes = _check_boxes(boxes, tf.shape(image)[:2])
     if image.dtype != tf.uint8:
         image = tf.cast(image, tf.float32)
-        largest = tf.reduce_max(image)
-        _insist(
-            (largest == 0.0) | (largest > 1.0),
-            "images: there is one with pixels from 0 to 1. Expected 0 to 255: multiply by 255.",
-            largest,
-        )
+        _check_pixels(image)
     return image, boxes, classes
+
+
+def _check_pixels(image: tf.Tensor) -> None:
+    """See that pixels are from 0 to 255, but for what rounding adds."""
+    smallest, largest = tf.reduce_min(image), tf.reduce_max(image)  # NaN where there is one
+    # Assertions of a graph run in any order: NaN fails the first alone.
+    _insist(
+        ~tf.math.is_nan(largest),
+        "images: there is one with NaN among its pixels. Expected 0 to 255.",
+    )
+    _insist(
+        ~((smallest < -_ROUNDING) | (largest > 255.0 + _ROUNDING)),
+        "images: there is one with pixels below 0 or above 255. Expected 0 to 255: leave out a "
+        "normalisation; after a resizing that overshoots, tf.clip_by_value(images, 0, 255). "
+        "Smallest and largest:",
+        *(smallest, largest),
+    )
+    _insist(
+        ~((largest <= 1.0) & (largest > 0.0) & (smallest >= -_ROUNDING)),
+        "images: there is one with pixels from 0 to 1. Expected 0 to 255: multiply by 255.",
+        largest,
+    )
 
 
 def _check_boxes(boxes: tf.Tensor, image_size: tf.Tensor) -> tf.Tensor:
     """See that boxes are in pixels and have an area in their image, to which they are clipped."""
+    is_number = tf.debugging.Assert(
+        ~tf.reduce_any(tf.math.is_nan(boxes)),
+        ["boxes: there is one with NaN. Expected pixels of the image.", boxes],
+        summarize=40,
+    )
+    with tf.control_dependencies([is_number]):  # NaN is no question of the scale
+        boxes = tf.identity(boxes)
     _insist(
         (tf.size(boxes) == 0) | (tf.reduce_max(boxes) > 1.0),
         "boxes: no number is above 1. Expected pixels of the image: multiply by its size.",

@@ -1,5 +1,6 @@
 """Epochs for callbacks that know nothing else: Keras' own, told of a run that counts steps."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from tf_frcnn.config import ADDONS_PREFIX, TrainConfig
 from tf_frcnn.errors import UserError
 from tf_frcnn.training.callbacks import ValidationLoss
 from tf_frcnn.training.schedule import has_schedule
+
+logger = logging.getLogger(__name__)
 
 Logs = dict[str, Any]
 
@@ -33,7 +36,8 @@ class EpochCallbacks(keras.callbacks.Callback):
     validation in it, if there was one. Numbers are those of the whole run, also where it was
     resumed; then callbacks go on with what they remember: Keras' own `EarlyStopping`,
     `ReduceLROnPlateau` and `ModelCheckpoint` (but not the weights that `restore_best_weights` puts
-    back), and every other one that has `get_state` and `set_state`, see `Stateful`.
+    back, of which a warning tells), and every other one that has `get_state` and `set_state`, see
+    `Stateful`.
 
     Args of `__init__`: the `callbacks`, told in this order; `steps_per_epoch`; `steps` in all;
     `start` steps done before; what computes the `validation` before them, if any.
@@ -93,6 +97,7 @@ class EpochCallbacks(keras.callbacks.Callback):
             for one, (name, state) in known:
                 if name == type(one).__name__:
                     _set_state(one, state)
+                    _warn_of_lost_weights(one, state)
         if any(getattr(one, "stopped_epoch", 0) for one in self.callbacks):
             self.model.stop_training = True
         self._look_at_validation(logs or {})
@@ -181,6 +186,18 @@ def _set_state(callback: keras.callbacks.Callback, state: Mapping[str, Any]) -> 
     for name in _remembered(callback):
         if name in state:
             setattr(callback, name, state[name])
+
+
+def _warn_of_lost_weights(callback: keras.callbacks.Callback, state: Mapping[str, Any]) -> None:
+    """Tell that Keras keeps the weights of the best epoch in memory, and that they are gone."""
+    if getattr(callback, "restore_best_weights", False) and state.get("best") is not None:
+        logger.warning(
+            "callbacks: %s(restore_best_weights=True) has lost the weights of its best epoch, "
+            "which it keeps in memory: it puts back those of an epoch after this resume, be they "
+            "worse. --train.export best and ModelCheckpoint(save_best_only=True) keep the best on "
+            "disk.",
+            type(callback).__name__,
+        )
 
 
 def _remembered(callback: keras.callbacks.Callback) -> tuple[str, ...]:

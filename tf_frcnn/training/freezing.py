@@ -23,6 +23,7 @@ def freeze_layers(network: keras.Model, names: Sequence[str]) -> None:
     Raises:
         ConfigError: a name is no layer's beginning, or nothing is left to train.
     """
+    check_trainable(network)
     layers = _layers_with_weights(network)
     for name in names:
         matching = [layer for layer in layers if layer.name.startswith(name)]
@@ -36,6 +37,19 @@ def freeze_layers(network: keras.Model, names: Sequence[str]) -> None:
     if not network.trainable_variables:
         raise ConfigError(
             f"{_OPTION} {' '.join(names)}: no layer is left to train. Name fewer layers."
+        )
+
+
+def check_trainable(network: keras.Model) -> None:
+    """See that there is something to train.
+
+    Raises:
+        ConfigError: no variable of the network is trainable.
+    """
+    if not network.trainable_variables:
+        raise ConfigError(
+            "network: nothing of it is trainable. Expected some layers whose trainable is True: "
+            "set network.trainable = True, or that of the layers to train."
         )
 
 

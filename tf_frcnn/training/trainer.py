@@ -2,8 +2,9 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.config import TrainConfig
 from tf_frcnn.errors import ConfigError, DataError
 from tf_frcnn.layers.proposals import ProposalLayer
-from tf_frcnn.model import FasterRCNN, as_maps
+from tf_frcnn.model import FasterRCNN, as_maps, check_network
 from tf_frcnn.ops.maps import Maps
-from tf_frcnn.training.freezing import freeze_layers
+from tf_frcnn.training.freezing import check_trainable, freeze_layers
 from tf_frcnn.training.losses import Losses
 from tf_frcnn.training.means import StepMeans
 from tf_frcnn.training.optimizer import DECOUPLED_DECAY, build_optimizer
@@ -35,6 +36,8 @@ from tf_frcnn.training.update import (
 
 Batch = dict[str, tf.Tensor]
 
+_BATCH_KEYS = ("images", "image_sizes", "gt_boxes", "gt_classes", "seeds")
+
 
 class FasterRCNNTrainer(keras.Model):
     """Trains a network end to end, RPN and box head jointly (slides: training).
@@ -44,13 +47,14 @@ class FasterRCNNTrainer(keras.Model):
     int32 (G >= 1, padded with zeros), and seeds [B, 2] int32, from which alone the sampling and the
     dropout of each image are drawn; `prepare_dataset` makes such batches. It is a Keras model
     whose `fit` and `evaluate` report means over their steps, and it is compiled already, with the
-    optimiser of its configuration: `compile` is called to train with another one.
+    optimiser of its configuration: `compile` is called to train with another one. Its dtype policy
+    is float32, whatever is set for all of Keras; `precision` is the network's.
 
     Args of `__init__`: the network; `config` of the training, by default that of `TrainConfig` with
     no layer frozen; the `tasks` to learn.
 
-    Raises of `__init__`: `ConfigError` where no layer has the name of one to be frozen, or the
-    installed Keras lacks an option.
+    Raises of `__init__`: `ConfigError` where the network is no `FasterRCNN`, no layer has the name
+    of one to be frozen, nothing is trainable, or the installed Keras lacks an option.
     """
 
     def __init__(
@@ -60,7 +64,8 @@ class FasterRCNNTrainer(keras.Model):
         tasks: Sequence[Task] = TASKS,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        check_network(network)
+        super().__init__(**{"dtype": "float32", **kwargs})
         self.network = network
         if config is None:
             config = TrainConfig(frozen_layers=())
@@ -110,7 +115,7 @@ class FasterRCNNTrainer(keras.Model):
             steps_per_execution: as in Keras.
 
         Raises:
-            ConfigError: weights would decay twice, or one of the two is negative.
+            ConfigError: weights would decay twice, or one of the two is no number from 0.
         """
         optimizer = keras.optimizers.get(optimizer)
         own_decay = getattr(inner_optimizer(optimizer), "weight_decay", None) or 0.0
@@ -126,8 +131,9 @@ class FasterRCNNTrainer(keras.Model):
         if clip_norm is None:
             clip_norm = self.train_config.clip_norm
         for name, value in (("weight_decay", weight_decay), ("clip_norm", clip_norm)):
-            if not value >= 0.0:
-                raise ConfigError(f"compile: {name} = {value}: expected 0 or more.")
+            is_number = isinstance(value, Real) and not isinstance(value, bool)
+            if not is_number or not value >= 0.0:
+                raise ConfigError(f"compile: {name} = {value!r}: expected a number, 0 or more.")
         is_scaling = isinstance(optimizer, LossScaleOptimizer)
         if self.network.precision == "mixed_float16" and not is_scaling:
             optimizer = LossScaleOptimizer(optimizer)
@@ -171,13 +177,13 @@ class FasterRCNNTrainer(keras.Model):
         Raises:
             DataError: the batches are others. In use, `tf.data` raises `InvalidArgumentError` where
                 there is a class that the network does not have.
+            ConfigError: nothing of the network is trainable.
         """
+        check_trainable(self.network)
         x = self._check_batches(x, "x")
         if validation_data is not None:
             validation_data = self._check_batches(validation_data, "validation_data")
-        if self._fit_means is None:
-            self._fit_means = StepMeans(("loss", *self.loss_names, "finite"))
-        with self._reporting(self._fit_means):
+        with self._reporting_fit():
             return super().fit(x, *args, validation_data=validation_data, **kwargs)
 
     def evaluate(self, x: tf.data.Dataset, *args: Any, **kwargs: Any) -> Any:
@@ -192,10 +198,46 @@ class FasterRCNNTrainer(keras.Model):
             What Keras returns.
         """
         x = self._check_batches(x, "x")
-        if self._test_means is None:
-            self._test_means = StepMeans(("loss", *self.loss_names))
-        with self._reporting(self._test_means), self.averaged_weights():
+        with self._reporting_test(), self.averaged_weights():
             return super().evaluate(x, *args, **kwargs)
+
+    def train_on_batch(self, x: Batch, *, return_dict: bool = False) -> Any:
+        """Take one step, as `keras.Model.train_on_batch` does.
+
+        Args:
+            x: a batch as in the class, such as those of `prepare_dataset`.
+            return_dict: answer by name, else a list in the order of the names.
+
+        Returns:
+            What `train_step` does, as Python's numbers: `loss`, the losses, and `finite`.
+
+        Raises:
+            DataError: it is no such batch, or has a class that the network does not have.
+            ConfigError: nothing of the network is trainable.
+        """
+        check_trainable(self.network)
+        self._check_batch(x)
+        with self._reporting_fit():
+            return super().train_on_batch(x, return_dict=return_dict)
+
+    def test_on_batch(self, x: Batch, *, return_dict: bool = False) -> Any:
+        """Compute the losses of a batch, as `keras.Model.test_on_batch` does.
+
+        They are those of the averaged weights if any.
+
+        Args:
+            x: a batch as in the class, such as those of `prepare_dataset`.
+            return_dict: answer by name, else a list in the order of the names.
+
+        Returns:
+            What `test_step` does, as Python's numbers: `loss`, and the losses.
+
+        Raises:
+            DataError: it is no such batch, or has a class that the network does not have.
+        """
+        self._check_batch(x)
+        with self._reporting_test(), self.averaged_weights():
+            return super().test_on_batch(x, return_dict=return_dict)
 
     def save(self, filepath: str | Path, overwrite: bool = True, **kwargs: Any) -> None:
         """Save the network, with its averaged weights where there are some, as Keras does.
@@ -251,6 +293,7 @@ class FasterRCNNTrainer(keras.Model):
             The losses before the update, their sum as `loss`, and `finite`: 1 when the update was
             made, 0 when weights and optimiser are as they were. Scalars float32.
         """
+        batch = _own_batch(batch)
         variables = self.network.trainable_variables
         # The forward pass moves the statistics of batch normalisation already.
         statistics = [v for v in self.network.non_trainable_variables if "moving_" in v.name]
@@ -282,7 +325,7 @@ class FasterRCNNTrainer(keras.Model):
         Returns:
             The losses, and their sum as `loss`.
         """
-        losses = self.compute_losses(batch, training=False)
+        losses = self.compute_losses(_own_batch(batch), training=False)
         logs = {"loss": tf.add_n(list(losses.values())), **losses}
         if self._test_means is not None:
             self._test_means.add(logs, tf.constant(True))
@@ -341,22 +384,37 @@ class FasterRCNNTrainer(keras.Model):
     def _check_batches(self, batches: Any, argument: str) -> tf.data.Dataset:
         """See that batches have what a step takes, and no class that the network does not have."""
         spec = getattr(batches, "element_spec", None)
-        keys = ("images", "image_sizes", "gt_boxes", "gt_classes", "seeds")
-        if not isinstance(spec, dict) or any(key not in spec for key in keys):
-            given = ", ".join(spec) if isinstance(spec, dict) else type(batches).__name__
-            raise DataError(
-                f"{argument} ({given}): expected a tf.data.Dataset of batches with "
-                f"{', '.join(keys)}, as tf_frcnn.prepare_dataset makes them of a data set."
-            )
-        num_classes = self.network.num_classes
+        _check_keys(spec, argument, batches, "a tf.data.Dataset of batches")
+        num_classes, message = self.network.num_classes, self._class_message
 
         def check(batch: Batch) -> Batch:
             number = tf.reduce_max(batch["gt_classes"])
-            message = f"classes: the network has {num_classes}, and the data have number"
             tf.debugging.Assert(number <= num_classes, [message, number])
             return batch
 
         return batches.map(check)
+
+    def _check_batch(self, batch: Any) -> None:
+        """See the same of one batch."""
+        _check_keys(batch, "x", batch, "one batch, a dict")
+        number = int(np.max(batch["gt_classes"]))
+        if number > self.network.num_classes:
+            raise DataError(f"{self._class_message} {number}.")
+
+    @property
+    def _class_message(self) -> str:
+        return f"classes: the network has {self.network.num_classes}, and the data have number"
+
+    def _reporting_fit(self) -> AbstractContextManager[None]:
+        """Report what a training step adds to; made before the step's graph is."""
+        if self._fit_means is None:
+            self._fit_means = StepMeans(("loss", *self.loss_names, "finite"))
+        return self._reporting(self._fit_means)
+
+    def _reporting_test(self) -> AbstractContextManager[None]:
+        if self._test_means is None:
+            self._test_means = StepMeans(("loss", *self.loss_names))
+        return self._reporting(self._test_means)
 
     @contextmanager
     def _reporting(self, means: StepMeans) -> Iterator[None]:
@@ -433,7 +491,31 @@ class FasterRCNNTrainer(keras.Model):
             return list(gradients)
         return [
             gradient + tf.constant(decay, gradient.dtype) * tf.convert_to_tensor(variable)
-            if variable.name.split("/")[-1].split(":")[0] == "kernel"
+            if _is_kernel(variable)
             else gradient
             for gradient, variable in zip(gradients, variables, strict=True)
         ]
+
+
+def _own_batch(batch: Any) -> Any:
+    """Give the batch itself: Keras' `..._on_batch` put it into a tuple, with targets behind it."""
+    return batch[0] if isinstance(batch, tuple) else batch
+
+
+def _check_keys(found: Any, argument: str, given: Any, expected: str) -> None:
+    """Refuse what was given where what was found in it is no dict with all that a step takes."""
+    if isinstance(found, dict) and all(key in found for key in _BATCH_KEYS):
+        return
+    told = ", ".join(map(str, found)) if isinstance(found, dict) else type(given).__name__
+    raise DataError(
+        f"{argument} ({told}): expected {expected} with {', '.join(_BATCH_KEYS)}, as "
+        "tf_frcnn.prepare_dataset makes them of a data set."
+    )
+
+
+def _is_kernel(variable: Any) -> bool:
+    """Tell whether the decay takes a variable, whose name Keras 2 writes with path and number.
+
+    Depthwise and separable convolutions have `depthwise_kernel` and `pointwise_kernel`.
+    """
+    return variable.name.split("/")[-1].split(":")[0].endswith("kernel")
