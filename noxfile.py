@@ -38,3 +38,12 @@ def tests_2_15(session: nox.Session) -> None:
     if current.exists():  # else the tests that need both ends are skipped, and say so
         session.env.setdefault(OTHER_PYTHON, os.environ.get(OTHER_PYTHON, str(current)))
     session.run("python", "-m", "pytest", *(session.posargs or TWO_AT_A_TIME))
+
+
+@nox.session(default=False)
+def parity(session: nox.Session) -> None:
+    """Compare every stage with torchvision's detectors; torch brings 5 GB. Before a release."""
+    session.install("--editable", ".[test]")
+    session.install("torch", "torchvision")
+    python = str(Path(session.virtualenv.location) / "bin" / "python")
+    session.run("python", "benchmarks/torchvision_parity.py", "--torch-python", python)

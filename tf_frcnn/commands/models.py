@@ -1,4 +1,4 @@
-"""`tf-frcnn models`: the weights files that are known by name; fetch one, look into a file."""
+"""`tf-frcnn models`: detectors and trunks that are known by name; fetch one, look into a file."""
 
 import json
 import sys
@@ -70,8 +70,8 @@ def main(argv: Sequence[str], prog: str) -> int:
     arguments = tyro.cli(
         ModelsArguments,
         prog=prog,
-        description="List the weights files that are known by name; --download fetches one into "
-        "the cache, --check looks into a file.",
+        description="List the detectors that are known by name, and trunks; --download fetches "
+        "the weights of one into the cache, --check looks into a file.",
         args=list(argv),
     )
     set_up_logging()
@@ -112,7 +112,7 @@ def _print_table() -> None:
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD)
-    table.add_column("weights file", overflow="fold")
+    table.add_column("name", overflow="fold")
     for label in ("parameters", "COCO AP", "MiB"):
         table.add_column(label, justify="right", no_wrap=True)
     table.add_column("cached", no_wrap=True)
