@@ -17,7 +17,7 @@ COMMANDS = {
     "tflite": ("tf_frcnn.commands.tflite", "write a model as a TFLite file, and look into it"),
     "benchmark": ("tf_frcnn.commands.benchmark", "measure how long a model takes, by stage"),
     "check-data": ("tf_frcnn.commands.check_data", "look at a data set as training would"),
-    "models": ("tf_frcnn.commands.models", "weights files known by name; fetch one, check a file"),
+    "models": ("tf_frcnn.commands.models", "detectors known by name; fetch one, check a file"),
     "replay": ("tf_frcnn.commands.replay", "run a step that was not finite again"),
 }
 
