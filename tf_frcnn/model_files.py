@@ -27,10 +27,10 @@ DATASET_FILE = "dataset.json"
 fingerprint of the data that it was trained on."""
 
 MODEL_TEXT = (
-    f"Expected the name of a published detector ({', '.join(DETECTORS)}), the folder of a "
-    "training run (config.json and checkpoints/), a checkpoint in it "
-    "(RUN/checkpoints/step-XXXXXXXX.h5), a SavedModel (a folder with saved_model.pb), or the "
-    "folder of its versions (saved_models/quickstart after `tf-frcnn train`)."
+    "Expected the folder of a training run (config.json and checkpoints/), a checkpoint in it "
+    "(RUN/checkpoints/step-XXXXXXXX.h5), a SavedModel (a folder with saved_model.pb), the "
+    "folder of its versions (saved_models/quickstart after `tf-frcnn train`), or the name of a "
+    "detector (`tf-frcnn models` lists them)."
 )
 
 _SAVED_MODEL_FILE = "saved_model.pb"

@@ -17,6 +17,6 @@ def model(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("run")
     save_config(with_classes(Config(), detector.class_names), folder / "config.json")
     files = ModelFiles("run", folder, folder / "config.json")
-    monkeypatch.setattr(predict, "find_model", lambda path: files)
-    monkeypatch.setattr(Detector, "load", lambda path: detector)
+    monkeypatch.setattr(predict.PredictArguments, "find_model", lambda arguments, path: files)
+    monkeypatch.setattr(Detector, "from_files", lambda model: detector)
     return detector
