@@ -193,6 +193,7 @@ class FasterRCNN(keras.Model):
             raise
         if num_classes is None or _check_num_classes(num_classes) == network.num_classes:
             return network
+        config = dataclasses.replace(config, unused_columns=())
         other = cls(config, num_classes, precision, name, **stages)
         _take_weights(other, network, str(preset))
         return other

@@ -137,7 +137,7 @@ def find_model(
     Args:
         path: a published detector's name, whose weights are downloaded once; folder of a run; a
             checkpoint of a run; a SavedModel's version folder; or its parent, of which the highest
-            number is taken. A folder that is called as a published detector is given as ./NAME.
+            number is taken. A folder called as a published detector is given by its whole path.
         weights: of a published detector: a file in the place of the published one.
         class_names: that such a file was trained for; COCO's when not given.
         offline: use no network.

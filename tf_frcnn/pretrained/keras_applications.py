@@ -90,7 +90,11 @@ def load_backbone_weights(network: keras.Model, source: str) -> WeightsReport:
             numbers that are not finite, or a download that failed. The network is unchanged.
     """
     backbone = {layer.name: layer for layer in network.backbone.layers if layer.weights}
-    head = {name: getattr(network.box_head, name) for name in FC_LAYERS}
+    head = {
+        name: getattr(network.box_head, name)
+        for name in FC_LAYERS
+        if hasattr(network.box_head, name)
+    }
     layers = {**backbone, **head}
     if source == NO_WEIGHTS:
         return WeightsReport(source, (), tuple(layers))

@@ -65,6 +65,12 @@ class FasterRCNNTrainer(keras.Model):
         **kwargs: Any,
     ) -> None:
         check_network(network)
+        if network.config.unused_columns:
+            raise ConfigError(
+                "network: has columns that stand for no class, as published weights have them. "
+                "Expected one whose columns are its classes: FasterRCNN.from_preset(..., "
+                "num_classes=N)."
+            )
         super().__init__(**{"dtype": "float32", **kwargs})
         self.network = network
         if config is None:
