@@ -66,7 +66,7 @@ REFUSED = [
     ("model", {"max_detections": 0}, "0", ABOVE_0),
     ("model", {"rpn_min_size": -1.0}, "-1.0", NOT_NEGATIVE),
     ("model", {"head_rank": -1}, "-1", NOT_NEGATIVE),
-    ("train", {"start_from": ""}, "(nothing)", "imagenet, none or a PATH"),
+    ("train", {"start_from": ""}, "(nothing)", "imagenet, none, a detector's name or a PATH"),
     ("model", {"architecture": "vgg19"}, "vgg19", "one of vgg16, vgg16_quarter"),
     ("data", {"format": "yolo"}, "yolo", "'auto', 'voc', 'coco' or 'tfds'"),
     ("data", {"root": 3}, "3", "a string"),

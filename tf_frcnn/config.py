@@ -297,9 +297,14 @@ class TrainConfig:
     """Compile backbone, heads and losses with XLA in training; once for every size of image."""
     seed: Seed = 0
     """Seed of the weights, the order of images, the augmentation and the sampling."""
-    start_from: Annotated[str, _expect(len, "imagenet, none or a PATH")] = "imagenet"
-    """What the weights start from: `imagenet` (the keras.applications file, downloaded once),
-    `none`, or the PATH of such a file, with or without its top."""
+    start_from: Annotated[str, _expect(len, "imagenet, none, a detector's name or a PATH")] = (
+        "imagenet"
+    )
+    """What the weights start from: `imagenet` (VGG16 of keras.applications, downloaded once) or
+    the PATH of such a file, with or without its top; the name of a published detector (`tf-frcnn
+    models`) or the PATH of a file of torchvision's; the PATH of a run, a checkpoint or a
+    SavedModel, with other classes if need be; `none`. The network is then by default that of the
+    detector."""
     frozen_layers: tuple[Annotated[str, _expect(len, "beginnings of the names of layers")], ...] = (
         "block1",
         "block2",

@@ -33,6 +33,9 @@ MODEL_TEXT = (
     "detector (`tf-frcnn models` lists them)."
 )
 
+TORCH_SUFFIXES = (".pth", ".pt")
+"""Of files that torch wrote."""
+
 _SAVED_MODEL_FILE = "saved_model.pb"
 _LISTED_NAMES = 5
 
@@ -170,8 +173,42 @@ def find_model(
     return _find_saved_model(version)
 
 
+def find_start(source: str, architecture: str) -> ModelFiles | None:
+    """Find the detector that a training is to start from.
+
+    Args:
+        source: as in `train.start_from`: a published detector's name; a file of torchvision's same
+            detector, which ends in .pth or .pt; or a path as in `find_model`.
+        architecture: of the network that is to be trained, and of a file of torchvision's.
+
+    Returns:
+        None where it is no detector, but ImageNet weights, or nothing.
+
+    Raises:
+        WeightsError: there is no such detector, or it cannot be read.
+    """
+    if source in DETECTORS:
+        return find_model(source)
+    path = Path(source).expanduser()
+    if path.suffix in TORCH_SUFFIXES:
+        if architecture not in DETECTORS:
+            raise WeightsError(
+                f"--train.start-from {source}: is a file of torch, and {architecture} is no "
+                f"detector of torchvision. Give --model.architecture {'|'.join(DETECTORS)}."
+            )
+        found = find_detector(architecture, path, any_classes=True)
+        return ModelFiles("published", path, None, found)
+    if path.is_dir() or (path.suffix == ".h5" and _run_of(path).config_file.is_file()):
+        return find_model(path)
+    return None
+
+
+def _run_of(checkpoint: Path) -> RunFolder:
+    return RunFolder(checkpoint.absolute().parent.parent)
+
+
 def _find_checkpoint(path: Path) -> ModelFiles:
-    run = RunFolder(path.absolute().parent.parent)
+    run = _run_of(path)
     if path.suffix == ".keras":
         raise WeightsError(
             f"{path}: is a file of Keras, which knows no class names and no sizes of images. Load "

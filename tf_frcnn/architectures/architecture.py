@@ -80,6 +80,8 @@ class Architecture:
             in `BoxHead`.
         min_detection_side: detections with a shorter side are dropped; in pixels of the network's
             input.
+        frozen_from_weights: beginnings of the names of layers that are kept as they are where
+            training starts from a trained detector.
         settings: section -> field -> value of the configuration that the network was published
             with, where it differs from the defaults, which are the paper's.
     """
@@ -92,4 +94,5 @@ class Architecture:
     rpn_head: Callable[[int, str], "keras.layers.Layer"]
     box_head: Callable[..., "keras.layers.Layer"]
     min_detection_side: float = 0.0
+    frozen_from_weights: tuple[str, ...] = ("block1", "block2")
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

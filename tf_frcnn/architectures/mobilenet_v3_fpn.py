@@ -221,6 +221,7 @@ _architecture = partial(
     rpn_head=build_rpn_head,
     box_head=build_box_head,
     min_detection_side=1e-2,
+    frozen_from_weights=(*(f"features{number:02d}" for number in range(7)), "bn"),
 )
 FASTERRCNN_MOBILENET_V3_LARGE_FPN = _architecture(settings=_settings(800, 1333, 1000))
 FASTERRCNN_MOBILENET_V3_LARGE_320_FPN = _architecture(settings=_settings(320, 640, 150))

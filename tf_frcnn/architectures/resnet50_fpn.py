@@ -128,6 +128,9 @@ def build_box_head(num_classes: int, dtype: str, **options: Any) -> "keras.layer
     )
 
 
+# As torchvision does with version 1. Of version 2 it trains the normalisation, for which a batch of
+# a few images is too small.
+FROZEN = ("conv1", "layer1", "bn")
 # torchvision's reference recipe, and what its detectors are built with.
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "data": {"short_side": 800, "long_side": 1333, "resize_rounding": "floor"},
@@ -159,6 +162,7 @@ FASTERRCNN_RESNET50_FPN = Architecture(
     rpn_head=partial(build_rpn_head, num_convs=1),
     box_head=build_box_head,
     min_detection_side=1e-2,
+    frozen_from_weights=FROZEN,
     settings=SETTINGS,
 )
 FASTERRCNN_RESNET50_FPN_V2 = Architecture(
@@ -170,5 +174,6 @@ FASTERRCNN_RESNET50_FPN_V2 = Architecture(
     rpn_head=partial(build_rpn_head, num_convs=2),
     box_head=partial(build_box_head, num_fcs=1, conv_channels=(PYRAMID_CHANNELS,) * 4),
     min_detection_side=1e-2,
+    frozen_from_weights=FROZEN,
     settings=SETTINGS,
 )

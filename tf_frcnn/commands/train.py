@@ -15,8 +15,9 @@ from tf_frcnn.config_upgrade import rename_options
 from tf_frcnn.environment import check_backend, set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_OK, ConfigError
 from tf_frcnn.files import write_json
-from tf_frcnn.model_files import DATASET_FILE, METRICS_FILE
+from tf_frcnn.model_files import DATASET_FILE, METRICS_FILE, TORCH_SUFFIXES, find_start
 from tf_frcnn.presets import PRESETS, with_architecture
+from tf_frcnn.pretrained.detectors import DETECTORS
 from tf_frcnn.resuming import prepare_run
 from tf_frcnn.run_folder import RunFolder, start_run, with_classes
 from tf_frcnn.training.distribution import join_workers
@@ -69,6 +70,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
         print_finished_run(folder, prog)
         return EXIT_OK
 
+    if not folder.has_started:  # what is missing is told now, and downloaded by one alone
+        with distribution.chief_first():
+            find_start(config.train.start_from, config.model.architecture)
     set_up_tensorflow(config.train.seed, config.train.deterministic)
     from tf_frcnn.data.drawings import ensure_drawings
     from tf_frcnn.data.fingerprint import fingerprint
@@ -135,9 +139,8 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str = "train.py") -
     if name not in PRESETS:
         raise ConfigError(f"no preset is named {name!r}: expected one of {', '.join(PRESETS)}.")
     preset = PRESETS[name]()
-    architecture = _typed_architecture(arguments)
-    if architecture in ARCHITECTURES:
-        preset = with_architecture(preset, architecture)
+    architecture = _typed(arguments, "--model.architecture")
+    preset = _start_from(preset, _typed(arguments, "--train.start-from"), architecture)
     default = TrainArguments(
         **{
             **{field.name: getattr(preset, field.name) for field in dataclasses.fields(Config)},
@@ -150,8 +153,7 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str = "train.py") -
         [
             f"{prog} [PRESET] [options]: train, evaluate and export a detector.",
             *(f"Preset {key}: {summary}" for key, summary in summaries.items()),
-            f"The defaults below are those of {name}"
-            + (f" with {architecture}." if architecture in ARCHITECTURES else "."),
+            f"The defaults below are those of {name} with {preset.model.architecture}.",
         ]
     )
     return tyro.cli(
@@ -163,8 +165,42 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str = "train.py") -
     )
 
 
-def _typed_architecture(arguments: Sequence[str]) -> str:
-    """Find the architecture that was typed, which other defaults depend on; "" for none."""
+def _typed(arguments: Sequence[str], option: str) -> str:
+    """Find the value of an option that other defaults depend on; "" where it is not typed."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--model.architecture", dest="architecture", nargs="?", default="")
-    return parser.parse_known_args(list(arguments))[0].architecture or ""
+    parser.add_argument(option, dest="value", nargs="?", default="")
+    return parser.parse_known_args(list(arguments))[0].value or ""
+
+
+def _start_from(preset: Config, source: str, architecture: str) -> Config:
+    """Fit a preset to the architecture that was typed, or else to the detector to start from.
+
+    Args:
+        preset: whose own values give way.
+        source: --train.start-from, or "".
+        architecture: --model.architecture, or "".
+
+    Raises:
+        ConfigError: the detector's configuration cannot be read.
+    """
+    if architecture in ARCHITECTURES:
+        preset = with_architecture(preset, architecture)
+    if source in DETECTORS:
+        preset = preset if architecture else with_architecture(preset, source)
+    elif source.endswith(TORCH_SUFFIXES):
+        if architecture not in DETECTORS:  # which is told when the file is looked for
+            return preset
+    elif source and Path(source).expanduser().exists() and (found := find_start(source, "")):
+        theirs = found.load_config()
+        if not architecture:
+            model = dataclasses.replace(theirs.model, head_rank=0, unused_columns=())
+            names = ("short_side", "long_side", "resize_rounding")
+            sizes = {name: getattr(theirs.data, name) for name in names}
+            data = dataclasses.replace(preset.data, **sizes)
+            preset = dataclasses.replace(preset, model=model, data=data)
+    else:
+        return preset
+    frozen = ARCHITECTURES[preset.model.architecture].frozen_from_weights
+    return dataclasses.replace(
+        preset, train=dataclasses.replace(preset.train, frozen_layers=frozen)
+    )

@@ -49,6 +49,7 @@ def find_detector(
     weights: Path | None = None,
     class_names: Sequence[str] = (),
     offline: bool = False,
+    any_classes: bool = False,
 ) -> PublishedDetector:
     """Find a detector's weights: the published ones, which are downloaded once, or a file.
 
@@ -58,6 +59,7 @@ def find_detector(
             published one.
         class_names: that its columns stand for, without the background; COCO's when not given.
         offline: use no network.
+        any_classes: where there are other columns than COCO's and no names, name them by number.
 
     Raises:
         WeightsError: the file cannot be had or read, or has other columns than names.
@@ -72,6 +74,8 @@ def find_detector(
     columns = _count_columns(path)
     unused: tuple[int, ...] = ()
     names = tuple(class_names)
+    if not names and any_classes and columns != entry.columns:
+        names = tuple(f"column {number} of {path.name}" for number in range(1, columns))
     if not names:
         if columns != entry.columns:
             raise WeightsError(

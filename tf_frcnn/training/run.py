@@ -15,7 +15,6 @@ from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.pipeline import BatchPipeline, Share
 from tf_frcnn.errors import NonFiniteLossError, UserError, WeightsError
 from tf_frcnn.model import FasterRCNN
-from tf_frcnn.pretrained.keras_applications import load_backbone_weights
 from tf_frcnn.run_folder import RunFolder
 from tf_frcnn.training.callbacks import EarlyStopping, MetricsLog, ProgressBar, ValidationLoss
 from tf_frcnn.training.distribution import ALONE, Distribution
@@ -23,6 +22,7 @@ from tf_frcnn.training.epochs import EpochCallbacks, check_callbacks
 from tf_frcnn.training.loop import OnNotFinite, StopRequest, stop_on_signals, train
 from tf_frcnn.training.non_finite.guard import NonFiniteGuard
 from tf_frcnn.training.saving import BestCheckpoint, Checkpoints, Stateful, restore_states
+from tf_frcnn.training.start import start_network
 from tf_frcnn.training.trainer import FasterRCNNTrainer
 
 logger = logging.getLogger(__name__)
@@ -92,8 +92,7 @@ def train_detector(
     if progress.step:
         logger.info("going on from the checkpoint of step %d", progress.step)
     else:
-        report = load_backbone_weights(network, config.train.start_from)
-        logger.info("%s", report)
+        start_network(network, config)
     _check_shared(config, folder, distribution, progress.step)
     if distribution.is_chief:
         set_damaged_aside(folder.checkpoints, progress.step)

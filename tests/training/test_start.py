@@ -1,0 +1,111 @@
+"""What a new run takes from another detector: by layer and shape, and classes by name."""
+
+import dataclasses
+import logging
+
+import numpy as np
+import pytest
+
+from tf_frcnn.checkpoints import named_weights
+from tf_frcnn.commands.train import parse_arguments
+from tf_frcnn.config import load_config
+from tf_frcnn.errors import WeightsError
+from tf_frcnn.model import FasterRCNN
+from tf_frcnn.model_files import find_start
+from tf_frcnn.training.start import start_network, take_weights
+
+NAMES, OTHER_NAMES = ("dog", "owl", "cat"), ("cat", "dog", "duck")
+
+
+@pytest.fixture(scope="module")
+def networks(tiny_config):
+    return FasterRCNN(tiny_config.model, 3), FasterRCNN(tiny_config.model, 3)
+
+
+def values(network):
+    return {name: np.asarray(value).copy() for name, value in named_weights(network).items()}
+
+
+def test_classes_are_taken_by_name(networks):
+    network, other = networks
+    before, theirs = values(network), values(other)
+    left, common = take_weights(network, NAMES, other, OTHER_NAMES, "there")
+    after = values(network)
+    assert (left, common) == ([], ["dog", "cat"])
+    for name, value in theirs.items():
+        if name.split("/")[0] not in ("box_classes", "box_deltas"):
+            np.testing.assert_array_equal(after[name], value, err_msg=name)
+    # Columns here: background, dog, owl, cat; there: background, cat, dog, duck.
+    for layer, numbers in (("box_classes", 1), ("box_deltas", 4)):
+        now, old, from_there = (
+            one[f"{layer}/kernel"].reshape(-1, 4, numbers) for one in (after, before, theirs)
+        )
+        for column, column_there in ((0, 0), (1, 2), (3, 1)):
+            np.testing.assert_array_equal(now[:, column], from_there[:, column_there])
+        np.testing.assert_array_equal(now[:, 2], old[:, 2])  # no owl there
+
+
+def test_columns_without_a_class_are_passed_over(tiny_config):
+    model = dataclasses.replace(tiny_config.model, unused_columns=(2,))
+    network, other = FasterRCNN(tiny_config.model, 2), FasterRCNN(model, 2)
+    take_weights(network, ("b", "a"), other, ("a", "b"), "there")
+    # There: background, a, unused, b.
+    ours, theirs = (values(one)["box_classes/bias"] for one in (network, other))
+    kernel, their_kernel = (values(one)["box_classes/kernel"] for one in (network, other))
+    np.testing.assert_array_equal(kernel, their_kernel[:, [0, 3, 1]])
+    np.testing.assert_array_equal(ours, theirs[[0, 3, 1]])
+
+
+def test_what_has_another_shape_starts_at_random(tiny_config, networks):
+    model = dataclasses.replace(tiny_config.model, anchor_sizes=(16.0,))
+    network, other = FasterRCNN(model, 3), networks[1]
+    left, _ = take_weights(network, NAMES, other, OTHER_NAMES, "there")
+    assert sorted(left) == ["rpn_deltas", "rpn_objectness"]
+
+
+def test_another_architecture_changes_nothing(tiny_config):
+    quarter = FasterRCNN(tiny_config.model, 3)
+    other = FasterRCNN.from_preset("fasterrcnn_mobilenet_v3_large_320_fpn", 3)
+    before = values(quarter)
+    with pytest.raises(
+        WeightsError,
+        match=r"start-from there: is a fasterrcnn_mobilenet_v3_large_320_fpn of which nothing",
+    ):
+        take_weights(quarter, NAMES, other, OTHER_NAMES, "there")
+    for name, value in values(quarter).items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_a_run_starts_from_another(finished_run, tiny_config, caplog):
+    source = str(finished_run.output)
+    arguments = ["finetune", "--train.start-from", source, "--data.classes", "duck", "cat"]
+    config = parse_arguments(arguments).config
+    trained = load_config(finished_run.output / "config.json")
+    # The network and the sizes of images are those of the run; the rest is the preset's.
+    assert config.model == trained.model
+    assert config.data.short_side == trained.data.short_side
+    assert (config.train.frozen_layers, config.train.steps) == (("block1", "block2"), 2000)
+    network = FasterRCNN(config.model, 2)
+    with caplog.at_level(logging.INFO):
+        start_network(network, config)
+    assert f"Weights from {source} (vgg16_quarter)" in caplog.text
+    assert "Classes taken by name: duck, cat." in caplog.text
+
+
+@pytest.mark.parametrize("source", ["none", "imagenet", "vgg16.h5", "nowhere"])
+def test_what_is_no_detector(source):
+    assert find_start(source, "vgg16") is None
+
+
+def test_a_published_detector_brings_its_network():
+    name = "fasterrcnn_mobilenet_v3_large_320_fpn"
+    config = parse_arguments(["finetune", "--train.start-from", name]).config
+    assert (config.model.architecture, config.train.start_from) == (name, name)
+    assert (config.data.short_side, config.data.long_side) == (320, 640)
+    assert config.train.frozen_layers == (*(f"features0{i}" for i in range(7)), "bn")
+    assert config.model.unused_columns == ()
+
+
+def test_a_file_of_torch_needs_an_architecture_of_torchvisions(tmp_path):
+    with pytest.raises(WeightsError, match=r"a.pth: is a file of torch, and vgg16 is no detector"):
+        find_start(str(tmp_path / "a.pth"), "vgg16")
