@@ -89,7 +89,9 @@ def test_a_run_starts_from_another(finished_run, tiny_config, caplog):
     with caplog.at_level(logging.INFO):
         start_network(network, config)
     assert f"Weights from {source} (vgg16_quarter)" in caplog.text
-    assert "Classes taken by name: duck, cat." in caplog.text
+    assert "Classes taken by name: duck, cat; at random: none. Other layers at random: none." in (
+        caplog.text
+    )
 
 
 @pytest.mark.parametrize("source", ["none", "imagenet", "vgg16.h5", "nowhere"])

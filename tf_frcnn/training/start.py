@@ -41,12 +41,12 @@ def start_network(network: FasterRCNN, config: Config) -> None:
     left, common = take_weights(
         network, config.data.classes, model.network, model.class_names, source
     )
+    new = [name for name in config.data.classes if name not in common]
     logger.info(
-        "Weights from %s (%s). At random: %s. Classes taken by name: %s.",
-        source,
-        model.network.config.architecture,
-        ", ".join(left) or "no other layer than those of new classes",
-        ", ".join(common) or "none",
+        "Weights from %s (%s). Classes taken by name: %s; at random: %s. Other layers at random: "
+        "%s.",
+        *(source, model.network.config.architecture),
+        *(", ".join(names) or "none" for names in (common, new, left)),
     )
 
 
