@@ -18,8 +18,10 @@ from tests.fixtures.seeded import UNUSED, seeded_array, seeded_image
 from tests.pretrained.torch_writer import contiguous, write
 from tf_frcnn import cli
 from tf_frcnn.architectures import ARCHITECTURES
+from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.detector import Detector
-from tf_frcnn.errors import WeightsError
+from tf_frcnn.errors import ConfigError, WeightsError
+from tf_frcnn.model import FasterRCNN
 from tf_frcnn.model_files import find_model
 from tf_frcnn.pretrained.catalogue import COCO_CATEGORIES
 from tf_frcnn.pretrained.detectors import DETECTORS
@@ -153,3 +155,17 @@ def test_a_file_that_is_not_in_the_cache_is_named_once(cache, monkeypatch, tmp_p
         assert part in message
     assert "--weights PATH" in message
     assert not (tmp_path / "out").exists()
+
+
+def test_a_network_with_published_weights(cache, detector):
+    network = FasterRCNN.from_preset(NAME, weights="published")
+    assert (network.num_classes, network.config.unused_columns) == (80, UNUSED)
+    mine = FasterRCNN.from_preset(NAME, num_classes=3, weights=cache)
+    assert (mine.num_classes, mine.config.unused_columns) == (3, ())
+    theirs, ours = named_weights(network), named_weights(mine)
+    np.testing.assert_array_equal(ours["fc1/kernel"], theirs["fc1/kernel"])
+    assert ours["box_classes/kernel"].shape == (1024, 4)
+    with pytest.raises(ConfigError, match=r"weights = 'published': vgg16 is no published detector"):
+        FasterRCNN.from_preset("vgg16", weights="published")
+    with pytest.raises(ConfigError, match=r'or weights="published" for COCO'):
+        FasterRCNN.from_preset(NAME)

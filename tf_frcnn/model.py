@@ -36,13 +36,17 @@ from tf_frcnn.config_upgrade import FORMAT, upgrade_config
 from tf_frcnn.errors import ConfigError, WeightsError
 from tf_frcnn.layers.anchor_generator import AnchorGenerator
 from tf_frcnn.layers.detections import DetectionLayer
+from tf_frcnn.layers.heads.box_head import CLASS_LAYERS
 from tf_frcnn.layers.preprocessing import Preprocessing
 from tf_frcnn.layers.proposals import ProposalLayer
 from tf_frcnn.layers.roi_pooling import RoIPooling
 from tf_frcnn.model_files import find_model
 from tf_frcnn.model_weights import load_weights
+from tf_frcnn.pretrained.detectors import DETECTORS
 
 logger = logging.getLogger(__name__)
+
+PUBLISHED = "published"
 
 STAGES = (
     "preprocessing",
@@ -139,6 +143,7 @@ class FasterRCNN(keras.Model):
         num_classes: int | None = None,
         precision: str = "float32",
         name: str | None = None,
+        weights: str | Path | None = None,
         **options: Any,
     ) -> "FasterRCNN":
         """Build a network of an architecture, or load a trained one.
@@ -152,6 +157,10 @@ class FasterRCNN(keras.Model):
                 with another number, what depends on it starts at random, which is logged.
             precision: as in the class.
             name: of the Keras model.
+            weights: of a published detector (`tf-frcnn models`), whose name is that of its
+                architecture: "published" for the published ones, which are downloaded once, or a
+                file in the layout of torchvision's same detector, for COCO's classes; at random
+                where it is None.
             **options: fields of `ModelConfig`, in the place of its defaults or of the trained
                 model's own; and stages, as in the class.
 
@@ -162,22 +171,29 @@ class FasterRCNN(keras.Model):
         """
         stages = {key: options.pop(key) for key in STAGES if key in options}
         _check_options(options)
-        if preset in ARCHITECTURES:
+        if weights is not None and preset not in DETECTORS:
+            raise ConfigError(
+                f"weights = {str(weights)!r}: {preset} is no published detector. Expected one of "
+                f"{', '.join(DETECTORS)}, or no weights."
+            )
+        if preset in ARCHITECTURES and weights is None:
             if num_classes is None:
+                known = ', or weights="published" for COCO\'s' if preset in DETECTORS else ""
                 raise ConfigError(
                     f"num_classes is missing: {preset} is an architecture and knows no classes. "
-                    f'Expected their number: FasterRCNN.from_preset("{preset}", num_classes=3).'
+                    f'Expected their number: FasterRCNN.from_preset("{preset}", num_classes=3)'
+                    f"{known}."
                 )
             settings = ARCHITECTURES[str(preset)].settings.get("model", {})
             config = ModelConfig(**{**settings, **options, "architecture": preset})
             return cls(config, num_classes, precision, name, **stages)
-        if not Path(preset).exists():
+        if weights is None and not Path(preset).exists():
             raise WeightsError(
                 f"{preset}: is no architecture ({', '.join(ARCHITECTURES)}), and there is no file "
                 "or folder of this name. Expected one of these names, or the path of a run, of one "
                 "of its checkpoints or of a SavedModel."
             )
-        model = find_model(preset)
+        model = find_model(preset, None if weights in (None, PUBLISHED) else Path(weights))
         of_run = model.load_config()
         config = dataclasses.replace(of_run.model, **options)
         network = cls(config, len(of_run.data.classes), precision, name, **stages)
@@ -277,11 +293,12 @@ def _check_options(options: Mapping[str, Any]) -> None:
 
 
 def _take_weights(network: FasterRCNN, trained: FasterRCNN, source: str) -> None:
-    """Take the weights of a network with another number of classes, where shapes agree."""
+    """Take the weights of a network with other classes, but for the layers of the classes."""
     weights = named_weights(trained)
     left = []
     for name, variable in named_weights(network).items():
-        if variable.shape == weights[name].shape:
+        of_classes = name.split("/")[0] in CLASS_LAYERS
+        if not of_classes and variable.shape == weights[name].shape:
             variable.assign(weights[name])
         else:
             left.append(name)

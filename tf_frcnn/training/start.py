@@ -10,14 +10,12 @@ from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.config import Config
 from tf_frcnn.errors import WeightsError
 from tf_frcnn.inference import load_network
+from tf_frcnn.layers.heads.box_head import CLASS_LAYERS
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.model_files import find_start
 from tf_frcnn.pretrained.keras_applications import load_backbone_weights
 
 logger = logging.getLogger(__name__)
-
-# Their last axis is one number a class, or four, the background first.
-_CLASS_LAYERS = ("box_classes", "box_deltas")
 
 
 def start_network(network: FasterRCNN, config: Config) -> None:
@@ -83,7 +81,7 @@ def take_weights(
     for name, variable in own.items():
         layer = name.split("/")[0]
         found = theirs.get(name)
-        if layer in _CLASS_LAYERS and found is not None:
+        if layer in CLASS_LAYERS and found is not None:
             if variable.shape[:-1] == found.shape[:-1]:
                 values[name] = _take_classes(variable, found, pairs, layer == "box_deltas")
                 continue

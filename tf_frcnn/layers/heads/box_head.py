@@ -11,6 +11,9 @@ from tf_frcnn.layers.normalization import batch_normalization
 from tf_frcnn.ops.dropout import stateless_dropout
 from tf_frcnn.ops.random_streams import FoldedStream
 
+CLASS_LAYERS = ("box_classes", "box_deltas")
+"""Layers whose last axis is one number a class, or four, the background first."""
+
 _DROPOUT_STREAMS = (FoldedStream.FC1_DROPOUT, FoldedStream.FC2_DROPOUT)
 
 
@@ -97,7 +100,7 @@ class BoxHead(keras.layers.Layer):
                 name=name,
                 dtype="float32",
             )
-            for size, stddev, name in ((1, 0.01, "box_classes"), (4, 0.001, "box_deltas"))
+            for name, size, stddev in zip(CLASS_LAYERS, (1, 4), (0.01, 0.001), strict=True)
         )
 
     def build(self, input_shape: Any) -> None:
