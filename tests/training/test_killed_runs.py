@@ -133,10 +133,9 @@ def make_network(*given):
     return keras.Sequential([keras.Input((FEATURES,)), *layers, keras.layers.Dense(1, name="c")])
 
 
-def start_weights(network, source):
+def start_weights(network, config):
     random = np.random.default_rng(0)
     network.set_weights([random.uniform(0.1, 1.0, one.shape) for one in network.get_weights()])
-    return "random weights"
 
 
 def acting(function):
@@ -154,7 +153,7 @@ def small_training():
         patched.setattr(training_run, "FasterRCNN", make_network)
         patched.setattr(training_run, "FasterRCNNTrainer", Learner)
         patched.setattr(training_run, "BatchPipeline", Batches)
-        patched.setattr(training_run, "load_backbone_weights", start_weights)
+        patched.setattr(training_run, "start_network", start_weights)
         patched.setattr(checkpoints, "write_checksum", acting(checkpoints.write_checksum))
         patched.setattr(os, "fsync", acting(os.fsync))
         for name in ("replace", "unlink"):
