@@ -26,6 +26,7 @@ from tf_frcnn.model_files import find_model
 from tf_frcnn.pretrained.catalogue import COCO_CATEGORIES
 from tf_frcnn.pretrained.detectors import DETECTORS
 from tf_frcnn.pretrained.download import sha256_of
+from tf_frcnn.training.trainer import FasterRCNNTrainer
 
 NAME = "fasterrcnn_resnet50_fpn"
 FIXTURE = Path(__file__).parent / "fixtures" / f"torchvision_{NAME}.npz"
@@ -139,6 +140,13 @@ def test_the_published_file_by_its_path_has_the_published_epsilon(cache, caplog)
     assert not caplog.text
 
 
+def test_a_folder_of_that_name_is_not_passed_over(cache, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / NAME).mkdir()
+    with pytest.raises(WeightsError, match=rf"^{NAME}: is the name of a published detector, and"):
+        find_model(Path(f"./{NAME}"))
+
+
 def test_weights_go_with_a_name(tmp_path):
     with pytest.raises(WeightsError, match=r"--weights: goes with the name of a published"):
         find_model(tmp_path, tmp_path / "a.pth")
@@ -160,6 +168,8 @@ def test_a_file_that_is_not_in_the_cache_is_named_once(cache, monkeypatch, tmp_p
 def test_a_network_with_published_weights(cache, detector):
     network = FasterRCNN.from_preset(NAME, weights="published")
     assert (network.num_classes, network.config.unused_columns) == (80, UNUSED)
+    with pytest.raises(ConfigError, match="network: has columns that stand for no class"):
+        FasterRCNNTrainer(network)
     mine = FasterRCNN.from_preset(NAME, num_classes=3, weights=cache)
     assert (mine.num_classes, mine.config.unused_columns) == (3, ())
     theirs, ours = named_weights(network), named_weights(mine)

@@ -140,7 +140,7 @@ def find_model(
     Args:
         path: a published detector's name, whose weights are downloaded once; folder of a run; a
             checkpoint of a run; a SavedModel's version folder; or its parent, of which the highest
-            number is taken. A folder called as a published detector is given by its whole path.
+            number is taken.
         weights: of a published detector: a file in the place of the published one.
         class_names: that such a file was trained for; COCO's when not given.
         offline: use no network.
@@ -149,6 +149,12 @@ def find_model(
         WeightsError: there is no model.
     """
     if str(path) in DETECTORS:
+        if Path(path).exists():
+            raise WeightsError(
+                f"{path}: is the name of a published detector, and here is a folder or file of "
+                f"that name. Give its whole path ({Path(path).absolute()}), or rename it to have "
+                "the published one."
+            )
         found = find_detector(str(path), weights, class_names, offline)
         return ModelFiles("published", found.path, None, found)
     if weights is not None or class_names:

@@ -14,6 +14,7 @@ from tf_frcnn.model import FasterRCNN
 from tf_frcnn.model_files import find_start
 from tf_frcnn.training.start import start_network, take_weights
 
+NONE = ("--train.start-from", "none")
 NAMES, OTHER_NAMES = ("dog", "owl", "cat"), ("cat", "dog", "duck")
 
 
@@ -111,3 +112,12 @@ def test_a_published_detector_brings_its_network():
 def test_a_file_of_torch_needs_an_architecture_of_torchvisions(tmp_path):
     with pytest.raises(WeightsError, match=r"a.pth: is a file of torch, and vgg16 is no detector"):
         find_start(str(tmp_path / "a.pth"), "vgg16")
+
+
+@pytest.mark.parametrize("name", ["fasterrcnn_resnet50_fpn_v2", "vgg16_quarter"])
+def test_nothing_to_start_from(name, tiny_config, caplog):
+    config = parse_arguments(["finetune", "--model.architecture", name, *NONE]).config
+    network = FasterRCNN(config.model, 2)
+    with caplog.at_level(logging.INFO):
+        start_network(network, config)
+    assert "No weights loaded (none)" in caplog.text

@@ -69,7 +69,7 @@ class FasterRCNNTrainer(keras.Model):
             raise ConfigError(
                 "network: has columns that stand for no class, as published weights have them. "
                 "Expected one whose columns are its classes: FasterRCNN.from_preset(..., "
-                "num_classes=N)."
+                "num_classes=N), or --train.start-from."
             )
         super().__init__(**{"dtype": "float32", **kwargs})
         self.network = network
