@@ -7,6 +7,7 @@ import math
 import pytest
 
 from tf_frcnn.config import (
+    ROI_OPS_OF_SEVERAL_MAPS,
     Config,
     DataConfig,
     DistributionConfig,
@@ -114,6 +115,32 @@ REFUSED = [
     ("train", {"decay_steps": (20, 10)}, "20 10", "steps in rising order"),
     ("train", {"decay_steps": (10, 10)}, "10 10", "steps in rising order"),
 ]
+RESNET = {
+    "architecture": "fasterrcnn_resnet50_fpn",
+    "roi_op": "roi_align",
+    "anchor_sizes": (32.0, 64.0, 128.0, 256.0, 512.0),
+}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"roi_op": "roi_pool"}, "roi-op roi_pool: expected roi_align or roi_align_aligned with"),
+        ({"anchor_sizes": (32.0, 64.0)}, "anchor-sizes 32.0 64.0: expected one size for each map,"),
+    ],
+)
+def test_several_maps_take_an_operator_and_sizes_that_fit(values, message):
+    ModelConfig(**RESNET)
+    with pytest.raises(ConfigError) as caught:
+        ModelConfig(**{**RESNET, **values})
+    assert str(caught.value).startswith(f"--model.{message}")
+    assert str(caught.value).endswith("with the 5 maps of fasterrcnn_resnet50_fpn.")
+
+
+def test_the_operators_for_several_maps_are_those_that_there_are():
+    from tf_frcnn.ops.roi_pool import MULTISCALE_ROI_OPS
+
+    assert tuple(MULTISCALE_ROI_OPS) == ROI_OPS_OF_SEVERAL_MAPS
 
 
 @pytest.mark.parametrize(

@@ -248,6 +248,14 @@ def test_a_network_in_memory_answers_as_its_run_does(models, run_detector, image
     assert (default.short_side, default.long_side) == (600, 1000)
 
 
+def test_a_network_of_torchvisions_sees_images_at_its_sizes():
+    network = FasterRCNN.from_preset("fasterrcnn_mobilenet_v3_large_320_fpn", 2)
+    data = Detector.from_network(network, ("a", "b")).config.data
+    assert (data.short_side, data.long_side, data.resize_rounding) == (320, 640, "floor")
+    data = Detector.from_network(network, ("a", "b"), short_side=240).config.data
+    assert (data.short_side, data.long_side, data.resize_rounding) == (240, 640, "floor")
+
+
 @pytest.mark.parametrize(
     ("names", "sizes", "message"),
     [

@@ -41,6 +41,7 @@ def build_pyramid(dtype):
 TOY = Architecture(
     backbone=build_pyramid,
     strides=(8, 16),
+    num_maps=3,
     pixels=Pixels("rgb", (127.5, 127.5, 127.5), (127.5, 127.5, 127.5), multiple=32),
     anchors=AnchorGrid(offset=0.0, rounded=True, one_size_a_map=True),
     proposals=ProposalRule(sifts_first=False, min_score=0.05),

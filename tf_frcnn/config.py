@@ -28,6 +28,7 @@ from tf_frcnn.errors import ConfigError
 
 NONE_SPLIT = "none"
 OPTIMIZER_NAMES = ("sgd", "adam", "adamw")
+ROI_OPS_OF_SEVERAL_MAPS = ("roi_align", "roi_align_aligned")
 ADDONS_PREFIX = "addons:"  # and the name of an optimiser of TensorFlow Addons
 
 T = TypeVar("T")
@@ -211,7 +212,8 @@ class ModelConfig:
 
     architecture: ArchitectureName = "vgg16"
     """`vgg16` is the slides' network; `vgg16_quarter` its layer plan at a quarter of the width with
-    batch normalisation, for small machines and small images."""
+    batch normalisation, for small machines and small images; the others are the detectors of that
+    name (`tf-frcnn models`), from random weights unless --train.start-from says otherwise."""
     anchor_sizes: PositiveNumbers = (128.0, 256.0, 512.0)
     """Square roots of the anchors' areas, in pixels of the network's input."""
     aspect_ratios: PositiveNumbers = (0.5, 1.0, 2.0)
@@ -244,6 +246,18 @@ class ModelConfig:
     # Nor this: published weights bring it.
     unused_columns: Annotated[tuple[Count, ...], tyro.conf.Suppress] = ()
     """Columns of the box head, from 1, that take part in its softmax and stand for no class."""
+
+    @pydantic.model_validator(mode="after")
+    def _check_maps(self) -> "ModelConfig":
+        architecture = ARCHITECTURES[self.architecture]
+        maps = f"with the {architecture.num_maps} maps of {self.architecture}"
+        is_fit = architecture.num_maps == 1 or self.roi_op in ROI_OPS_OF_SEVERAL_MAPS
+        _require(self, "roi_op", is_fit, f"{' or '.join(ROI_OPS_OF_SEVERAL_MAPS)} {maps}")
+        is_fit = not architecture.anchors.one_size_a_map or (
+            len(self.anchor_sizes) == architecture.num_maps
+        )
+        _require(self, "anchor_sizes", is_fit, f"one size for each map, {maps}")
+        return self
 
 
 @_section("train")
@@ -309,7 +323,12 @@ class TrainConfig:
         "block1",
         "block2",
     )
-    """Layers of backbone and heads whose name starts so are not trained."""
+    """Layers of backbone and heads whose name starts so are not trained, normalisation included."""
+    trainable_stages: CountOrZero | None = None
+    """Stages of the backbone that are trained, counted from its end; all when not given."""
+    normalization: Literal["batch", "frozen", "auto"] = "batch"
+    """Batch normalisation in training: by the statistics of the batch; `frozen`, by those that the
+    weights came with; `auto` is `frozen` with fewer than 8 images a device."""
     rpn_positive_iou: Probability = 0.7
     """An anchor whose IoU with a ground-truth box reaches this is an object."""
     rpn_negative_iou: Probability = 0.3

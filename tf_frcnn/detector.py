@@ -14,6 +14,7 @@ from typing import Any, overload
 import numpy as np
 import tensorflow as tf
 
+from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.arguments import check_whole_number, named_as_arguments
 from tf_frcnn.config import Config, DataConfig
 from tf_frcnn.data.transforms import resize_images, scale_boxes
@@ -109,9 +110,9 @@ class Detector:
         cls,
         network: FasterRCNN,
         class_names: Sequence[str],
-        short_side: int = DataConfig.short_side,
-        long_side: int = DataConfig.long_side,
-        resize_rounding: Rounding = "nearest",
+        short_side: int | None = None,
+        long_side: int | None = None,
+        resize_rounding: Rounding | None = None,
     ) -> "Detector":
         """Wrap a network that was trained in Python.
 
@@ -123,7 +124,8 @@ class Detector:
             short_side: images are resized so that their shorter side has this many pixels, as in
                 training, ...
             long_side: ... unless their longer side would then exceed this many.
-            resize_rounding: of the sides, as in training; see `DataConfig`.
+            resize_rounding: of the sides, as in training; see `DataConfig`. Each of the three is by
+                default what the architecture was published with, or else that of `DataConfig`.
 
         Raises:
             ConfigError: the network is no `FasterRCNN`, the names are not N, or a name or a size
@@ -139,14 +141,18 @@ class Detector:
                 "classes. Expected a name for each of them, without the background, in the order "
                 "of their ids: the class_names of the data set that it was trained on."
             )
+        sizes: dict[str, Any] = {
+            "short_side": short_side,
+            "long_side": long_side,
+            "resize_rounding": resize_rounding,
+        }
+        sizes = {name: value for name, value in sizes.items() if value is not None}
+        published = ARCHITECTURES[network.config.architecture].settings.get("data", {})
         with named_as_arguments("data", classes="class_names"):
-            data = DataConfig(
-                classes=names,
-                short_side=short_side,
-                long_side=long_side,
-                resize_rounding=resize_rounding,
-            )
-        model = InferenceModel(network, names, short_side, long_side, resize_rounding)
+            data = DataConfig(**{**published, **sizes, "classes": names})
+        model = InferenceModel(
+            network, names, data.short_side, data.long_side, data.resize_rounding
+        )
         return cls(_one_graph(model), Config(data=data, model=network.config), lambda: model)
 
     @overload

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tests import oracles
 from tf_frcnn.architectures.vgg16 import CAFFE_PIXELS
+from tf_frcnn.layers.activations import HardSigmoid, HardSwish
 from tf_frcnn.layers.anchor_generator import AnchorGenerator
 from tf_frcnn.layers.convolution import Conv3x3
 from tf_frcnn.layers.detections import DetectionLayer
@@ -43,6 +44,8 @@ LAYERS = [
             "nms_iou": 0.4,
             "max_detections": 7,
             "box_std": (0.1, 0.2, 0.3, 0.4),
+            "min_side": 0.01,
+            "unused": (2, 5),
         },
     ),
     (
@@ -57,7 +60,9 @@ LAYERS = [
         },
     ),
     (RoIPooling, {"op": "roi_align", "strides": (8, 16), "output_size": 5}),
-    (RPNHead, {"channels": 6, "num_anchors": 2, "paired": True}),
+    (RPNHead, {"channels": 6, "num_anchors": 2, "paired": True, "num_convs": 2}),
+    (HardSigmoid, {}),
+    (HardSwish, {}),
     (
         BoxHead,
         {
@@ -67,6 +72,8 @@ LAYERS = [
             "fc_stddev": 0.0,
             "fc_bias": 0.3,
             "rank": 4,
+            "num_fcs": 1,
+            "conv_channels": (3, 5),
         },
     ),
 ]

@@ -105,7 +105,8 @@ def test_a_published_detector_brings_its_network():
     config = parse_arguments(["finetune", "--train.start-from", name]).config
     assert (config.model.architecture, config.train.start_from) == (name, name)
     assert (config.data.short_side, config.data.long_side) == (320, 640)
-    assert config.train.frozen_layers == (*(f"features0{i}" for i in range(7)), "bn")
+    train = config.train
+    assert (train.frozen_layers, train.trainable_stages, train.normalization) == ((), 3, "frozen")
     assert config.model.unused_columns == ()
 
 

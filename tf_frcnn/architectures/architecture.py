@@ -78,10 +78,13 @@ class Architecture:
         rpn_head: (anchors a cell, dtype policy) -> layer, used on every map.
         box_head: (object classes, dtype policy, dropout=rate, rank=of the FC layers) -> layer; as
             in `BoxHead`.
+        num_maps: that the backbone answers, and the RPN reads.
         min_detection_side: detections with a shorter side are dropped; in pixels of the network's
             input.
-        frozen_from_weights: beginnings of the names of layers that are kept as they are where
-            training starts from a trained detector.
+        stages: of the backbone, in the order of the data's flow: beginnings of the names of the
+            layers of each; its pyramid is none of them.
+        from_weights: field -> value of the training's configuration where it starts from a trained
+            detector.
         settings: section -> field -> value of the configuration that the network was published
             with, where it differs from the defaults, which are the paper's.
     """
@@ -93,6 +96,8 @@ class Architecture:
     proposals: ProposalRule
     rpn_head: Callable[[int, str], "keras.layers.Layer"]
     box_head: Callable[..., "keras.layers.Layer"]
+    num_maps: int = 1
     min_detection_side: float = 0.0
-    frozen_from_weights: tuple[str, ...] = ("block1", "block2")
+    stages: tuple[tuple[str, ...], ...] = ()
+    from_weights: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

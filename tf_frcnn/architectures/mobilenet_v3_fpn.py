@@ -8,6 +8,7 @@ excitation), features04_project. The normalisation of a convolution is named bn_
 convolution, so that `--train.frozen-layers bn` freezes all of them.
 """
 
+import itertools
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -211,6 +212,12 @@ def _settings(short_side: int, long_side: int, proposals: int) -> Mapping[str, M
     }
 
 
+# A stage begins with the block after which the map is half as large, and the last is a stage.
+_BEGINNINGS = (0, 2, 4, 7, 13, 16, 17)
+STAGES = tuple(
+    tuple(f"features{number:02d}" for number in range(first, end))
+    for first, end in itertools.pairwise(_BEGINNINGS)
+)
 _architecture = partial(
     Architecture,
     backbone=build_backbone,
@@ -220,8 +227,10 @@ _architecture = partial(
     proposals=ProposalRule(sifts_first=False, min_score=0.05),
     rpn_head=build_rpn_head,
     box_head=build_box_head,
+    num_maps=len(STRIDES) + 1,
     min_detection_side=1e-2,
-    frozen_from_weights=(*(f"features{number:02d}" for number in range(7)), "bn"),
+    stages=STAGES,
+    from_weights={"trainable_stages": 3, "normalization": "frozen"},
 )
 FASTERRCNN_MOBILENET_V3_LARGE_FPN = _architecture(settings=_settings(800, 1333, 1000))
 FASTERRCNN_MOBILENET_V3_LARGE_320_FPN = _architecture(settings=_settings(320, 640, 150))

@@ -128,9 +128,7 @@ def build_box_head(num_classes: int, dtype: str, **options: Any) -> "keras.layer
     )
 
 
-# As torchvision does with version 1. Of version 2 it trains the normalisation, for which a batch of
-# a few images is too small.
-FROZEN = ("conv1", "layer1", "bn")
+STAGES = (("conv1",), *((f"layer{number}",) for number in range(1, len(LAYERS) + 1)))
 # torchvision's reference recipe, and what its detectors are built with.
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "data": {"short_side": 800, "long_side": 1333, "resize_rounding": "floor"},
@@ -161,8 +159,10 @@ FASTERRCNN_RESNET50_FPN = Architecture(
     proposals=ProposalRule(sifts_first=False),
     rpn_head=partial(build_rpn_head, num_convs=1),
     box_head=build_box_head,
+    num_maps=len(STRIDES) + 1,
     min_detection_side=1e-2,
-    frozen_from_weights=FROZEN,
+    stages=STAGES,
+    from_weights={"trainable_stages": 3, "normalization": "frozen"},
     settings=SETTINGS,
 )
 FASTERRCNN_RESNET50_FPN_V2 = Architecture(
@@ -173,7 +173,10 @@ FASTERRCNN_RESNET50_FPN_V2 = Architecture(
     proposals=FASTERRCNN_RESNET50_FPN.proposals,
     rpn_head=partial(build_rpn_head, num_convs=2),
     box_head=partial(build_box_head, num_fcs=1, conv_channels=(PYRAMID_CHANNELS,) * 4),
+    num_maps=len(STRIDES) + 1,
     min_detection_side=1e-2,
-    frozen_from_weights=FROZEN,
+    stages=STAGES,
+    # torchvision's has `batch`, for which a batch of a few images is too small.
+    from_weights={"trainable_stages": 3, "normalization": "auto"},
     settings=SETTINGS,
 )

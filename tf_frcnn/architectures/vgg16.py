@@ -81,6 +81,9 @@ def build_box_head(
     return BoxHead(units, num_classes, name="box_head", dtype=dtype, **options)
 
 
+STAGES = tuple((f"block{number}",) for number in range(1, len(BLOCKS) + 1))
+# The paper's rule for ImageNet's weights.
+FROM_WEIGHTS = {"frozen_layers": ("block1", "block2")}
 # FC layers start as VGG16's own Caffe definition has them.
 VGG16 = Architecture(
     backbone=build_vgg16,
@@ -90,6 +93,8 @@ VGG16 = Architecture(
     proposals=ProposalRule(sifts_first=True),
     rpn_head=partial(build_rpn_head, channels=512),
     box_head=partial(build_box_head, units=4096, fc_stddev=0.005, fc_bias=0.1),
+    stages=STAGES,
+    from_weights=FROM_WEIGHTS,
 )
 # Trainable from random weights in minutes: normalised, and FC layers start as He's rule has it.
 VGG16_QUARTER = Architecture(
@@ -100,4 +105,6 @@ VGG16_QUARTER = Architecture(
     proposals=VGG16.proposals,
     rpn_head=partial(build_rpn_head, channels=128),
     box_head=partial(build_box_head, units=512, fc_stddev=0.0, fc_bias=0.0),
+    stages=STAGES,
+    from_weights=FROM_WEIGHTS,
 )

@@ -200,7 +200,6 @@ def _start_from(preset: Config, source: str, architecture: str) -> Config:
             preset = dataclasses.replace(preset, model=model, data=data)
     else:
         return preset
-    frozen = ARCHITECTURES[preset.model.architecture].frozen_from_weights
-    return dataclasses.replace(
-        preset, train=dataclasses.replace(preset.train, frozen_layers=frozen)
-    )
+    from_weights = ARCHITECTURES[preset.model.architecture].from_weights
+    train = dataclasses.replace(preset.train, **from_weights)
+    return dataclasses.replace(preset, train=train)

@@ -1,42 +1,74 @@
-"""Layers that are not trained, by the beginnings of their names."""
+"""What is not trained: layers by the beginnings of their names, stages, batch normalisation."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable
 from typing import Any
 
 import keras
+import tensorflow as tf
 
+from tf_frcnn.architectures import ARCHITECTURES
+from tf_frcnn.config import TrainConfig
 from tf_frcnn.errors import ConfigError
+from tf_frcnn.model import FasterRCNN
 
-_OPTION = "--train.frozen-layers"
+logger = logging.getLogger(__name__)
+
+_LAYERS, _STAGES = "--train.frozen-layers", "--train.trainable-stages"
+# Batch statistics of fewer images are too noisy to train with; ours, no one's figure.
+_FEWEST_IMAGES = 8
 
 
-def freeze_layers(network: keras.Model, names: Sequence[str]) -> None:
-    """Freeze the layers with weights, of backbone and heads, whose name starts with one of `names`.
+def freeze_layers(network: FasterRCNN, config: TrainConfig) -> None:
+    """Freeze what is not to be trained.
 
-    Frozen batch normalisation uses its moving statistics and leaves them as they are.
+    Frozen batch normalisation uses its moving statistics and leaves them as they are. In a frozen
+    stage whose normalisation is not frozen too, it goes by the batch's statistics, the moving ones
+    follow, and scale and shift are kept: as torchvision fine-tunes its ResNet-50 v2.
 
     Args:
         network: built; its layers' `trainable` is set, and never set back.
-        names: beginnings of names: `block1` freezes block1_conv1 and block1_conv2, `backbone`,
-            `rpn_head` and `box_head` a whole stage.
+        config: `frozen_layers` are beginnings of names: `block1` freezes block1_conv1 and
+            block1_conv2, with their normalisation, and `backbone`, `rpn_head` and `box_head` a
+            whole stage of the network; `trainable_stages` are the backbone's last.
+            `normalization`: see `TrainConfig`; the images a device are counted by the strategy in
+            whose scope this is called.
 
     Raises:
-        ConfigError: a name is no layer's beginning, or nothing is left to train.
+        ConfigError: a name is no layer's beginning, there are fewer stages, or nothing is left to
+            train.
     """
     check_trainable(network)
     layers = _layers_with_weights(network)
-    for name in names:
-        matching = [layer for layer in layers if layer.name.startswith(name)]
+    for name in config.frozen_layers:
+        matching = _matching(layers, name)
         if not matching:
             known = ", ".join(layer.name for layer in layers)
             raise ConfigError(
-                f"{_OPTION} {name}: no layer's name starts so. Expected beginnings of: {known}."
+                f"{_LAYERS} {name}: no layer's name starts so. Expected beginnings of: {known}."
             )
-        for layer in matching:
-            layer.trainable = False
+        _freeze(matching)
+    normalizations = [one for one in layers if isinstance(one, keras.layers.BatchNormalization)]
+    is_frozen = _freezes_normalization(config)
+    if normalizations and is_frozen:
+        _freeze(normalizations)
+    for name in _frozen_stages(network, config.trainable_stages):
+        for layer in _matching(_layers_with_weights(network.backbone), name):
+            if layer in normalizations and not is_frozen:
+                _keep_scale_and_shift(layer)
+            else:
+                layer.trainable = False
     if not network.trainable_variables:
         raise ConfigError(
-            f"{_OPTION} {' '.join(names)}: no layer is left to train. Name fewer layers."
+            f"{_LAYERS} {' '.join(config.frozen_layers)}: no layer is left to train. Name fewer "
+            "layers."
+        )
+    if normalizations and config.normalization == "auto":
+        logger.info(
+            "Batch normalisation: %s, as there are %s than %d images a device "
+            "(--train.normalization)",
+            *(("frozen", "fewer") if is_frozen else ("by the batch", "no fewer")),
+            _FEWEST_IMAGES,
         )
 
 
@@ -51,6 +83,46 @@ def check_trainable(network: keras.Model) -> None:
             "network: nothing of it is trainable. Expected some layers whose trainable is True: "
             "set network.trainable = True, or that of the layers to train."
         )
+
+
+def _freezes_normalization(config: TrainConfig) -> bool:
+    num_replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    few = config.batch_size < _FEWEST_IMAGES * num_replicas
+    return config.normalization == "frozen" or (config.normalization == "auto" and few)
+
+
+def _frozen_stages(network: FasterRCNN, trainable: int | None) -> list[str]:
+    """List the beginnings of names of the stages that are not trained."""
+    if trainable is None:
+        return []
+    stages = ARCHITECTURES[network.config.architecture].stages
+    if trainable > len(stages):
+        raise ConfigError(
+            f"{_STAGES} {trainable}: expected at most {len(stages)}, the stages of the backbone of "
+            f"{network.config.architecture}."
+        )
+    return [name for stage in stages[: len(stages) - trainable] for name in stage]
+
+
+def _matching(layers: Iterable[Any], name: str) -> list[Any]:
+    """Find the layers whose name starts so, and the normalisation of such convolutions."""
+    return [layer for layer in layers if layer.name.startswith((name, f"bn_{name}"))]
+
+
+def _freeze(layers: Iterable[Any]) -> None:
+    for layer in layers:
+        layer.trainable = False
+
+
+def _keep_scale_and_shift(layer: Any) -> None:
+    """Train a normalisation's statistics alone; frozen, it would not use the batch's."""
+    kept = [layer.gamma, layer.beta]
+    if hasattr(layer, "_trainable_weights"):  # Keras 2, whose variables cannot be told
+        layer._trainable_weights.clear()
+        layer._non_trainable_weights[:0] = kept
+        return
+    for variable in kept:
+        variable.trainable = False
 
 
 def _layers_with_weights(network: keras.Model) -> list[Any]:

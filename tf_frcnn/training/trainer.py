@@ -87,7 +87,7 @@ class FasterRCNNTrainer(keras.Model):
             network.proposal_layer.sifts_first,
             name="training_proposals",
         )
-        freeze_layers(network, config.frozen_layers)
+        freeze_layers(network, config)
         self.tasks = tuple(tasks)
         self._compiled: dict[Any, Any] = {}
         # Made when they are wanted: the command's loop, which may have replicas, wants none.
