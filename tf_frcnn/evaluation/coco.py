@@ -6,7 +6,7 @@ There are faster rewrites; but nearly all the time of an evaluation goes into th
 import contextlib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,16 +16,14 @@ from pycocotools.cocoeval import COCOeval
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.evaluation.detections import Detections, align_detections, coco_box
 
-# Where `COCOeval.summarize` leaves each of our figures in its `stats`.
-_STATS = {
-    "coco_ap": 0,
-    "coco_ap50": 1,
-    "coco_ap75": 2,
-    "coco_ap_small": 3,
-    "coco_ap_medium": 4,
-    "coco_ap_large": 5,
-    "coco_ar_100": 8,
-}
+LIMIT = 100
+"""Detections of a class in an image that COCO's figures look at: those with the highest scores."""
+HIGHER_LIMITS = (300, 1000)
+"""Where an image holds more boxes of a class, AP is computed with these limits too."""
+
+# Rows and columns of pycocotools' arrays: IoU thresholds, and ranges of the boxes' areas.
+_IOU_50, _IOU_75 = 0, 5
+_ALL, _SMALL, _MEDIUM, _LARGE = range(4)
 
 
 @dataclass(frozen=True)
@@ -36,21 +34,40 @@ class CocoFigures:
         overall: `coco_ap`, `coco_ap50`, `coco_ap75`, `coco_ap_small`, `coco_ap_medium`,
             `coco_ap_large` and `coco_ar_100`.
         per_class: for each class name `coco_ap` and `coco_ap50`.
+        ap_by_limit: `coco_ap` with each of the limits that were asked for, and with COCO's own.
+            Empty where none was.
     """
 
     overall: dict[str, float | None]
     per_class: dict[str, dict[str, float | None]]
+    ap_by_limit: dict[int, float | None] = field(default_factory=dict)
 
 
-def coco_figures(dataset: Dataset, detections: Sequence[Detections]) -> CocoFigures:
+def most_boxes(dataset: Dataset) -> int:
+    """Count the boxes of one class in the image that has most, without crowd regions."""
+    return max(
+        (
+            int(np.bincount(example.classes[~example.crowd], minlength=1).max())
+            for example in dataset.examples
+        ),
+        default=0,
+    )
+
+
+def coco_figures(
+    dataset: Dataset, detections: Sequence[Detections], limits: Sequence[int] = ()
+) -> CocoFigures:
     """Judge detections as the COCO challenge does.
 
     Difficult boxes count as ordinary ones, since COCO has no such mark; crowd regions count as
-    COCO's own. Small, medium and large go by the area of the box, height * width.
+    COCO's own. Small, medium and large go by the area that the annotation states (COCO's is that of
+    the object's mask), or else by that of the box, height * width.
 
     Args:
         dataset: the images with their ground truth.
         detections: at most one record per image, in any order.
+        limits: of detections of a class in an image; AP is computed with each of them beside the
+            figures, which have COCO's own, `LIMIT`.
 
     Returns:
         The figures. Without any detection they are 0, not None, where there are boxes.
@@ -62,30 +79,51 @@ def coco_figures(dataset: Dataset, detections: Sequence[Detections]) -> CocoFigu
     results = _results(align_detections(dataset, detections))
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints as it goes
         evaluation = COCOeval(_index(dataset, annotations), _index(dataset, results), "bbox")
+        # Matching by falling score: what the first 100 match hangs on none that follow.
+        evaluation.params.maxDets = all_limits = sorted({LIMIT, *limits})
         evaluation.evaluate()
         evaluation.accumulate()
-        evaluation.summarize()
-    # [IoU threshold, recall level, class, size range, limit of detections]: all sizes, 100.
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]
+    own = all_limits.index(LIMIT)
+    # [IoU threshold, recall level, class, size range, limit], and the same without recall levels.
+    # Not `summarize`, which looks for limits of 1, 10 and 100.
+    precision, recall = evaluation.eval["precision"], evaluation.eval["recall"]
+    ours = precision[..., own]
     return CocoFigures(
-        overall={name: _known(evaluation.stats[index]) for name, index in _STATS.items()},
+        overall={
+            "coco_ap": _mean(ours[:, :, :, _ALL]),
+            "coco_ap50": _mean(ours[_IOU_50, :, :, _ALL]),
+            "coco_ap75": _mean(ours[_IOU_75, :, :, _ALL]),
+            "coco_ap_small": _mean(ours[:, :, :, _SMALL]),
+            "coco_ap_medium": _mean(ours[:, :, :, _MEDIUM]),
+            "coco_ap_large": _mean(ours[:, :, :, _LARGE]),
+            "coco_ar_100": _mean(recall[:, :, _ALL, own]),
+        },
         per_class={
             name: {
-                "coco_ap": _known(precision[:, :, index].mean()),
-                "coco_ap50": _known(precision[0, :, index].mean()),
+                "coco_ap": _mean(ours[:, :, index, _ALL]),
+                "coco_ap50": _mean(ours[_IOU_50, :, index, _ALL]),
             }
             for index, name in enumerate(dataset.class_names)
         },
+        ap_by_limit={
+            limit: _mean(precision[:, :, :, _ALL, index]) for index, limit in enumerate(all_limits)
+        }
+        if limits
+        else {},
     )
 
 
 def _annotations(dataset: Dataset) -> list[dict[str, Any]]:
     """List the ground truth as COCO's annotations; images are numbered from 1."""
-    return [
-        {"iscrowd": int(crowd), **_object(image_number, class_id, box)}
-        for image_number, example in enumerate(dataset.examples, start=1)
-        for class_id, box, crowd in zip(example.classes, example.boxes, example.crowd, strict=True)
-    ]
+    annotations = []
+    for image_number, example in enumerate(dataset.examples, start=1):
+        columns = (example.classes, example.boxes, example.crowd)
+        for index, (class_id, box, crowd) in enumerate(zip(*columns, strict=True)):
+            annotation = {"iscrowd": int(crowd), **_object(image_number, class_id, box)}
+            if example.areas is not None and np.isfinite(example.areas[index]):
+                annotation["area"] = float(example.areas[index])
+            annotations.append(annotation)
+    return annotations
 
 
 def _results(detections: Sequence[Detections]) -> list[dict[str, Any]]:
@@ -126,6 +164,7 @@ def _index(dataset: Dataset, objects: list[dict[str, Any]]) -> COCO:
     return coco
 
 
-def _known(figure: float) -> float | None:
-    """Turn pycocotools' -1, "nothing to find", into None."""
-    return None if figure < 0 else float(figure)
+def _mean(figures: np.ndarray) -> float | None:
+    """Average what there is; pycocotools' -1 is "nothing to find"."""
+    known = figures[figures > -1]
+    return float(known.mean()) if known.size else None

@@ -21,6 +21,7 @@ from tf_frcnn.prediction import Prediction
 from tf_frcnn.reporting.curves import draw_curves
 from tf_frcnn.reporting.page import write_page
 from tf_frcnn.reporting.plots import figure_svg, outcomes_svg, precision_recall_svg
+from tf_frcnn.reporting.summary import remarks
 from tf_frcnn.visualization import draw_detections
 
 # Column -> key of a class's figures in metrics.json.
@@ -81,6 +82,7 @@ def write_report(
         "report.html",
         title=title,
         metrics=metrics,
+        remarks=remarks(metrics),
         overall=_OVERALL_FIGURES,
         columns=_CLASS_COLUMNS,
         kinds=(CORRECT, *MISTAKES, MISSED),
