@@ -9,7 +9,7 @@ import numpy as np
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.image import read_image
 from tf_frcnn.evaluation.coco import HIGHER_LIMITS, LIMIT, coco_figures, most_boxes
-from tf_frcnn.evaluation.confusion import confusion_matrix
+from tf_frcnn.evaluation.confusion import confusion_cells, confusion_matrix
 from tf_frcnn.evaluation.detections import Detections, align_detections, look_like_corners
 from tf_frcnn.evaluation.error_breakdown import ImageJudgement, count_outcomes, judge_image
 from tf_frcnn.evaluation.voc import (
@@ -22,6 +22,9 @@ from tf_frcnn.evaluation.voc import (
     precision_recall,
 )
 from tf_frcnn.progress import track
+
+# Of the confusion matrix that is written whole: a million numbers.
+_MOST_ROWS = 1000
 
 Detect = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 """Takes an image, uint8 [H, W, 3] RGB; gives yxyx boxes [D, 4] in its pixels, scores [D] and
@@ -180,10 +183,20 @@ def evaluate(
         "per_class": per_class,
         "confusion": {
             "labels": [*dataset.class_names, "background"],
-            "counts": confusion_matrix(dataset, aligned, min_score).tolist(),
+            **_confusion(dataset, aligned, min_score),
         },
     }
     return Evaluation(metrics, aligned, curves, judgements)
+
+
+def _confusion(
+    dataset: Dataset, detections: Sequence[Detections], min_score: float
+) -> dict[str, Any]:
+    """Give the confusion matrix whole, or with very many classes the cells that are not 0."""
+    if len(dataset.class_names) > _MOST_ROWS:
+        cells = confusion_cells(dataset, detections, min_score)
+        return {"counts": None, "cells": cells.tolist()}
+    return {"counts": confusion_matrix(dataset, detections, min_score).tolist()}
 
 
 def _sums(rows: Iterable[Mapping[str, Any]], names: Iterable[str]) -> dict[str, int]:
