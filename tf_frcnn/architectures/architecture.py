@@ -82,6 +82,8 @@ class Architecture:
             input.
         frozen_from_weights: beginnings of the names of layers that are kept as they are where
             training starts from a trained detector.
+        frozen_from_imagenet: the same where it starts from a trunk that was trained on ImageNet;
+            None where they are those of `frozen_from_weights`.
         settings: section -> field -> value of the configuration that the network was published
             with, where it differs from the defaults, which are the paper's.
     """
@@ -95,4 +97,5 @@ class Architecture:
     box_head: Callable[..., "keras.layers.Layer"]
     min_detection_side: float = 0.0
     frozen_from_weights: tuple[str, ...] = ("block1", "block2")
+    frozen_from_imagenet: tuple[str, ...] | None = None
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
