@@ -99,7 +99,9 @@ def test_predict_and_evaluate_by_name(cache, voc_root, tmp_path, monkeypatch, ca
     options = ["--output", "found", "--score", "0.3"]
     assert cli.main(["predict", NAME, image, *options]) == 0
     found = json.loads(Path("found/detections.json").read_text())
-    assert found and {one["category_name"] for one in found} <= set(COCO_CATEGORIES.values())
+    assert found
+    assert all(COCO_CATEGORIES[one["category_id"]] == one["category_name"] for one in found)
+    assert max(one["category_id"] for one in found) > 80
     data = ["--data.root", str(voc_root), "--data.classes", "dog", "cat"]
     assert cli.main(["evaluate", NAME, *data]) == 0
     metrics = json.loads(Path(f"{NAME}-evaluation/metrics.json").read_text())
@@ -115,6 +117,7 @@ def test_an_export_is_equal_and_knows_its_classes(cache, detector, tmp_path):
     assert cli.main(["export", NAME, "--output", str(tmp_path / NAME)]) == 0
     exported = Detector.load(tmp_path / NAME)
     assert exported.class_names == detector.class_names
+    assert exported.category_ids == detector.category_ids == tuple(COCO_CATEGORIES)
     image = seeded_image(1, (97, 161))  # the rounding of its sides is not undone by a second one
     ours, theirs = detector(image), exported(image)
     np.testing.assert_allclose(theirs.boxes, ours.boxes, atol=1e-3)
@@ -128,6 +131,7 @@ def test_a_file_of_ones_own(cache, tmp_path, caplog):
     assert model.load_config().data.classes == ("a", "b", "c")
     assert model.published.epsilon == 1e-5
     assert "taken to have been trained with an epsilon of 1e-05, and not with 0" in caplog.text
+    assert model.load_config().model.class_columns(3) == (1, 2, 3)
     with pytest.raises(WeightsError, match=r"mine.pth: has 4 columns .* Give their 3 names"):
         find_model(NAME, path)
     with pytest.raises(WeightsError, match=r"2 names are given, and .*mine.pth has 4 columns"):

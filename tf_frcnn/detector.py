@@ -44,6 +44,8 @@ class Detector:
 
     Attributes:
         class_names: of classes 1..N, so that class 1 is `class_names[0]`.
+        category_ids: of classes 1..N in files of COCO's form: COCO's own of published weights,
+            which have gaps; 1..N of others.
         config: of the run.
     """
 
@@ -59,6 +61,7 @@ class Detector:
         self._records = records
         self.config = config
         self.class_names = config.data.classes
+        self.category_ids = config.model.class_columns(len(self.class_names))
 
     @classmethod
     def load(

@@ -141,5 +141,6 @@ def main(argv: Sequence[str], prog: str) -> int:
         videos,
         arguments.output,
         Reading(arguments.batch_size, arguments.frame_step, arguments.exif == "apply"),
+        detector.category_ids,
     )
     return EXIT_FINDINGS if num_unreadable or problems else EXIT_OK
