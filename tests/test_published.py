@@ -14,11 +14,13 @@ import pytest
 from PIL import Image
 
 from tests.conftest import voc_xml
+from tests.data.coco_writer import annotation, content, write_json
 from tests.fixtures.seeded import UNUSED, seeded_array, seeded_image
 from tests.pretrained.torch_writer import contiguous, write
 from tf_frcnn import cli
 from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.checkpoints import named_weights
+from tf_frcnn.commands import verify
 from tf_frcnn.detector import Detector
 from tf_frcnn.errors import ConfigError, WeightsError
 from tf_frcnn.model import FasterRCNN
@@ -111,6 +113,24 @@ def test_predict_and_evaluate_by_name(cache, voc_root, tmp_path, monkeypatch, ca
     assert (
         "--data.classes elk: fasterrcnn_resnet50_fpn knows no such class" in capsys.readouterr().err
     )
+
+
+def test_verify_by_name(cache, tmp_path, monkeypatch, capsys):
+    root = tmp_path / "coco"
+    (root / "val2017").mkdir(parents=True)
+    Image.fromarray(seeded_image(0, IMAGE_SIZE)).save(root / "val2017" / "7.png")
+    images = [{"id": 7, "file_name": "7.png"}]
+    boxes = [annotation(1, 7, [5, 6, 40, 50], 18)]
+    path = root / "annotations" / "instances_val2017.json"
+    write_json(path, content(images, boxes, COCO_CATEGORIES))
+    monkeypatch.setattr(verify, "NUM_IMAGES", 1)
+    monkeypatch.chdir(tmp_path)
+    # Seeded weights find anything but that dog: 0 is below 36.9.
+    assert cli.main(["verify", NAME, "--data.root", str(root), "--offline"]) == 1
+    assert f"SHA-256 {sha256_of(cache)} | AP 0." in capsys.readouterr().out
+    found = json.loads(Path(f"{NAME}-verification/detections.json").read_text())
+    assert found and {one["image_id"] for one in found} == {7}
+    assert all(COCO_CATEGORIES[one["category_id"]] == one["category_name"] for one in found)
 
 
 def test_an_export_is_equal_and_knows_its_classes(cache, detector, tmp_path):
