@@ -96,6 +96,22 @@ def test_an_earlier_checkpoint_is_evaluated_by_itself(finished_run, evaluated, t
     assert found and found != read_json(evaluated / "detections.json")
 
 
+def test_some_of_the_classes(finished_run, evaluated, tmp_path, capsys):
+    options = ["--data.classes", "duck", "cat", "--output", tmp_path / "out"]
+    assert run_evaluate(finished_run.output, *options) == 0
+    whole, some = (read_json(path / "metrics.json") for path in (evaluated, tmp_path / "out"))
+    assert list(some["per_class"]) == ["duck", "cat"]
+    for name, figures in some["per_class"].items():
+        # The best threshold of one class does not hang on the others, nor does its AP.
+        for key in ("voc_ap50_area", "coco_ap", "num_boxes", "f1"):
+            assert figures[key] == whole["per_class"][name][key], (name, key)
+    assert some["num_boxes"] == whole["num_boxes"] - whole["per_class"]["dog"]["num_boxes"]
+    num_dogs = whole["per_class"]["dog"]["num_boxes"]
+    assert f"boxes of other classes, left out: {num_dogs}: dog ({num_dogs})" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
 # === What cannot be evaluated ===
 
 

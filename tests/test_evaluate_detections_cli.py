@@ -83,7 +83,6 @@ def test_no_data(found_file, capsys):
     [
         ([], "MODEL and --detections: neither is given. Expected"),
         (["run", "--detections", "found.json"], "MODEL and --detections: both are given (run)"),
-        (["run", "--data.classes", "cat"], "--data.classes cat: run was trained for classes of"),
     ],
 )
 def test_arguments_that_do_not_fit(arguments, message, capsys):

@@ -74,17 +74,34 @@ def detector(cache):
     return Detector.load(NAME)
 
 
-@pytest.fixture
-def voc_root(tmp_path):
-    """One image with a cat, in VOC's layout."""
-    root = tmp_path / "voc"
+def write_voc_image(root, objects):
+    """Write one image, in VOC's layout."""
     for folder in ("ImageSets/Main", "Annotations", "JPEGImages"):
         (root / folder).mkdir(parents=True)
     Image.fromarray(seeded_image(0, IMAGE_SIZE)).save(root / "JPEGImages" / "one.png")
-    xml = voc_xml(IMAGE_SIZE, [("cat", 5, 6, 40, 50)], "one.png")
+    xml = voc_xml(IMAGE_SIZE, objects, "one.png")
     (root / "Annotations" / "one.xml").write_text(xml)
     (root / "ImageSets" / "Main" / "test.txt").write_text("one\n")
     return root
+
+
+@pytest.fixture
+def voc_root(tmp_path):
+    return write_voc_image(tmp_path / "voc", [("cat", 5, 6, 40, 50)])
+
+
+def test_evaluate_leaves_out_what_was_not_asked_for(cache, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    objects = [("cat", 5, 6, 40, 50), ("goose", 1, 1, 9, 9), ("dog", 3, 3, 30, 30)]
+    root = write_voc_image(tmp_path / "voc", objects)
+    assert cli.main(["evaluate", NAME, "--data.root", str(root)]) == 2  # no class of COCO
+    assert "'goose'" in capsys.readouterr().err
+    options = ["--overwrite", "--data.classes", "dog", "cat"]
+    assert cli.main(["evaluate", NAME, "--data.root", str(root), *options]) == 0
+    metrics = json.loads(Path(f"{NAME}-evaluation/metrics.json").read_text())
+    num_boxes = {name: figures["num_boxes"] for name, figures in metrics["per_class"].items()}
+    assert num_boxes == {"dog": 1, "cat": 1}
+    assert "boxes of other classes, left out: 1: goose (1)" in capsys.readouterr().err
 
 
 def test_a_detector_by_name_knows_cocos_classes(detector):
@@ -108,7 +125,10 @@ def test_predict_and_evaluate_by_name(cache, voc_root, tmp_path, monkeypatch, ca
     assert cli.main(["evaluate", NAME, *data]) == 0
     metrics = json.loads(Path(f"{NAME}-evaluation/metrics.json").read_text())
     assert list(metrics["per_class"]) == ["dog", "cat"]
-    assert cli.main(["evaluate", NAME, "--data.root", str(voc_root), "--data.classes", "cow"]) == 2
+    assert (metrics["num_boxes"], metrics["num_boxes_left_out"]) == (1, 0)
+    other = ["--data.root", str(voc_root), "--output", "cows", "--data.classes", "cow"]
+    assert cli.main(["evaluate", NAME, *other]) == 2
+    assert "no box is of the classes cow; there are cat (1)" in capsys.readouterr().err
     assert cli.main(["evaluate", NAME, "--data.root", str(voc_root), "--data.classes", "elk"]) == 2
     assert (
         "--data.classes elk: fasterrcnn_resnet50_fpn knows no such class" in capsys.readouterr().err

@@ -17,7 +17,6 @@ from tf_frcnn.environment import set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_OK, ConfigError
 from tf_frcnn.files import prepare_output, write_json
 from tf_frcnn.model_files import METRICS_FILE, ModelFiles
-from tf_frcnn.pretrained.detectors import DETECTORS
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +32,8 @@ class EvaluateData:
     test_split: str | None = None
     """Split to evaluate on."""
     classes: tuple[str, ...] | None = None
-    """Class names in the order of their ids, from 1, for `--detections`; when not given, those of
-    the split. A model has its own; of a published detector's some may be chosen."""
+    """With a MODEL, those of its classes to judge; boxes of others are left out. For --detections
+    all class names in the order of their ids, from 1; those of the split when not given."""
     on_error: Literal["stop", "skip"] | None = None
     """What to do about faults in the data: stop and list them, or leave the boxes and images out
     that have them; metrics.json says how many."""
@@ -62,21 +61,13 @@ class EvaluateArguments(WeightsOptions):
         """Check that there is one thing to evaluate, and that the options fit it.
 
         Raises:
-            ConfigError: there is none, or there are two; or classes are given for a model.
+            ConfigError: there is none, or there are two.
         """
         if (self.model is None) == (self.detections is None):
             there = "neither is given" if self.model is None else f"both are given ({self.model})"
             raise ConfigError(
                 f"MODEL and --detections: {there}. Expected a training run, one of its checkpoints "
                 "or a SavedModel; or --detections FILE --data.root DIR."
-            )
-        if self.model is None or self.data.classes is None:
-            return
-        if str(self.model) not in DETECTORS:
-            raise ConfigError(
-                f"--data.classes {' '.join(self.data.classes)}: {self.model} was trained for "
-                "classes of its own. Leave the option out; it is for --detections, and for "
-                "published detectors."
             )
 
     @property
@@ -173,7 +164,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
     from tf_frcnn.reporting.summary import print_figures, training_figures
 
     data, seed = config.data, config.train.seed
-    dataset = load_dataset(data, data.test_split, data.classes, seed, arguments.load_division())
+    is_choice = arguments.model is not None and arguments.data.classes is not None
+    dataset = load_dataset(
+        *(data, data.test_split, data.classes, seed, arguments.load_division()),
+        others="leave out" if is_choice else "refuse",
+    )
     title = f"{arguments.subject} on split {dataset.split} of {data.root}"
     if arguments.detections is not None:
         detections = read_results(arguments.detections, dataset)
