@@ -115,6 +115,16 @@ def test_some_of_the_classes(finished_run, evaluated, tmp_path, capsys):
 # === What cannot be evaluated ===
 
 
+def test_neither_model_nor_data_are_moved_away(finished_run, voc_folder, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(finished_run.output, run)
+    for output, needed in ((run, run), (voc_folder, voc_folder)):
+        options = ["--data.root", voc_folder, "--output", output, "--overwrite"]
+        assert run_evaluate(run, *options) == 2
+        assert f"{needed}, which is an input" in capsys.readouterr().err
+    assert run.is_dir() and voc_folder.is_dir()
+
+
 def test_a_folder_that_is_no_model(tmp_path, capsys):
     assert run_evaluate(tmp_path / "nothing") == 2
     err = capsys.readouterr().err

@@ -24,7 +24,8 @@ from tf_frcnn.commands import verify
 from tf_frcnn.detector import Detector
 from tf_frcnn.errors import ConfigError, WeightsError
 from tf_frcnn.model import FasterRCNN
-from tf_frcnn.model_files import find_model
+from tf_frcnn.model_files import find_model, find_start
+from tf_frcnn.pretrained import detectors
 from tf_frcnn.pretrained.catalogue import COCO_CATEGORIES
 from tf_frcnn.pretrained.detectors import DETECTORS
 from tf_frcnn.pretrained.download import sha256_of
@@ -38,6 +39,7 @@ IMAGE_SIZE = (61, 97)
 def write_weights(path, num_columns=91):
     with np.load(FIXTURE) as file:
         shapes = json.loads(str(file["shapes"]))
+    path.parent.mkdir(exist_ok=True)
     storages, views = {}, {}
     for number, (key, shape) in enumerate(shapes.items()):
         array = seeded_array(key, shape)
@@ -170,7 +172,8 @@ def test_a_file_of_ones_own(cache, tmp_path, caplog):
     model = find_model(NAME, path, ("a", "b", "c"))
     assert model.load_config().data.classes == ("a", "b", "c")
     assert model.published.epsilon == 1e-5
-    assert "taken to have been trained with an epsilon of 1e-05, and not with 0" in caplog.text
+    assert "whose normalisation has an epsilon of 0; it is taken to have been" in caplog.text
+    assert find_model(NAME, path, ("a", "b", "c"), epsilon=1e-3).published.epsilon == 1e-3
     assert model.load_config().model.class_columns(3) == (1, 2, 3)
     with pytest.raises(WeightsError, match=r"mine.pth: has 4 columns .* Give their 3 names"):
         find_model(NAME, path)
@@ -181,7 +184,8 @@ def test_a_file_of_ones_own(cache, tmp_path, caplog):
 def test_the_published_file_by_its_path_has_the_published_epsilon(cache, caplog):
     model = find_model(NAME, cache)
     assert model.published.epsilon == 0.0
-    assert not caplog.text
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    assert find_model(NAME, cache, epsilon=1e-5).published.epsilon == 1e-5
 
 
 def test_a_folder_of_that_name_is_not_passed_over(cache, tmp_path, monkeypatch):
@@ -194,6 +198,68 @@ def test_a_folder_of_that_name_is_not_passed_over(cache, tmp_path, monkeypatch):
 def test_weights_go_with_a_name(tmp_path):
     with pytest.raises(WeightsError, match=r"--weights: goes with the name of a published"):
         find_model(tmp_path, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match=r"^epsilon: goes with .*, or no epsilon\.$"):
+        Detector.load(tmp_path, epsilon=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"class_names": ("cat",)},
+            "--weights-classes: tells of a file that is given by --weights",
+        ),
+        ({"epsilon": 0.0}, "--weights-epsilon: tells of a file that is given by --weights"),
+        ({"weights": "a.pth", "epsilon": -1.0}, "--weights-epsilon -1.0: expected a number, 0 or"),
+        ({"weights": "a.pth", "epsilon": float("nan")}, "--weights-epsilon nan: expected"),
+        ({"weights": "a.pth", "class_names": "aa"}, "--weights-classes a a: expected every class"),
+    ],
+)
+def test_options_are_looked_at_before_any_file(monkeypatch, options, message):
+    def fail(*_, **__):
+        pytest.fail("a file is looked for")
+
+    monkeypatch.setattr(detectors, "fetch", fail)
+    monkeypatch.setattr(detectors, "sha256_of", fail)
+    with pytest.raises((ConfigError, WeightsError)) as raised:
+        find_model(NAME, **options)
+    assert message in str(raised.value)
+    arguments = message.replace("--weights-", "").replace("classes", "class_names")
+    with pytest.raises((ConfigError, WeightsError)) as raised:
+        Detector.load(NAME, **options)
+    assert arguments.replace("--", "") in str(raised.value)
+
+
+def test_messages_name_what_the_caller_has(cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("TF_FRCNN_HOME", str(tmp_path / "empty"))
+    with pytest.raises(WeightsError, match=r"offline=True is set.*its place by weights=PATH\."):
+        Detector.load(NAME, offline=True)
+    with pytest.raises(WeightsError, match=r"its place by weights=PATH\."):
+        FasterRCNN.from_preset(NAME, weights="published")
+    ours = rf"by --train.start-from PATH --model.architecture {NAME}\."
+    with pytest.raises(WeightsError, match=ours):
+        find_start(NAME, "")
+    with pytest.raises(WeightsError, match=r"^--train.start-from .*gone.pth: cannot be read"):
+        find_start(str(tmp_path / "gone.pth"), NAME)
+    path = write_weights(tmp_path / "mine.pth", num_columns=4)
+    with pytest.raises(WeightsError, match=r"Give their 3 names by class_names\."):
+        Detector.load(NAME, path)
+    assert FasterRCNN.from_preset(NAME, weights=path).num_classes == 3
+
+
+def test_weights_are_not_moved_away(cache, tmp_path, capsys):
+    image = tmp_path / "a.png"
+    Image.new("RGB", (20, 20)).save(image)
+    path = write_weights(tmp_path / "out" / "mine.pth")
+    options = ["--weights", str(path), "--overwrite", "--output"]
+    for command in (
+        ["predict", NAME, str(image), *options, str(tmp_path / "out")],
+        ["evaluate", NAME, "--data.root", str(tmp_path / "in"), *options, str(tmp_path / "out")],
+        ["benchmark", NAME, *options, str(path)],
+    ):
+        assert cli.main(command) == 2
+        assert f"{path}, which is an input" in capsys.readouterr().err
+    assert path.is_file()
 
 
 def test_a_file_that_is_not_in_the_cache_is_named_once(cache, monkeypatch, tmp_path, capsys):

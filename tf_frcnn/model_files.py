@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tf_frcnn.arguments import options_renamed
 from tf_frcnn.config import Config, load_config
 from tf_frcnn.errors import UserError, WeightsError
 from tf_frcnn.files import check_writable_folder
 from tf_frcnn.pretrained.detectors import (
     CLASSES_OPTION,
     DETECTORS,
+    EPSILON_OPTION,
     WEIGHTS_OPTION,
     PublishedDetector,
     find_detector,
@@ -134,6 +136,8 @@ def find_model(
     weights: Path | None = None,
     class_names: Sequence[str] = (),
     offline: bool = False,
+    any_classes: bool = False,
+    epsilon: float | None = None,
 ) -> ModelFiles:
     """Find out what kind of model a path or a name stands for.
 
@@ -144,8 +148,11 @@ def find_model(
         weights: of a published detector: a file in the place of the published one.
         class_names: that such a file was trained for; COCO's when not given.
         offline: use no network.
+        any_classes: as for `find_detector`.
+        epsilon: as for `find_detector`.
 
     Raises:
+        ConfigError: a class name or the epsilon cannot be used.
         WeightsError: there is no model.
     """
     if str(path) in DETECTORS:
@@ -155,10 +162,14 @@ def find_model(
                 f"that name. Give its whole path ({Path(path).absolute()}), or rename it to have "
                 "the published one."
             )
-        found = find_detector(str(path), weights, class_names, offline)
+        found = find_detector(str(path), weights, class_names, offline, any_classes, epsilon)
         return ModelFiles("published", found.path, None, found)
-    if weights is not None or class_names:
-        option = WEIGHTS_OPTION if weights is not None else CLASSES_OPTION
+    given = {
+        WEIGHTS_OPTION: weights is not None,
+        CLASSES_OPTION: bool(class_names),
+        EPSILON_OPTION: epsilon is not None,
+    }
+    if option := next((option for option, is_given in given.items() if is_given), ""):
         raise WeightsError(
             f"{option}: goes with the name of a published detector, and {path} is none. Expected "
             f"one of {', '.join(DETECTORS)}, or no {option}."
@@ -194,7 +205,9 @@ def find_start(source: str, architecture: str) -> ModelFiles | None:
         WeightsError: there is no such detector, or it cannot be read.
     """
     if source in DETECTORS:
-        return find_model(source)
+        by_path = f"--train.start-from PATH --model.architecture {source}"
+        with options_renamed({f"{WEIGHTS_OPTION} PATH": by_path}):
+            return find_model(source)
     path = Path(source).expanduser()
     if path.suffix in TORCH_SUFFIXES:
         if architecture not in DETECTORS:
@@ -202,7 +215,8 @@ def find_start(source: str, architecture: str) -> ModelFiles | None:
                 f"--train.start-from {source}: is a file of torch, and {architecture} is no "
                 f"detector of torchvision. Give --model.architecture {'|'.join(DETECTORS)}."
             )
-        found = find_detector(architecture, path, any_classes=True)
+        with options_renamed({WEIGHTS_OPTION: "--train.start-from"}):
+            found = find_detector(architecture, path, any_classes=True)
         return ModelFiles("published", path, None, found)
     if path.is_dir() or (path.suffix == ".h5" and _run_of(path).config_file.is_file()):
         return find_model(path)

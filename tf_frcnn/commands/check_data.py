@@ -11,7 +11,7 @@ from tf_frcnn.config import DataConfig, ModelConfig
 from tf_frcnn.data.formats import find_format, log_format
 from tf_frcnn.environment import set_up_logging
 from tf_frcnn.errors import EXIT_FINDINGS, EXIT_OK
-from tf_frcnn.files import prepare_output, write_json
+from tf_frcnn.files import check_apart, prepare_output, write_json
 from tf_frcnn.presets import finetune
 
 logger = logging.getLogger(__name__)
@@ -82,6 +82,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     log_format(arguments.data, data_format)
     data = DataConfig(**{**vars(arguments.data), "format": data_format})
     output = arguments.output or Path("check-data") / root.resolve().name
+    check_apart(output, [root])
     prepare_output(output, arguments.overwrite)
     check = check_data(data, model, arguments.train.seed)
     write_json(output / JSON_FILE, check.report)

@@ -15,7 +15,7 @@ from tf_frcnn.config import NONE_SPLIT, Config
 from tf_frcnn.data.formats import DATASETS
 from tf_frcnn.environment import set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_OK, ConfigError
-from tf_frcnn.files import prepare_output, write_json
+from tf_frcnn.files import check_apart, prepare_output, write_json
 from tf_frcnn.model_files import METRICS_FILE, ModelFiles
 
 logger = logging.getLogger(__name__)
@@ -61,13 +61,19 @@ class EvaluateArguments(WeightsOptions):
         """Check that there is one thing to evaluate, and that the options fit it.
 
         Raises:
-            ConfigError: there is none, or there are two.
+            ConfigError: there is none, or there are two; or the options are of a model, and there
+                is none.
         """
         if (self.model is None) == (self.detections is None):
             there = "neither is given" if self.model is None else f"both are given ({self.model})"
             raise ConfigError(
                 f"MODEL and --detections: {there}. Expected a training run, one of its checkpoints "
                 "or a SavedModel; or --detections FILE --data.root DIR."
+            )
+        if self.detections is not None and self.typed_options:
+            raise ConfigError(
+                f"--detections and {', '.join(self.typed_options)}: no model is run on the images, "
+                "so no weights are looked for. Leave them out, or give a MODEL instead of a file."
             )
 
     @property
@@ -154,6 +160,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
     set_up_logging()
     config = arguments.load_config()
     output = arguments.output_folder
+    check_apart(output, [arguments.subject, arguments.weights, config.data.root])
     prepare_output(output, arguments.overwrite)
     if arguments.detections is None:
         set_up_tensorflow(config.train.seed)

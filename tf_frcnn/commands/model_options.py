@@ -1,6 +1,6 @@
 """The model that a command works on, and where the weights of a published one come from."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +19,9 @@ class WeightsOptions:
     weights_classes: tuple[str, ...] = field(default=(), kw_only=True)
     """Names of the classes that --weights was trained for, in their order; COCO's when not
     given."""
+    weights_epsilon: float | None = field(default=None, kw_only=True)
+    """Epsilon of the batch normalisation that --weights was trained with, which is in no file; when
+    not given, torch's 1e-5, and what is published of the published file itself."""
     offline: bool = field(default=False, kw_only=True)
     """Use no network: weights must be in the cache."""
 
@@ -26,9 +29,25 @@ class WeightsOptions:
         """Find the model.
 
         Raises:
-            WeightsError: there is none.
+            ConfigError: a class name or the epsilon cannot be used.
+            WeightsError: there is none, or options do not go together.
         """
-        return find_model(path, self.weights, self.weights_classes, self.offline)
+        return find_model(
+            path,
+            self.weights,
+            self.weights_classes,
+            self.offline,
+            epsilon=self.weights_epsilon,
+        )
+
+    @property
+    def typed_options(self) -> list[str]:
+        """Those of these options that were given, as they are typed."""
+        return [
+            f"--{option.name.replace('_', '-')}"
+            for option in fields(WeightsOptions)
+            if getattr(self, option.name) != option.default
+        ]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import counted
 from tf_frcnn.environment import describe_device, set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_FINDINGS, EXIT_OK, DataError, UserError, WeightsError
-from tf_frcnn.files import prepare_output, write_json
+from tf_frcnn.files import check_apart, prepare_output, write_json
 from tf_frcnn.model_files import METRICS_FILE, ModelFiles
 from tf_frcnn.pretrained.catalogue import PublishedWeights
 from tf_frcnn.pretrained.detectors import DETECTORS, WEIGHTS_OPTION, find_detector
@@ -104,6 +104,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     )
     set_up_logging()
     arguments.check()
+    check_apart(arguments.output_folder, [arguments.data.root, arguments.weights])
     entry = DETECTORS[arguments.name]
     dataset = _load_dataset(arguments, entry)
     model, digits = _find_weights(arguments, entry)
