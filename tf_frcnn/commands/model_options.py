@@ -1,5 +1,7 @@
 """The model that a command works on, and where the weights of a published one come from."""
 
+import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated
@@ -57,3 +59,10 @@ class ModelOptions(WeightsOptions):
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Run folder, checkpoint, SavedModel version folder, or its parent (newest version); or the
     name of a published detector (`tf-frcnn models`)."""
+
+
+def typed_value(arguments: Sequence[str], option: str) -> str:
+    """Find the value of an option that other defaults depend on; "" where it is not typed."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument(option, dest="value", nargs="?", default="")
+    return parser.parse_known_args(list(arguments))[0].value or ""
