@@ -96,7 +96,33 @@ def test_an_earlier_checkpoint_is_evaluated_by_itself(finished_run, evaluated, t
     assert found and found != read_json(evaluated / "detections.json")
 
 
+def test_some_of_the_classes(finished_run, evaluated, tmp_path, capsys):
+    options = ["--data.classes", "duck", "cat", "--output", tmp_path / "out"]
+    assert run_evaluate(finished_run.output, *options) == 0
+    whole, some = (read_json(path / "metrics.json") for path in (evaluated, tmp_path / "out"))
+    assert list(some["per_class"]) == ["duck", "cat"]
+    for name, figures in some["per_class"].items():
+        # The best threshold of one class does not hang on the others, nor does its AP.
+        for key in ("voc_ap50_area", "coco_ap", "num_boxes", "f1"):
+            assert figures[key] == whole["per_class"][name][key], (name, key)
+    assert some["num_boxes"] == whole["num_boxes"] - whole["per_class"]["dog"]["num_boxes"]
+    num_dogs = whole["per_class"]["dog"]["num_boxes"]
+    assert f"boxes of other classes, left out: {num_dogs}: dog ({num_dogs})" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
 # === What cannot be evaluated ===
+
+
+def test_neither_model_nor_data_are_moved_away(finished_run, voc_folder, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(finished_run.output, run)
+    for output, needed in ((run, run), (voc_folder, voc_folder)):
+        options = ["--data.root", voc_folder, "--output", output, "--overwrite"]
+        assert run_evaluate(run, *options) == 2
+        assert f"{needed}, which is an input" in capsys.readouterr().err
+    assert run.is_dir() and voc_folder.is_dir()
 
 
 def test_a_folder_that_is_no_model(tmp_path, capsys):

@@ -84,7 +84,12 @@ def test_no_data(found_file, capsys):
         ([], "MODEL and --detections: neither is given. Expected"),
         (["run", "--detections", "found.json"], "MODEL and --detections: both are given (run)"),
         (["run", "--max-detections", "300", "0"], "--max-detections 300 0: expected numbers from"),
-        (["run", "--data.classes", "cat"], "--data.classes cat: run was trained for classes of"),
+        (
+            ["--detections", "a.json", "--weights", "a.pth", "--offline"],
+            "--detections and --weights, --offline: no model is run",
+        ),
+        (["--detections", "a.json", "--weights-classes", "cat"], "and --weights-classes: no model"),
+        (["--detections", "a.json", "--weights-epsilon", "0"], "and --weights-epsilon: no model"),
     ],
 )
 def test_arguments_that_do_not_fit(arguments, message, capsys):

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from tf_frcnn.errors import UserError
-from tf_frcnn.files import make_writable_folder, move_aside, prepare_output, whole_file, write_json
+from tf_frcnn.files import (
+    check_apart,
+    make_writable_folder,
+    move_aside,
+    prepare_output,
+    whole_file,
+    write_json,
+)
 
 
 def test_a_new_file_takes_the_place_of_the_old_one_when_it_is_whole(tmp_path):
@@ -101,6 +108,19 @@ def test_results_that_are_there_are_refused_or_moved(tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
     (backup,) = tmp_path.glob("out.bak-*")
     assert (backup / "metrics.json").read_text() == "old"
+
+
+def test_what_is_read_is_not_moved_away(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    weights = tmp_path / "out" / "deep" / "a.pth"
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    for needed in (weights, "out/deep/a.pth"):
+        with pytest.raises(UserError, match=rf"^--output out: holds {needed}, which is an input"):
+            check_apart(Path("out"), [None, "no/such", needed])
+    with pytest.raises(UserError, match=r"--output .*a.pth: is .*a.pth, which is an input"):
+        check_apart(weights, [weights])
+    check_apart(weights.parent / "results", [weights, weights.parent, "voc/2007", None])
 
 
 def test_a_file_in_the_place_of_results_is_refused(tmp_path):

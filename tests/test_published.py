@@ -14,15 +14,18 @@ import pytest
 from PIL import Image
 
 from tests.conftest import voc_xml
+from tests.data.coco_writer import annotation, content, write_json
 from tests.fixtures.seeded import UNUSED, seeded_array, seeded_image
 from tests.pretrained.torch_writer import contiguous, write
 from tf_frcnn import cli
 from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.checkpoints import named_weights
+from tf_frcnn.commands import verify
 from tf_frcnn.detector import Detector
 from tf_frcnn.errors import ConfigError, WeightsError
 from tf_frcnn.model import FasterRCNN
-from tf_frcnn.model_files import find_model
+from tf_frcnn.model_files import find_model, find_start
+from tf_frcnn.pretrained import detectors
 from tf_frcnn.pretrained.catalogue import COCO_CATEGORIES
 from tf_frcnn.pretrained.detectors import DETECTORS
 from tf_frcnn.pretrained.download import sha256_of
@@ -36,6 +39,7 @@ IMAGE_SIZE = (61, 97)
 def write_weights(path, num_columns=91):
     with np.load(FIXTURE) as file:
         shapes = json.loads(str(file["shapes"]))
+    path.parent.mkdir(exist_ok=True)
     storages, views = {}, {}
     for number, (key, shape) in enumerate(shapes.items()):
         array = seeded_array(key, shape)
@@ -72,17 +76,34 @@ def detector(cache):
     return Detector.load(NAME)
 
 
-@pytest.fixture
-def voc_root(tmp_path):
-    """One image with a cat, in VOC's layout."""
-    root = tmp_path / "voc"
+def write_voc_image(root, objects):
+    """Write one image, in VOC's layout."""
     for folder in ("ImageSets/Main", "Annotations", "JPEGImages"):
         (root / folder).mkdir(parents=True)
     Image.fromarray(seeded_image(0, IMAGE_SIZE)).save(root / "JPEGImages" / "one.png")
-    xml = voc_xml(IMAGE_SIZE, [("cat", 5, 6, 40, 50)], "one.png")
+    xml = voc_xml(IMAGE_SIZE, objects, "one.png")
     (root / "Annotations" / "one.xml").write_text(xml)
     (root / "ImageSets" / "Main" / "test.txt").write_text("one\n")
     return root
+
+
+@pytest.fixture
+def voc_root(tmp_path):
+    return write_voc_image(tmp_path / "voc", [("cat", 5, 6, 40, 50)])
+
+
+def test_evaluate_leaves_out_what_was_not_asked_for(cache, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    objects = [("cat", 5, 6, 40, 50), ("goose", 1, 1, 9, 9), ("dog", 3, 3, 30, 30)]
+    root = write_voc_image(tmp_path / "voc", objects)
+    assert cli.main(["evaluate", NAME, "--data.root", str(root)]) == 2  # no class of COCO
+    assert "'goose'" in capsys.readouterr().err
+    options = ["--overwrite", "--data.classes", "dog", "cat"]
+    assert cli.main(["evaluate", NAME, "--data.root", str(root), *options]) == 0
+    metrics = json.loads(Path(f"{NAME}-evaluation/metrics.json").read_text())
+    num_boxes = {name: figures["num_boxes"] for name, figures in metrics["per_class"].items()}
+    assert num_boxes == {"dog": 1, "cat": 1}
+    assert "boxes of other classes, left out: 1: goose (1)" in capsys.readouterr().err
 
 
 def test_a_detector_by_name_knows_cocos_classes(detector):
@@ -99,22 +120,46 @@ def test_predict_and_evaluate_by_name(cache, voc_root, tmp_path, monkeypatch, ca
     options = ["--output", "found", "--score", "0.3"]
     assert cli.main(["predict", NAME, image, *options]) == 0
     found = json.loads(Path("found/detections.json").read_text())
-    assert found and {one["category_name"] for one in found} <= set(COCO_CATEGORIES.values())
+    assert found
+    assert all(COCO_CATEGORIES[one["category_id"]] == one["category_name"] for one in found)
+    assert max(one["category_id"] for one in found) > 80
     data = ["--data.root", str(voc_root), "--data.classes", "dog", "cat"]
     assert cli.main(["evaluate", NAME, *data]) == 0
     metrics = json.loads(Path(f"{NAME}-evaluation/metrics.json").read_text())
     assert list(metrics["per_class"]) == ["dog", "cat"]
-    assert cli.main(["evaluate", NAME, "--data.root", str(voc_root), "--data.classes", "cow"]) == 2
+    assert (metrics["num_boxes"], metrics["num_boxes_left_out"]) == (1, 0)
+    other = ["--data.root", str(voc_root), "--output", "cows", "--data.classes", "cow"]
+    assert cli.main(["evaluate", NAME, *other]) == 2
+    assert "no box is of the classes cow; there are cat (1)" in capsys.readouterr().err
     assert cli.main(["evaluate", NAME, "--data.root", str(voc_root), "--data.classes", "elk"]) == 2
     assert (
         "--data.classes elk: fasterrcnn_resnet50_fpn knows no such class" in capsys.readouterr().err
     )
 
 
+def test_verify_by_name(cache, tmp_path, monkeypatch, capsys):
+    root = tmp_path / "coco"
+    (root / "val2017").mkdir(parents=True)
+    Image.fromarray(seeded_image(0, IMAGE_SIZE)).save(root / "val2017" / "7.png")
+    images = [{"id": 7, "file_name": "7.png"}]
+    boxes = [annotation(1, 7, [5, 6, 40, 50], 18)]
+    path = root / "annotations" / "instances_val2017.json"
+    write_json(path, content(images, boxes, COCO_CATEGORIES))
+    monkeypatch.setattr(verify, "NUM_IMAGES", 1)
+    monkeypatch.chdir(tmp_path)
+    # Seeded weights find anything but that dog: 0 is below 36.9.
+    assert cli.main(["verify", NAME, "--data.root", str(root), "--offline"]) == 1
+    assert f"SHA-256 {sha256_of(cache)} | AP 0." in capsys.readouterr().out
+    found = json.loads(Path(f"{NAME}-verification/detections.json").read_text())
+    assert found and {one["image_id"] for one in found} == {7}
+    assert all(COCO_CATEGORIES[one["category_id"]] == one["category_name"] for one in found)
+
+
 def test_an_export_is_equal_and_knows_its_classes(cache, detector, tmp_path):
     assert cli.main(["export", NAME, "--output", str(tmp_path / NAME)]) == 0
     exported = Detector.load(tmp_path / NAME)
     assert exported.class_names == detector.class_names
+    assert exported.category_ids == detector.category_ids == tuple(COCO_CATEGORIES)
     image = seeded_image(1, (97, 161))  # the rounding of its sides is not undone by a second one
     ours, theirs = detector(image), exported(image)
     np.testing.assert_allclose(theirs.boxes, ours.boxes, atol=1e-3)
@@ -127,7 +172,9 @@ def test_a_file_of_ones_own(cache, tmp_path, caplog):
     model = find_model(NAME, path, ("a", "b", "c"))
     assert model.load_config().data.classes == ("a", "b", "c")
     assert model.published.epsilon == 1e-5
-    assert "taken to have been trained with an epsilon of 1e-05, and not with 0" in caplog.text
+    assert "whose normalisation has an epsilon of 0; it is taken to have been" in caplog.text
+    assert find_model(NAME, path, ("a", "b", "c"), epsilon=1e-3).published.epsilon == 1e-3
+    assert model.load_config().model.class_columns(3) == (1, 2, 3)
     with pytest.raises(WeightsError, match=r"mine.pth: has 4 columns .* Give their 3 names"):
         find_model(NAME, path)
     with pytest.raises(WeightsError, match=r"2 names are given, and .*mine.pth has 4 columns"):
@@ -137,7 +184,8 @@ def test_a_file_of_ones_own(cache, tmp_path, caplog):
 def test_the_published_file_by_its_path_has_the_published_epsilon(cache, caplog):
     model = find_model(NAME, cache)
     assert model.published.epsilon == 0.0
-    assert not caplog.text
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    assert find_model(NAME, cache, epsilon=1e-5).published.epsilon == 1e-5
 
 
 def test_a_folder_of_that_name_is_not_passed_over(cache, tmp_path, monkeypatch):
@@ -150,6 +198,68 @@ def test_a_folder_of_that_name_is_not_passed_over(cache, tmp_path, monkeypatch):
 def test_weights_go_with_a_name(tmp_path):
     with pytest.raises(WeightsError, match=r"--weights: goes with the name of a published"):
         find_model(tmp_path, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match=r"^epsilon: goes with .*, or no epsilon\.$"):
+        Detector.load(tmp_path, epsilon=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"class_names": ("cat",)},
+            "--weights-classes: tells of a file that is given by --weights",
+        ),
+        ({"epsilon": 0.0}, "--weights-epsilon: tells of a file that is given by --weights"),
+        ({"weights": "a.pth", "epsilon": -1.0}, "--weights-epsilon -1.0: expected a number, 0 or"),
+        ({"weights": "a.pth", "epsilon": float("nan")}, "--weights-epsilon nan: expected"),
+        ({"weights": "a.pth", "class_names": "aa"}, "--weights-classes a a: expected every class"),
+    ],
+)
+def test_options_are_looked_at_before_any_file(monkeypatch, options, message):
+    def fail(*_, **__):
+        pytest.fail("a file is looked for")
+
+    monkeypatch.setattr(detectors, "fetch", fail)
+    monkeypatch.setattr(detectors, "sha256_of", fail)
+    with pytest.raises((ConfigError, WeightsError)) as raised:
+        find_model(NAME, **options)
+    assert message in str(raised.value)
+    arguments = message.replace("--weights-", "").replace("classes", "class_names")
+    with pytest.raises((ConfigError, WeightsError)) as raised:
+        Detector.load(NAME, **options)
+    assert arguments.replace("--", "") in str(raised.value)
+
+
+def test_messages_name_what_the_caller_has(cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("TF_FRCNN_HOME", str(tmp_path / "empty"))
+    with pytest.raises(WeightsError, match=r"offline=True is set.*its place by weights=PATH\."):
+        Detector.load(NAME, offline=True)
+    with pytest.raises(WeightsError, match=r"its place by weights=PATH\."):
+        FasterRCNN.from_preset(NAME, weights="published")
+    ours = rf"by --train.start-from PATH --model.architecture {NAME}\."
+    with pytest.raises(WeightsError, match=ours):
+        find_start(NAME, "")
+    with pytest.raises(WeightsError, match=r"^--train.start-from .*gone.pth: cannot be read"):
+        find_start(str(tmp_path / "gone.pth"), NAME)
+    path = write_weights(tmp_path / "mine.pth", num_columns=4)
+    with pytest.raises(WeightsError, match=r"Give their 3 names by class_names\."):
+        Detector.load(NAME, path)
+    assert FasterRCNN.from_preset(NAME, weights=path).num_classes == 3
+
+
+def test_weights_are_not_moved_away(cache, tmp_path, capsys):
+    image = tmp_path / "a.png"
+    Image.new("RGB", (20, 20)).save(image)
+    path = write_weights(tmp_path / "out" / "mine.pth")
+    options = ["--weights", str(path), "--overwrite", "--output"]
+    for command in (
+        ["predict", NAME, str(image), *options, str(tmp_path / "out")],
+        ["evaluate", NAME, "--data.root", str(tmp_path / "in"), *options, str(tmp_path / "out")],
+        ["benchmark", NAME, *options, str(path)],
+    ):
+        assert cli.main(command) == 2
+        assert f"{path}, which is an input" in capsys.readouterr().err
+    assert path.is_file()
 
 
 def test_a_file_that_is_not_in_the_cache_is_named_once(cache, monkeypatch, tmp_path, capsys):

@@ -49,6 +49,13 @@ def test_a_new_run_gets_its_folder_and_configuration(folder):
     assert folder.load_config() == make_config()
 
 
+def test_what_a_run_starts_from_is_not_moved_away(unfinished):
+    start = unfinished.checkpoints / "step-00000004.h5"
+    with pytest.raises(UserError, match=r"mine: holds .*step-00000004.h5, which is an input"):
+        prepare_run(unfinished, make_config(start_from=str(start), steps=9), overwrite=True)
+    assert start.is_file() and not backups(unfinished)
+
+
 def test_an_empty_folder_is_as_good_as_none(folder):
     folder.path.mkdir(parents=True)
     prepare_run(folder, make_config())

@@ -1,12 +1,12 @@
 """What calls from Python are given: refused in the form of the options, by the arguments' names."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Integral
 from typing import Any
 
-from tf_frcnn.errors import ConfigError
+from tf_frcnn.errors import ConfigError, WeightsError
 
 
 def check_whole_number(name: str, value: Any, least: int, expected: str = "") -> int:
@@ -51,3 +51,23 @@ def named_as_arguments(section: str, **names: str) -> Iterator[None]:
     except ConfigError as error:
         text = re.sub(rf"--{section}\.([a-z]+(?:-[a-z]+)*)", name_argument, str(error))
         raise ConfigError(text) from None
+
+
+@contextmanager
+def options_renamed(names: Mapping[str, str]) -> Iterator[None]:
+    """Let errors out of the block name what their caller has in the place of some options.
+
+    Args:
+        names: option -> what stands for it: `{"--offline": "offline=True"}`. Of two that fit, as
+            `--weights PATH` and `--weights`, the longer counts.
+
+    Raises:
+        ConfigError: what was raised in the block, in other words.
+        WeightsError: likewise.
+    """
+    options = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+    try:
+        yield
+    except (ConfigError, WeightsError) as error:
+        text = re.sub(rf"({options})(?![\w-])", lambda found: names[found[0]], str(error))
+        raise type(error)(text) from error.__cause__

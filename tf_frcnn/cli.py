@@ -18,6 +18,10 @@ COMMANDS = {
     "benchmark": ("tf_frcnn.commands.benchmark", "measure how long a model takes, by stage"),
     "check-data": ("tf_frcnn.commands.check_data", "look at a data set as training would"),
     "models": ("tf_frcnn.commands.models", "detectors known by name; fetch one, check a file"),
+    "verify": (
+        "tf_frcnn.commands.verify",
+        "compare a published detector's AP on COCO",
+    ),
     "replay": ("tf_frcnn.commands.replay", "run a step that was not finite again"),
 }
 

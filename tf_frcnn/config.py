@@ -259,6 +259,15 @@ class ModelConfig:
         _require(self, "anchor_sizes", is_fit, f"one size for each map, {maps}")
         return self
 
+    def class_columns(self, num_classes: int) -> tuple[int, ...]:
+        """Find the box head's columns of classes 1..N; of published weights they are COCO's ids.
+
+        Args:
+            num_classes: N.
+        """
+        columns = range(1, 1 + num_classes + len(self.unused_columns))
+        return tuple(column for column in columns if column not in self.unused_columns)
+
 
 @_section("train")
 @dataclass(frozen=True, config=_ONLY_FIELDS)

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_frcnn.architectures import ARCHITECTURES
-from tf_frcnn.arguments import check_whole_number, named_as_arguments
+from tf_frcnn.arguments import check_whole_number, named_as_arguments, options_renamed
 from tf_frcnn.config import Config, DataConfig
 from tf_frcnn.data.transforms import resize_images, scale_boxes
 from tf_frcnn.environment import grow_gpu_memory
@@ -26,6 +26,7 @@ from tf_frcnn.model import FasterRCNN, check_network
 from tf_frcnn.model_files import MODEL_TEXT, ModelFiles, check_versions_folder, find_model
 from tf_frcnn.ops.resized_size import Rounding, resized_size
 from tf_frcnn.prediction import Prediction
+from tf_frcnn.pretrained.detectors import AS_ARGUMENTS
 
 # Takes float32, and so what was resized already, which it resizes no more.
 _SIGNATURE = "serve_float"
@@ -45,6 +46,8 @@ class Detector:
 
     Attributes:
         class_names: of classes 1..N, so that class 1 is `class_names[0]`.
+        category_ids: of classes 1..N in files of COCO's form: COCO's own of published weights,
+            which have gaps; 1..N of others.
         config: of the run.
     """
 
@@ -60,6 +63,7 @@ class Detector:
         self._records = records
         self.config = config
         self.class_names = config.data.classes
+        self.category_ids = config.model.class_columns(len(self.class_names))
 
     @classmethod
     def load(
@@ -68,6 +72,7 @@ class Detector:
         weights: str | Path | None = None,
         class_names: Sequence[str] = (),
         offline: bool = False,
+        epsilon: float | None = None,
     ) -> "Detector":
         """Load a model.
 
@@ -81,13 +86,18 @@ class Detector:
                 in the place of the published one.
             class_names: of classes 1..N that such a file was trained for; COCO's when not given.
             offline: use no network.
+            epsilon: of the batch normalisation that such a file was trained with, which is in no
+                file; torch's 1e-5 when None, and what is published of the published file itself.
 
         Raises:
-            WeightsError: there is no model, or it cannot be read.
-            ConfigError: its config.json cannot be read.
+            WeightsError: there is no model, or it cannot be read; or an argument does not go with
+                the others.
+            ConfigError: its config.json cannot be read, or a class name or the epsilon be used.
         """
         weights = None if weights is None else Path(weights)
-        return cls.from_files(find_model(path, weights, class_names, offline))
+        with options_renamed(AS_ARGUMENTS):
+            model = find_model(path, weights, class_names, offline, epsilon=epsilon)
+        return cls.from_files(model)
 
     @classmethod
     def from_files(cls, model: ModelFiles) -> "Detector":

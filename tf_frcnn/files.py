@@ -7,7 +7,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -139,6 +139,25 @@ def prepare_output(path: Path, overwrite: bool) -> None:
             "it to a .bak folder."
         )
     make_writable_folder(path, "--output")
+
+
+def check_apart(output: Path, needed: Iterable[str | Path | None]) -> None:
+    """Refuse an output in which lies what a command reads: --overwrite would move that away.
+
+    Args:
+        output: a folder, or a file.
+        needed: what is read; names that are no file or folder, and None, are disregarded.
+
+    Raises:
+        UserError: one of them lies in it, or is it.
+    """
+    folder = output.resolve()
+    for path in [Path(one) for one in needed if one]:
+        if path.exists() and path.resolve().is_relative_to(folder):
+            fault = "is" if path.resolve() == folder else "holds"
+            raise UserError(
+                f"--output {output}: {fault} {path}, which is an input. Give a place of its own."
+            )
 
 
 def missing_folders(path: Path) -> list[Path]:

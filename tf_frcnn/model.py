@@ -29,7 +29,7 @@ import tensorflow as tf
 
 from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.architectures.architecture import Architecture
-from tf_frcnn.arguments import check_whole_number
+from tf_frcnn.arguments import check_whole_number, options_renamed
 from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.config import ModelConfig
 from tf_frcnn.config_upgrade import FORMAT, upgrade_config
@@ -42,7 +42,7 @@ from tf_frcnn.layers.proposals import ProposalLayer
 from tf_frcnn.layers.roi_pooling import RoIPooling
 from tf_frcnn.model_files import find_model
 from tf_frcnn.model_weights import load_weights
-from tf_frcnn.pretrained.detectors import DETECTORS
+from tf_frcnn.pretrained.detectors import AS_ARGUMENTS, DETECTORS
 
 logger = logging.getLogger(__name__)
 
@@ -159,8 +159,8 @@ class FasterRCNN(keras.Model):
             name: of the Keras model.
             weights: of a published detector (`tf-frcnn models`), whose name is that of its
                 architecture: "published" for the published ones, which are downloaded once, or a
-                file in the layout of torchvision's same detector, for COCO's classes; at random
-                where it is None.
+                file in the layout of torchvision's same detector, for any classes; at random where
+                it is None.
             **options: fields of `ModelConfig`, in the place of its defaults or of the trained
                 model's own; and stages, as in the class.
 
@@ -193,7 +193,9 @@ class FasterRCNN(keras.Model):
                 "or folder of this name. Expected one of these names, or the path of a run, of one "
                 "of its checkpoints or of a SavedModel."
             )
-        model = find_model(preset, None if weights in (None, PUBLISHED) else Path(weights))
+        path = None if weights in (None, PUBLISHED) else Path(weights)
+        with options_renamed(AS_ARGUMENTS):
+            model = find_model(preset, path, any_classes=True)
         of_run = model.load_config()
         config = dataclasses.replace(of_run.model, **options)
         network = cls(config, len(of_run.data.classes), precision, name, **stages)

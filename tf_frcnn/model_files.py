@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tf_frcnn.arguments import options_renamed
 from tf_frcnn.config import Config, load_config
 from tf_frcnn.errors import UserError, WeightsError
 from tf_frcnn.files import check_writable_folder
 from tf_frcnn.pretrained.detectors import (
     CLASSES_OPTION,
     DETECTORS,
+    EPSILON_OPTION,
     WEIGHTS_OPTION,
     PublishedDetector,
     find_detector,
@@ -136,6 +138,8 @@ def find_model(
     weights: Path | None = None,
     class_names: Sequence[str] = (),
     offline: bool = False,
+    any_classes: bool = False,
+    epsilon: float | None = None,
 ) -> ModelFiles:
     """Find out what kind of model a path or a name stands for.
 
@@ -146,8 +150,11 @@ def find_model(
         weights: of a published detector: a file in the place of the published one.
         class_names: that such a file was trained for; COCO's when not given.
         offline: use no network.
+        any_classes: as for `find_detector`.
+        epsilon: as for `find_detector`.
 
     Raises:
+        ConfigError: a class name or the epsilon cannot be used.
         WeightsError: there is no model.
     """
     if str(path) in DETECTORS:
@@ -157,10 +164,14 @@ def find_model(
                 f"that name. Give its whole path ({Path(path).absolute()}), or rename it to have "
                 "the published one."
             )
-        found = find_detector(str(path), weights, class_names, offline)
+        found = find_detector(str(path), weights, class_names, offline, any_classes, epsilon)
         return ModelFiles("published", found.path, None, found)
-    if weights is not None or class_names:
-        option = WEIGHTS_OPTION if weights is not None else CLASSES_OPTION
+    given = {
+        WEIGHTS_OPTION: weights is not None,
+        CLASSES_OPTION: bool(class_names),
+        EPSILON_OPTION: epsilon is not None,
+    }
+    if option := next((option for option, is_given in given.items() if is_given), ""):
         raise WeightsError(
             f"{option}: goes with the name of a published detector, and {path} is none. Expected "
             f"one of {', '.join(DETECTORS)}, or no {option}."
@@ -196,7 +207,9 @@ def find_start(source: str, architecture: str) -> ModelFiles | TrunkFile | None:
         WeightsError: there is no such detector or trunk, or it cannot be read.
     """
     if source in DETECTORS:
-        return find_model(source)
+        by_path = f"--train.start-from PATH --model.architecture {source}"
+        with options_renamed({f"{WEIGHTS_OPTION} PATH": by_path}):
+            return find_model(source)
     if source == IMAGENET and architecture in TRUNKS:
         return find_trunk(architecture)
     path = Path(source).expanduser()
@@ -208,7 +221,8 @@ def find_start(source: str, architecture: str) -> ModelFiles | TrunkFile | None:
             )
         if not is_detector(path) or architecture not in DETECTORS:
             return TrunkFile(TRUNKS[architecture], path, source)
-        found = find_detector(architecture, path, any_classes=True)
+        with options_renamed({WEIGHTS_OPTION: "--train.start-from"}):
+            found = find_detector(architecture, path, any_classes=True)
         return ModelFiles("published", path, None, found)
     if path.is_dir() or (path.suffix == ".h5" and _run_of(path).config_file.is_file()):
         return find_model(path)

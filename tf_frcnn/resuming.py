@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tf_frcnn.config import Config, flatten, write_value
 from tf_frcnn.errors import UserError
-from tf_frcnn.files import make_writable_folder, move_aside
+from tf_frcnn.files import check_apart, make_writable_folder, move_aside
 from tf_frcnn.model_files import check_versions_folder
 from tf_frcnn.run_folder import RunFolder, with_classes
 
@@ -37,6 +37,7 @@ def prepare_run(
             cannot be made.
     """
     if overwrite and folder.is_writer:
+        check_apart(folder.path, [Path(config.train.start_from).expanduser(), config.data.root])
         move_aside(folder.path)
     if resume and folder.is_writer:
         _check_resumable(folder)

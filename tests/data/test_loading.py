@@ -2,11 +2,13 @@
 
 import logging
 
+import numpy as np
 import pytest
 
 from tests.conftest import voc_xml
+from tests.evaluation.images import image, make_dataset
 from tf_frcnn.config import DataConfig
-from tf_frcnn.data.loading import load_dataset, load_datasets
+from tf_frcnn.data.loading import choose_classes, load_dataset, load_datasets
 from tf_frcnn.errors import DataError
 
 NAMES = ("cat", "dog", "duck")
@@ -90,3 +92,24 @@ def test_one_split_with_the_classes_of_a_model(faulty, caplog):
     assert [example.image_id for example in dataset.examples] == ["test_0"]
     assert dataset.num_images_left_out == 1
     assert len(lines_of(caplog, "test: 1 image, ")) == 1
+
+
+def test_classes_are_chosen_and_numbered_as_they_are_wanted(caplog):
+    boxes = [[0, 0, 1, 1], [0, 0, 2, 2], [0, 0, 3, 3]]
+    dataset = make_dataset(
+        image("a", boxes, [3, 1, 2], difficult=[True, False, True], crowd=[False, True, True]),
+        image("b", boxes[:2], [3, 3]),
+        class_names=("cat", "cow", "dog"),
+    )
+    with caplog.at_level(logging.INFO):
+        chosen = choose_classes(dataset, ("dog", "eel", "cat"))
+    first, second = chosen.examples
+    assert chosen.class_names == ("dog", "eel", "cat")
+    assert first.classes.tolist() == [1, 3] and first.classes.dtype == np.int32
+    assert first.boxes.tolist() == boxes[:2]
+    assert (first.difficult.tolist(), first.crowd.tolist()) == ([True, False], [False, True])
+    assert second.classes.tolist() == [1, 1]
+    assert lines_of(caplog, "boxes of other classes, left out: 1: cow (1)")
+    assert choose_classes(dataset, ("cow",)).examples[1].boxes.shape == (0, 4)
+    with pytest.raises(DataError, match=r"no box is of the classes eel; there are dog \(3\), cat"):
+        choose_classes(dataset, ("eel",))

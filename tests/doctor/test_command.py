@@ -149,6 +149,21 @@ def test_a_class_that_was_not_given_is_a_fault(coco_folder, tmp_path):
     assert report["splits"]["train"]["num_boxes"] == 6  # nine without three ducks
 
 
+def test_an_architecture_brings_its_sizes_and_its_maps(voc_folder, tmp_path, capsys):
+    name = "fasterrcnn_resnet50_fpn"
+    status, report, page = check(voc_folder, tmp_path / "out", "--model.architecture", name)
+    assert status == 0 and f"of {name} overlaps" in " ".join(page.split())
+    assert (report["data"]["short_side"], report["data"]["long_side"]) == (800, 1333)
+    anchors = report["anchors"]
+    assert anchors["architecture"] == name
+    assert anchors["chosen"]["sizes"] == [32, 64, 128, 256, 512]
+    assert len(anchors["suggested"]["sizes"]) == 5
+    options = ["--model.architecture", name, "--output", str(tmp_path / "two"), *SMALL]
+    assert main(["check-data", "--data.root", str(voc_folder), *options]) == 2
+    assert "--model.anchor-sizes 16 32: expected 5 of them" in capsys.readouterr().err
+    assert not (tmp_path / "two").exists()
+
+
 def test_usage_errors(voc_folder, tmp_path, capsys):
     assert main(["check-data", "--data.root", str(tmp_path / "gone")]) == 2
     (tmp_path / "full").mkdir()

@@ -102,10 +102,21 @@ def test_ids_of_coco_data_are_those_of_its_file(coco_folder, tmp_path):
     assert [dataset.class_names[class_id - 1] for class_id in record.classes] == [category["name"]]
     with pytest.raises(DataError, match="category_id = 1: no such class. Expected one of 2 "):
         read_results(write(tmp_path, {**entry, "category_id": 1}), dataset)
+    other = next(one["name"] for one in content["categories"] if one != category)
+    with pytest.raises(
+        DataError, match=f"category_id = 12 and category_name = '{other}': they dis"
+    ):
+        read_results(write(tmp_path, {**entry, "category_name": other}), dataset)
     written = tmp_path / "written.json"
     write_results(written, dataset, read_results(write(tmp_path, entry), dataset))
     again = json.loads(written.read_text())[0]
     assert (again["image_id"], again["category_id"]) == (image["id"], category["id"])
+
+
+def test_in_data_without_ids_a_name_counts_more_than_a_number(dataset, tmp_path):
+    # As a detector of COCO's 80 classes numbers dogs.
+    entry = {**GOOD, "category_id": 18, "category_name": "dog"}
+    assert read_results(write(tmp_path, entry), dataset)[0].classes.tolist() == [2]
 
 
 # === What is written ===
@@ -161,7 +172,6 @@ def test_what_is_written_is_read_back_exactly(tmp_path_factory, corners, scores)
             {"category_name": "cow"},
             "category_name = 'cow': no such class.*cat, dog.*--data.classes",
         ),
-        ({"category_name": "dog"}, "category_id = 1 and category_name = 'dog': they disagree"),
         ({"file_name": "b.png"}, "image_id = 'a' and file_name = 'b.png': they disagree"),
         ({"file_name": "c.png"}, "file_name = 'c.png': .*no such image.*such as 'a.png'"),
         ({"file_name": ""}, "file_name = '': .*no such image"),

@@ -23,6 +23,7 @@ class CornerDetector:
     """
 
     class_names = ("cat", "dog")
+    category_ids = (1, 2)
 
     def __init__(self):
         self.batches = []

@@ -28,3 +28,10 @@ def test_only_detections_in_videos_have_a_frame():
     }
     assert coco_results("a", found) == [expected]
     assert coco_results("a", found, frame=0) == [{**expected, "frame": 0}]
+
+
+def test_categories_have_the_ids_of_the_model():
+    boxes, scores = np.zeros((2, 4), np.float32), np.zeros(2, np.float32)
+    found = Prediction(boxes, scores, np.array([1, 3], np.int32), ("cat", "duck"))
+    ids = [one["category_id"] for one in coco_results("a", found, category_ids=(17, 18, 25))]
+    assert ids == [17, 25]

@@ -381,9 +381,9 @@ def test_a_proxy_that_is_not_there(entry, monkeypatch):
 
 @pytest.mark.parametrize("word", ["1", "true", "YES"])
 def test_offline(server, entry, monkeypatch, word):
-    for options in ({"offline": True}, {}):
+    for options, said_by in (({"offline": True}, "--offline"), ({}, "TF_FRCNN_OFFLINE")):
         message = failure(entry, **options)
-        assert "are not in the cache, and --offline or TF_FRCNN_OFFLINE is set" in message
+        assert f"are not in the cache, and {said_by} is set" in message
         monkeypatch.setenv("TF_FRCNN_OFFLINE", word)
     assert server.requests == [] and not weights_folder().exists()
 

@@ -189,6 +189,20 @@ def test_another_epsilon_is_made_up_for_by_the_scale(case, state):
     load_state_dict(case.network, state, "seeded")
 
 
+@OLDEST
+def test_a_variance_that_cannot_be_divided_by_is_named(case, state):
+    before = weights_of(case.network)
+    variance = state["backbone.body.layer1.0.bn2.running_var"]
+    message = r"a.pth: backbone.body.layer1.0.bn2.running_var goes down to {}, which .* of {} can"
+    variance[3] = 0.0  # sqrt((0 + 1e-5) / 0)
+    with pytest.raises(WeightsError, match=message.format(0, 0)):
+        load_state_dict(case.network, state, "a.pth", epsilon=0.0)
+    variance[3] = -1e-3
+    with pytest.raises(WeightsError, match=message.format("-0.001", "1e-05")):
+        load_state_dict(case.network, state, "a.pth")
+    assert_same(before, weights_of(case.network))
+
+
 @SMALLEST
 @pytest.mark.parametrize(
     ("change", "message"),

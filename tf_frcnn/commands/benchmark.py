@@ -10,7 +10,7 @@ import tyro
 from tf_frcnn.commands.model_options import ModelOptions
 from tf_frcnn.environment import set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_OK, UserError
-from tf_frcnn.files import prepare_file, write_json
+from tf_frcnn.files import check_apart, prepare_file, write_json
 from tf_frcnn.image_size import parse_size
 
 logger = logging.getLogger(__name__)
@@ -70,6 +70,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     image_size = parse_size(arguments.size)
     model = arguments.find_model(arguments.model)
     if arguments.output is not None:
+        check_apart(arguments.output, [model.path, arguments.weights])
         prepare_file(arguments.output, arguments.overwrite)
     set_up_tensorflow()
     from tf_frcnn.benchmark.figures import measure_model

@@ -15,9 +15,8 @@ from tf_frcnn.config import NONE_SPLIT, Config
 from tf_frcnn.data.formats import DATASETS
 from tf_frcnn.environment import set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_OK, ConfigError
-from tf_frcnn.files import prepare_output, write_json
+from tf_frcnn.files import check_apart, prepare_output, write_json
 from tf_frcnn.model_files import METRICS_FILE, ModelFiles
-from tf_frcnn.pretrained.detectors import DETECTORS
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +32,8 @@ class EvaluateData:
     test_split: str | None = None
     """Split to evaluate on."""
     classes: tuple[str, ...] | None = None
-    """Class names in the order of their ids, from 1, for `--detections`; when not given, those of
-    the split. A model has its own; of a published detector's some may be chosen."""
+    """With a MODEL, those of its classes to judge; boxes of others are left out. For --detections
+    all class names in the order of their ids, from 1; those of the split when not given."""
     on_error: Literal["stop", "skip"] | None = None
     """What to do about faults in the data: stop and list them, or leave the boxes and images out
     that have them; metrics.json says how many."""
@@ -65,7 +64,8 @@ class EvaluateArguments(WeightsOptions):
         """Check that there is one thing to evaluate, and that the options fit it.
 
         Raises:
-            ConfigError: there is none, or there are two; or classes are given for a model.
+            ConfigError: there is none, or there are two; or the options are of a model, and there
+                is none.
         """
         if (self.model is None) == (self.detections is None):
             there = "neither is given" if self.model is None else f"both are given ({self.model})"
@@ -76,13 +76,10 @@ class EvaluateArguments(WeightsOptions):
         if any(limit < 1 for limit in self.max_detections):
             given = " ".join(map(str, self.max_detections))
             raise ConfigError(f"--max-detections {given}: expected numbers from 1.")
-        if self.model is None or self.data.classes is None:
-            return
-        if str(self.model) not in DETECTORS:
+        if self.detections is not None and self.typed_options:
             raise ConfigError(
-                f"--data.classes {' '.join(self.data.classes)}: {self.model} was trained for "
-                "classes of its own. Leave the option out; it is for --detections, and for "
-                "published detectors."
+                f"--detections and {', '.join(self.typed_options)}: no model is run on the images, "
+                "so no weights are looked for. Leave them out, or give a MODEL instead of a file."
             )
 
     @property
@@ -169,6 +166,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
     set_up_logging()
     config = arguments.load_config()
     output = arguments.output_folder
+    check_apart(output, [arguments.subject, arguments.weights, config.data.root])
     prepare_output(output, arguments.overwrite)
     if arguments.detections is None:
         set_up_tensorflow(config.train.seed)
@@ -179,7 +177,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
     from tf_frcnn.reporting.summary import print_figures, training_figures
 
     data, seed = config.data, config.train.seed
-    dataset = load_dataset(data, data.test_split, data.classes, seed, arguments.load_division())
+    is_choice = arguments.model is not None and arguments.data.classes is not None
+    dataset = load_dataset(
+        *(data, data.test_split, data.classes, seed, arguments.load_division()),
+        others="leave out" if is_choice else "refuse",
+    )
     title = f"{arguments.subject} on split {dataset.split} of {data.root}"
     if arguments.detections is not None:
         detections = read_results(arguments.detections, dataset)

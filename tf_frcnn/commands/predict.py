@@ -12,9 +12,9 @@ import tyro
 from tf_frcnn.commands.model_options import ModelOptions
 from tf_frcnn.environment import set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_FINDINGS, EXIT_OK, UserError
-from tf_frcnn.files import prepare_output
+from tf_frcnn.files import check_apart, prepare_output
 from tf_frcnn.predict.containers import is_video
-from tf_frcnn.predict.inputs import Reading, check_apart, find_inputs
+from tf_frcnn.predict.inputs import Reading, find_inputs
 from tf_frcnn.predict.video import load_pyav
 from tf_frcnn.prediction import Prediction
 
@@ -118,7 +118,7 @@ def main(argv: Sequence[str], prog: str) -> int:
         logger.warning("%s", problem)
     if not paths:
         raise UserError("\n".join(problems))
-    check_apart(arguments.output, [*filter(Path.exists, [arguments.model]), *paths])
+    check_apart(arguments.output, [arguments.model, arguments.weights, *paths])
     videos = [path for path in paths if is_video(path)]
     if videos:
         load_pyav()
@@ -141,5 +141,6 @@ def main(argv: Sequence[str], prog: str) -> int:
         videos,
         arguments.output,
         Reading(arguments.batch_size, arguments.frame_step, arguments.exif == "apply"),
+        detector.category_ids,
     )
     return EXIT_FINDINGS if num_unreadable or problems else EXIT_OK

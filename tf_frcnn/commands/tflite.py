@@ -17,7 +17,7 @@ from tf_frcnn.commands.model_options import ModelOptions
 from tf_frcnn.data.faults import counted
 from tf_frcnn.environment import set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_OK, UserError
-from tf_frcnn.files import write_together
+from tf_frcnn.files import check_apart, write_together
 from tf_frcnn.image_size import check_size, default_size, parse_size
 from tf_frcnn.tflite.calibration import find_images, read_resized
 from tf_frcnn.tflite.outputs import (
@@ -89,6 +89,8 @@ def main(argv: Sequence[str], prog: str) -> int:
             raise
         images = []
     labels = labels_text(config.data.classes)
+    for path in (arguments.output, labels_file(arguments.output), report_file(arguments.output)):
+        check_apart(path, [model.path, arguments.weights, arguments.calibration])
     prepare_files(arguments.output, labels, arguments.overwrite)
     set_up_tensorflow()
     from tf_frcnn.inference import load_network

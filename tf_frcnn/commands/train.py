@@ -1,6 +1,5 @@
 """`tf-frcnn train [PRESET] [--section.field VALUE ...]`: train, evaluate and export a detector."""
 
-import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import Any
 import tyro
 
 from tf_frcnn.architectures import ARCHITECTURES
+from tf_frcnn.commands.model_options import typed_value
 from tf_frcnn.config import Config
 from tf_frcnn.config_upgrade import rename_options
 from tf_frcnn.environment import check_backend, set_up_logging, set_up_tensorflow
@@ -147,8 +147,8 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str = "train.py") -
     if name not in PRESETS:
         raise ConfigError(f"no preset is named {name!r}: expected one of {', '.join(PRESETS)}.")
     preset = PRESETS[name]()
-    architecture = _typed(arguments, "--model.architecture")
-    preset = _start_from(preset, _typed(arguments, "--train.start-from"), architecture)
+    architecture = typed_value(arguments, "--model.architecture")
+    preset = _start_from(preset, typed_value(arguments, "--train.start-from"), architecture)
     default = TrainArguments(
         **{
             **{field.name: getattr(preset, field.name) for field in dataclasses.fields(Config)},
@@ -171,13 +171,6 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str = "train.py") -
         args=arguments,
         default=default,
     )
-
-
-def _typed(arguments: Sequence[str], option: str) -> str:
-    """Find the value of an option that other defaults depend on; "" where it is not typed."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument(option, dest="value", nargs="?", default="")
-    return parser.parse_known_args(list(arguments))[0].value or ""
 
 
 def _start_from(preset: Config, source: str, architecture: str) -> Config:

@@ -6,14 +6,19 @@ the headers of images.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
+
+import numpy as np
 
 from tf_frcnn.config import NONE_SPLIT, DataConfig
 from tf_frcnn.data.assembly import refuse_empty
 from tf_frcnn.data.class_names import similar_names
 from tf_frcnn.data.example import Dataset
-from tf_frcnn.data.faults import FAULT_HANDLERS, FaultHandler, counted
+from tf_frcnn.data.faults import FAULT_HANDLERS, FaultHandler, counted, enumerate_names
 from tf_frcnn.data.formats import DATASETS, DatasetFormat, find_format, log_format
 from tf_frcnn.data.splits import Divider, Division
 from tf_frcnn.data.verification import verify_images
@@ -54,6 +59,7 @@ def load_dataset(
     class_names: tuple[str, ...],
     seed: int,
     division: Division | None = None,
+    others: Literal["refuse", "leave out"] = "refuse",
 ) -> Dataset:
     """Read one split with the classes of a trained model, and decode every image once.
 
@@ -63,13 +69,17 @@ def load_dataset(
         class_names: as for `read_dataset`.
         seed: as for `read_dataset`.
         division: as for `read_dataset`.
+        others: what to do about boxes of other classes: they are faults, or are left out.
 
     Raises:
         ConfigError: no root was given.
-        DataError: as in `load_datasets`.
+        DataError: as in `load_datasets`; or every box is of another class.
     """
     faults = _Faults()
-    dataset = read_dataset(config, split, class_names, seed, division, faults.collect)
+    wanted = class_names if others == "refuse" else ()  # of no names are all that there are
+    dataset = read_dataset(config, split, wanted, seed, division, faults.collect)
+    if others == "leave out":
+        dataset = choose_classes(dataset, class_names)
     return _finish(config, {"test": dataset}, faults)["test"]
 
 
@@ -152,6 +162,40 @@ def read_dataset(
     if on_faults is None:
         refuse_empty([dataset])
     return dataset
+
+
+def choose_classes(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
+    """Leave out the boxes of all other classes, and log how many there are of which.
+
+    Args:
+        dataset: one split, with all of its classes.
+        class_names: of classes 1..N of the answer; some need not be in the data.
+
+    Raises:
+        DataError: there are boxes, and none is of these classes.
+    """
+    numbers = {name: number for number, name in enumerate(class_names, start=1)}
+    table = np.array([0, *(numbers.get(name, 0) for name in dataset.class_names)], np.int32)
+    examples, counts = [], Counter[str]()
+    for example in dataset.examples:
+        classes = table[example.classes]
+        kept = classes > 0
+        counts.update(dataset.class_names[number - 1] for number in example.classes[~kept])
+        boxes = {name: getattr(example, name)[kept] for name in ("boxes", "difficult", "crowd")}
+        examples.append(replace(example, classes=classes[kept], **boxes))
+    if counts:
+        listed = enumerate_names(f"{name} ({count})" for name, count in counts.most_common())
+        if not any(len(example.boxes) for example in examples):
+            raise DataError(
+                f"split {dataset.split}: no box is of the classes {', '.join(class_names)}; there "
+                f"are {listed}. Expected some that the data have: `--data.classes NAME ...`."
+            )
+        logger.info(
+            "boxes of other classes, left out: %d: %s; `--data.classes` names those that count",
+            counts.total(),
+            listed,
+        )
+    return replace(dataset, class_names=class_names, examples=tuple(examples))
 
 
 # === Splits ===

@@ -1,9 +1,9 @@
 """How well anchors fit the boxes of a data set, and which would fit them better.
 
-The RPN starts from anchors, the same shapes at every cell of the feature map (Faster R-CNN, section
+The RPN starts from anchors, the same shapes at every cell of a feature map (Faster R-CNN, section
 3.1.1). A box that no anchor overlaps well is hard to find. Counted here is the best IoU that any
-anchor of the whole grid reaches with each box, in pixels of the network's input. Anchors across the
-image's border count too.
+anchor of the network's maps reaches with each box, in pixels of the network's input. Anchors across
+the image's border count too.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tf_frcnn.architectures.vgg16 import STRIDE
+from tf_frcnn.architectures.architecture import Architecture
 from tf_frcnn.data.example import Example
+from tf_frcnn.errors import ConfigError
 from tf_frcnn.iou import paired_iou
 from tf_frcnn.ops.resized_size import Rounding, resized_size
 
@@ -25,12 +26,12 @@ class ResizedBoxes:
 
     Attributes:
         boxes: [N, 4] float64 yxyx boxes in pixels of the network's input.
-        cells: [N, 2] int64 (rows, columns) of the feature map of each box's image.
+        image_sizes: [N, 2] int64 (height, width) of each box's image, in the same pixels.
         classes: [N] int64 class ids.
     """
 
     boxes: np.ndarray
-    cells: np.ndarray
+    image_sizes: np.ndarray
     classes: np.ndarray
 
     @property
@@ -50,73 +51,134 @@ def resize_boxes(
         long_side: ... unless the longer one would exceed this many.
         rounding: of the sides, as in `ops.resized_size`.
     """
-    boxes, cells, classes = [np.zeros((0, 4))], [np.zeros((0, 2), int)], [np.zeros(0, int)]
+    boxes, sizes, classes = [np.zeros((0, 4))], [np.zeros((0, 2), int)], [np.zeros(0, int)]
     for example in examples:
         size = np.array(example.image_size, np.float64)
         resized = np.array(resized_size(example.image_size, short_side, long_side, rounding))
         kept = ~(example.difficult | example.crowd)
         boxes.append(example.boxes[kept] * np.tile(resized / size, 2))
-        # Images are padded to whole cells.
-        cells.append(np.tile(np.ceil(resized / STRIDE).astype(int), (int(kept.sum()), 1)))
+        sizes.append(np.tile(resized.astype(int), (int(kept.sum()), 1)))
         classes.append(example.classes[kept].astype(int))
-    return ResizedBoxes(np.concatenate(boxes), np.concatenate(cells), np.concatenate(classes))
+    return ResizedBoxes(np.concatenate(boxes), np.concatenate(sizes), np.concatenate(classes))
+
+
+def map_sizes(architecture: Architecture, image_sizes: np.ndarray) -> list[np.ndarray]:
+    """Compute the sizes of the maps that anchors stand on.
+
+    Those that RoIs are pooled from, and in a pyramid, which has several of them, one more for the
+    RPN alone: every second cell of the last.
+
+    Args:
+        architecture: whose maps they are.
+        image_sizes: [N, 2] (height, width) of images before they are padded.
+
+    Returns:
+        For each map [N, 2] int64 (rows, columns).
+    """
+    padded = padded_sizes(architecture, image_sizes)
+    sizes = [-(-padded // stride) for stride in architecture.strides]
+    return [*sizes, -(-sizes[-1] // 2)] if len(sizes) > 1 else sizes
+
+
+def padded_sizes(architecture: Architecture, image_sizes: np.ndarray) -> np.ndarray:
+    """Compute the sizes of images once they are padded, [N, 2] int64."""
+    multiple = architecture.pixels.multiple
+    return -(-image_sizes // multiple) * multiple
+
+
+def check_sizes(architecture: Architecture, sizes: Sequence[float]) -> None:
+    """See that there is a size for each map, where each map has one.
+
+    Raises:
+        ConfigError: there are more, or fewer.
+    """
+    num_maps = len(map_sizes(architecture, np.ones((1, 2), int)))
+    if architecture.anchors.one_size_a_map and len(sizes) != num_maps:
+        listed = " ".join(f"{size:g}" for size in sizes)
+        raise ConfigError(
+            f"--model.anchor-sizes {listed}: expected {num_maps} of them, one for each map of this "
+            "architecture, fine to coarse."
+        )
 
 
 def best_ious(
-    resized: ResizedBoxes, sizes: Sequence[float], aspect_ratios: Sequence[float]
+    resized: ResizedBoxes,
+    sizes: Sequence[float],
+    aspect_ratios: Sequence[float],
+    architecture: Architecture,
 ) -> np.ndarray:
-    """Compute the best IoU that any anchor of the grid has with each box.
+    """Compute the best IoU that any anchor of the network has with each box.
 
-    For one shape the intersection shrinks in y and in x with the distance of the centres, so the
-    cell whose centre is nearest in both is the best one and no other needs to be looked at.
+    For one shape the intersection shrinks in y and in x with the distance of the centres, so of the
+    anchors of one map the one that is nearest in both is the best; no other needs to be looked at.
 
     Args:
         resized: the boxes.
         sizes: square roots of the anchors' areas, in pixels of the network's input.
         aspect_ratios: height / width of the anchors.
+        architecture: says on which maps anchors stand, and where.
 
     Returns:
         [N] float64 in [0, 1].
+
+    Raises:
+        ConfigError: it wants another number of sizes.
     """
+    check_sizes(architecture, sizes)
+    grid = architecture.anchors
+    padded = padded_sizes(architecture, resized.image_sizes)
     centers = 0.5 * (resized.boxes[:, :2] + resized.boxes[:, 2:])  # [N, 2]
-    nearest = np.clip(np.floor(centers / STRIDE), 0, resized.cells - 1)
-    anchor_centers = (nearest + 0.5) * STRIDE
     best = np.zeros(len(resized.boxes))
-    for size in sizes:
-        for ratio in aspect_ratios:
-            half = 0.5 * size * np.array([np.sqrt(ratio), 1 / np.sqrt(ratio)])
-            anchors = np.concatenate([anchor_centers - half, anchor_centers + half], axis=-1)
-            best = np.maximum(best, paired_iou(resized.boxes, anchors))
+    for number, cells in enumerate(map_sizes(architecture, resized.image_sizes)):
+        strides = padded // cells
+        nearest = np.clip(np.round(centers / strides - grid.offset), 0, cells - 1)
+        anchor_centers = (nearest + grid.offset) * strides
+        for size in sizes[number : number + 1] if grid.one_size_a_map else sizes:
+            for ratio in aspect_ratios:
+                half = 0.5 * size * np.array([np.sqrt(ratio), 1 / np.sqrt(ratio)])
+                half = np.round(half) if grid.rounded else half
+                anchors = np.concatenate([anchor_centers - half, anchor_centers + half], axis=-1)
+                best = np.maximum(best, paired_iou(resized.boxes, anchors))
     return best
 
 
 def suggest_anchors(
-    resized: ResizedBoxes, sizes: Sequence[float], aspect_ratios: Sequence[float]
+    resized: ResizedBoxes,
+    sizes: Sequence[float],
+    aspect_ratios: Sequence[float],
+    architecture: Architecture,
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Suggest as many sizes and ratios as were chosen, so that the cost stays the same.
 
     Sizes are the centres of k-means over the boxes' sizes with the distance 1 - IoU of squares, and
     ratios likewise. For two squares of sides a < b that IoU is (a / b) ** 2, which orders distances
     as |log a - log b| does, so the clusters are those of the logarithms. What was chosen stays
-    where the clusters would reach fewer boxes.
+    where the clusters would reach fewer boxes. Where each map has one size and there are fewer
+    clusters, twice the largest follows, and so on.
 
     Args:
         resized: the boxes, at least one.
         sizes: the chosen sizes.
         aspect_ratios: the chosen ratios.
+        architecture: says on which maps anchors stand, and where.
 
     Returns:
-        Sizes in whole pixels and ratios with two decimals, both rising.
+        Sizes in whole pixels and ratios with two decimals, both rising; as many sizes as maps where
+        each map has one.
     """
     height, width = np.maximum(resized.sides, 1e-3).T
     clustered_sizes = _cluster(np.sqrt(height * width), len(sizes), decimals=0, least=1.0)
     clustered_ratios = _cluster(height / width, len(aspect_ratios), decimals=2, least=0.01)
+    while architecture.anchors.one_size_a_map and len(clustered_sizes) < len(sizes):
+        clustered_sizes = (*clustered_sizes, 2.0 * clustered_sizes[-1])
     candidates = [
         (tuple(some_sizes), tuple(some_ratios))
         for some_sizes in (sizes, clustered_sizes)
         for some_ratios in (aspect_ratios, clustered_ratios)
     ]
-    return max(candidates, key=lambda anchors: _reached(best_ious(resized, *anchors)))
+    return max(
+        candidates, key=lambda both: _reached(best_ious(resized, both[0], both[1], architecture))
+    )
 
 
 def _reached(ious: np.ndarray) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.config import DataConfig, ModelConfig
 from tf_frcnn.data.class_names import similar_names
 from tf_frcnn.data.example import Dataset
@@ -61,11 +62,11 @@ def check_data(config: DataConfig, model: ModelConfig, seed: int) -> DataCheck:
 
     Args:
         config: folder, format, splits, classes, sizes, and what is to be done about faults.
-        model: its anchors are judged.
+        model: its anchors are judged, on the maps of its architecture.
         seed: divides the images if the data set has no splits of its own.
 
     Raises:
-        ConfigError: no root was given.
+        ConfigError: no root was given, or the architecture wants another number of anchor sizes.
         DataError: there is no data set to read, or none of the splits asked for.
     """
     root, data_format = find_format(config)
@@ -155,10 +156,11 @@ def _judge_anchors(
     resized: ResizedBoxes, model: ModelConfig, class_names: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Describe the chosen and the suggested anchors -> (for JSON, best IoUs by box)."""
+    architecture = ARCHITECTURES[model.architecture]
     anchors = {"chosen": (model.anchor_sizes, model.aspect_ratios)}
     if len(resized.boxes):
-        anchors["suggested"] = suggest_anchors(resized, *anchors["chosen"])
-    ious = {name: best_ious(resized, *shapes) for name, shapes in anchors.items()}
+        anchors["suggested"] = suggest_anchors(resized, *anchors["chosen"], architecture)
+    ious = {name: best_ious(resized, *shapes, architecture) for name, shapes in anchors.items()}
     described = {
         name: {
             "sizes": list(sizes),
@@ -171,7 +173,8 @@ def _judge_anchors(
         }
         for name, (sizes, ratios) in anchors.items()
     }
-    return {"num_boxes": len(resized.boxes), "suggested": None, **described}, ious
+    about = {"architecture": model.architecture, "num_boxes": len(resized.boxes)}
+    return {**about, "suggested": None, **described}, ious
 
 
 def _shares(ious: np.ndarray) -> dict[str, float | None]:

@@ -11,8 +11,9 @@ https://cocodataset.org/#format-results: a JSON list with one object per detecti
 For COCO data sets the ids are those of the annotation file. For others, which have no ids,
 `image_id` is the image's name as in the list of its split (mostly the file's name without
 extension) and `category_id` counts the classes from 1 in their order. Folders before a `file_name`
-must be those of the image. Where an entry has both forms, they must agree. All other keys are
-disregarded.
+must be those of the image. Where an entry has both forms, they must agree; but of a class in data
+without ids only the name counts then, since whoever wrote the file may count otherwise. All other
+keys are disregarded.
 """
 
 import json
@@ -129,6 +130,7 @@ class _EntryReader:
 
     def __init__(self, dataset: Dataset) -> None:
         image_keys, category_keys = _read_keys(dataset)
+        self._has_ids = bool(_coco_files(dataset))
         self._split = dataset.split
         self._image_ids = {str(key): image_id for image_id, key in image_keys.items()}
         self._by_file_name: dict[str, list[Example]] = {}
@@ -142,9 +144,10 @@ class _EntryReader:
         if not isinstance(entry, dict):
             raise DataError(f"{place} = {shorten(entry)}. Expected an object with bbox and score.")
         image_id = _resolve(entry, place, {"image_id": self._find_id, "file_name": self._find_file})
-        class_id = _resolve(
-            entry, place, {"category_id": self._find_category, "category_name": self._find_class}
-        )
+        finders = {"category_id": self._find_category, "category_name": self._find_class}
+        if "category_name" in entry and not self._has_ids:
+            del finders["category_id"]
+        class_id = _resolve(entry, place, finders)
         return image_id, (_read_box(entry, place), _read_score(entry, place), class_id)
 
     def _find_id(self, value: Any, place: str) -> str:
@@ -245,13 +248,17 @@ def _read_keys(dataset: Dataset) -> tuple[dict[str, Key], dict[str, int]]:
         example.image_id: example.image_id for example in dataset.examples
     }
     category_keys = {name: number for number, name in enumerate(dataset.class_names, start=1)}
-    sources = {example.source.rpartition(": images[")[0] for example in dataset.examples}
-    for source in sources - {""}:  # only the sources of COCO's images have this form
+    for source in _coco_files(dataset):
         content = parse_coco(Path(source))
         category_keys |= {name: key for key, name in content.class_names.items()}
         keys = [image.key for image in list_images(content)[0]]
         image_keys |= {str(key): key for key in keys if str(key) in image_keys}
     return image_keys, category_keys
+
+
+def _coco_files(dataset: Dataset) -> set[str]:
+    """Find the annotation files of COCO data; none for others, whose sources have another form."""
+    return {example.source.rpartition(": images[")[0] for example in dataset.examples} - {""}
 
 
 def _path_of(example: Example) -> PurePosixPath:

@@ -46,6 +46,7 @@ def predict_files(
     videos: Sequence[Path],
     output: Path,
     reading: Reading,
+    category_ids: Sequence[int],
 ) -> int:
     """Detect in images, then in videos: a drawing of each, and all detections in one file.
 
@@ -60,6 +61,7 @@ def predict_files(
         videos: files.
         output: an empty folder.
         reading: how they are read.
+        category_ids: of the detector's classes, in `DETECTIONS_FILE`.
 
     Returns:
         How many files could not be read. Of a video that cannot be read to its end there are
@@ -76,7 +78,9 @@ def predict_files(
     try:
         for predict, files in ((_predict_images, images), (_predict_videos, videos)):
             if files:
-                num_unreadable += predict(detect, files, folder, output, reading, results)
+                num_unreadable += predict(
+                    detect, files, folder, output, reading, category_ids, results
+                )
     except KeyboardInterrupt:
         write_json(file, results)
         logger.warning("interrupted: %s holds what was found until then", file)
@@ -92,6 +96,7 @@ def _predict_images(
     folder: Path,
     output: Path,
     reading: Reading,
+    category_ids: Sequence[int],
     results: list[dict[str, Any]],
 ) -> int:
     start = time.perf_counter()
@@ -102,7 +107,7 @@ def _predict_images(
         file_name = relative_name(image.path, folder)
         drawing = output / drawings[file_name]
         write_drawing(drawing, image.image, found)
-        results += coco_results(file_name, found)
+        results += coco_results(file_name, found, category_ids=category_ids)
         num_read += 1
         is_oriented = image.orientation != UPRIGHT
         num_oriented += is_oriented
@@ -141,6 +146,7 @@ def _predict_videos(
     folder: Path,
     output: Path,
     reading: Reading,
+    category_ids: Sequence[int],
     results: list[dict[str, Any]],
 ) -> int:
     drawings = drawing_paths([relative_name(path, folder) for path in paths], ".mp4")
@@ -149,7 +155,7 @@ def _predict_videos(
         file_name = relative_name(path, folder)
         drawing = output / drawings[file_name]
         try:
-            results += _predict_video(detect, path, file_name, drawing, reading)
+            results += _predict_video(detect, path, file_name, drawing, reading, category_ids)
         except DataError as error:
             logger.warning("skipped: %s", error)
             num_unreadable += 1
@@ -159,7 +165,12 @@ def _predict_videos(
 
 
 def _predict_video(
-    detect: DetectImages, path: Path, file_name: str, drawing: Path, reading: Reading
+    detect: DetectImages,
+    path: Path,
+    file_name: str,
+    drawing: Path,
+    reading: Reading,
+    category_ids: Sequence[int],
 ) -> list[dict[str, Any]]:
     """Detect in one video -> its results; nothing else in memory grows with its length."""
     start = time.perf_counter()
@@ -173,7 +184,7 @@ def _predict_video(
         frames = track(video, path.name, video.num_expected)
         for frame, found in _detect(detect, frames, reading.batch_size):
             writer.write(np.asarray(draw_detections(frame.image, found)))
-            results += coco_results(file_name, found, frame.number)
+            results += coco_results(file_name, found, frame.number, category_ids)
             counts.update(found.class_names)
             num_frames += 1
     if video.orientation != UPRIGHT and reading.apply_exif:

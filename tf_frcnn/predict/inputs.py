@@ -2,12 +2,11 @@
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tf_frcnn.data.image import IMAGE_EXTENSIONS
-from tf_frcnn.errors import UserError
 from tf_frcnn.predict.containers import VIDEO_EXTENSIONS
 
 _EXTENSIONS = IMAGE_EXTENSIONS | VIDEO_EXTENSIONS
@@ -78,20 +77,6 @@ def _nothing_there(path: Path) -> str:
         escaped = str(path).replace("[", "[[]")
         hint = f" Brackets that belong to a name are written so: '{escaped}'."
     return f"{path}: there is no such file or folder, and no glob that matches one.{hint}"
-
-
-def check_apart(output: Path, needed: Iterable[Path]) -> None:
-    """Refuse an output folder with inputs in it: --overwrite would move them away.
-
-    Raises:
-        UserError: one of them lies in it.
-    """
-    folder = output.resolve()
-    for path in needed:
-        if path.resolve().is_relative_to(folder):
-            raise UserError(
-                f"--output {output}: holds {path}, which is an input. Give a folder of its own."
-            )
 
 
 def common_folder(files: Sequence[Path]) -> Path:

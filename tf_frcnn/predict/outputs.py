@@ -1,7 +1,7 @@
 """What `tf-frcnn predict` writes: a drawing of each image, and COCO results."""
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,10 @@ _JPEG_QUALITY = 95
 
 
 def coco_results(
-    file_name: str, prediction: Prediction, frame: int | None = None
+    file_name: str,
+    prediction: Prediction,
+    frame: int | None = None,
+    category_ids: Sequence[int] | None = None,
 ) -> list[dict[str, Any]]:
     """Write detections as objects of the COCO results format.
 
@@ -25,18 +28,22 @@ def coco_results(
         file_name: what the image or video is called in them.
         prediction: of the image, or of one frame.
         frame: number of the frame in its video, from 0; None for an image.
+        category_ids: of classes 1..N; the ids of the classes when None.
 
     Returns:
-        An object each: `file_name`, `frame` in a video, `category_name`, `category_id` from 1,
-        `bbox` [x, y, width, height] in pixels, 0-based and half-open, `score`.
+        An object each: `file_name`, `frame` in a video, `category_name`, `category_id`, `bbox`
+        [x, y, width, height] in pixels, 0-based and half-open, `score`.
     """
     source = {"file_name": file_name, **({} if frame is None else {"frame": frame})}
+    class_ids = prediction.class_ids
+    if category_ids is not None:
+        class_ids = np.array([0, *category_ids])[class_ids]
     corners, sizes = prediction.boxes[:, :2], prediction.boxes[:, 2:] - prediction.boxes[:, :2]
     return [
         {
             **source,
             "category_name": prediction.class_names[index],
-            "category_id": int(prediction.class_ids[index]),
+            "category_id": int(class_ids[index]),
             "bbox": [*corners[index, ::-1].tolist(), *sizes[index, ::-1].tolist()],
             "score": float(prediction.scores[index]),
         }

@@ -4,13 +4,15 @@ No TensorFlow here: what cannot be used is told before that is loaded.
 """
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tf_frcnn.architectures import ARCHITECTURES
+from tf_frcnn.arguments import options_renamed
 from tf_frcnn.config import Config, DataConfig, ModelConfig
-from tf_frcnn.errors import WeightsError
+from tf_frcnn.errors import ConfigError, WeightsError
 from tf_frcnn.pretrained.catalogue import CATALOGUE, PublishedWeights
 from tf_frcnn.pretrained.download import fetch, sha256_of
 from tf_frcnn.pretrained.torch_file import read_state_dict
@@ -22,6 +24,15 @@ DETECTORS: dict[str, PublishedWeights] = {
 }
 """What of the catalogue is a network that can be built."""
 WEIGHTS_OPTION, CLASSES_OPTION = "--weights", "--weights-classes"
+EPSILON_OPTION = "--weights-epsilon"
+AS_ARGUMENTS = {
+    f"{WEIGHTS_OPTION} PATH": "weights=PATH",
+    WEIGHTS_OPTION: "weights",
+    CLASSES_OPTION: "class_names",
+    EPSILON_OPTION: "epsilon",
+    "--offline": "offline=True",
+}
+"""What calls from Python have in the place of these options, for messages."""
 
 _TRAINED_EPSILON = 1e-5  # of torch's batch normalisation, where nobody says otherwise
 _COLUMNS_KEY = "roi_heads.box_predictor.cls_score.bias"
@@ -50,6 +61,7 @@ def find_detector(
     class_names: Sequence[str] = (),
     offline: bool = False,
     any_classes: bool = False,
+    epsilon: float | None = None,
 ) -> PublishedDetector:
     """Find a detector's weights: the published ones, which are downloaded once, or a file.
 
@@ -60,17 +72,21 @@ def find_detector(
         class_names: that its columns stand for, without the background; COCO's when not given.
         offline: use no network.
         any_classes: where there are other columns than COCO's and no names, name them by number.
+        epsilon: of the normalisation that such a file was trained with; when None, the published
+            one's of the published file, and torch's 1e-5 of any other.
 
     Raises:
-        WeightsError: the file cannot be had or read, or has other columns than names.
+        ConfigError: a name or the epsilon cannot be used.
+        WeightsError: the file cannot be had or read, or has other columns than names; or there are
+            names or an epsilon, and no file.
     """
     entry = DETECTORS[name]
+    _check_options(name, weights, class_names, epsilon)
     if weights is None:
-        path = fetch(entry, offline, option=WEIGHTS_OPTION)
-        epsilon = entry.bn_eps
+        path, is_published = fetch(entry, offline, option=WEIGHTS_OPTION), True
     else:
-        path = weights
-        epsilon = _find_epsilon(entry, path)
+        path, is_published = weights, _is_published(entry, weights)
+    epsilon = _find_epsilon(entry, path, is_published, epsilon)
     columns = _count_columns(path)
     unused: tuple[int, ...] = ()
     names = tuple(class_names)
@@ -80,8 +96,7 @@ def find_detector(
         if columns != entry.columns:
             raise WeightsError(
                 f"{path}: has {columns} columns of classes, the background among them, where "
-                f"COCO's are {entry.columns}. Give their {columns - 1} names: {CLASSES_OPTION} "
-                "NAME NAME ..."
+                f"COCO's are {entry.columns}. Give their {columns - 1} names by {CLASSES_OPTION}."
             )
         names, unused = tuple(entry.categories.values()), entry.unused_columns
     elif columns != 1 + len(names):
@@ -106,22 +121,50 @@ def is_detector(path: Path) -> bool:
     return any(key.startswith("roi_heads.") for key in read_state_dict(path))
 
 
-def _find_epsilon(entry: PublishedWeights, path: Path) -> float:
-    """Tell what the normalisation of a file was trained with, which is not in the file."""
+def _check_options(
+    name: str, weights: Path | None, class_names: Sequence[str], epsilon: float | None
+) -> None:
+    """Refuse what can be told before anything is downloaded or read."""
+    for option, is_given in ((CLASSES_OPTION, class_names), (EPSILON_OPTION, epsilon is not None)):
+        if is_given and weights is None:
+            raise WeightsError(
+                f"{option}: tells of a file that is given by {WEIGHTS_OPTION}, and there is none; "
+                f"of the published one of {name} it is known. Give both, or neither."
+            )
+    with options_renamed({"--data.classes": CLASSES_OPTION}):
+        DataConfig(classes=tuple(class_names))
+    if epsilon is not None and not (math.isfinite(epsilon) and epsilon >= 0):
+        raise ConfigError(f"{EPSILON_OPTION} {epsilon}: expected a number, 0 or more.")
+
+
+def _is_published(entry: PublishedWeights, path: Path) -> bool:
     try:
-        is_published = sha256_of(path).startswith(entry.sha256 or entry.sha256_start)
+        return sha256_of(path).startswith(entry.sha256 or entry.sha256_start)
     except OSError as error:
         raise WeightsError(
             f"{WEIGHTS_OPTION} {path}: cannot be read ({error.strerror}). Expected a file that "
             f"torch.save wrote, of torchvision's {entry.name}."
         ) from None
-    if not is_published and entry.bn_eps != _TRAINED_EPSILON:
-        logger.warning(
-            "%s: is not the published file of %s; its normalisation is taken to have been trained "
-            "with an epsilon of %g, and not with %g as that one",
-            *(path, entry.name, _TRAINED_EPSILON, entry.bn_eps),
-        )
-    return entry.bn_eps if is_published else _TRAINED_EPSILON
+
+
+def _find_epsilon(
+    entry: PublishedWeights, path: Path, is_published: bool, given: float | None
+) -> float:
+    """Tell what the normalisation of a file was trained with, which is not in the file."""
+    if given is not None:
+        logger.info("%s: an epsilon of %g in its normalisation, as was given", path, given)
+        return given
+    if is_published:
+        logger.info("%s: an epsilon of %g in its normalisation, as published", path, entry.bn_eps)
+        return entry.bn_eps
+    level = logging.INFO if entry.bn_eps == _TRAINED_EPSILON else logging.WARNING
+    logger.log(
+        level,
+        "%s: is not the published file of %s, whose normalisation has an epsilon of %g; it is "
+        "taken to have been trained with torch's %g. Another one is given by %s",
+        *(path, entry.name, entry.bn_eps, _TRAINED_EPSILON, EPSILON_OPTION),
+    )
+    return _TRAINED_EPSILON
 
 
 def _count_columns(path: Path) -> int:

@@ -90,7 +90,8 @@ def fetch(
         if problem is None:
             return path
         if offline or _is_offline():
-            raise _Failure(f"{problem}, and --offline or {OFFLINE_VARIABLE} is set")
+            said_by = "--offline" if offline else OFFLINE_VARIABLE
+            raise _Failure(f"{problem}, and {said_by} is set")
         if path.exists():
             logger.warning("%s: the weights %s; they are downloaded anew", path, problem)
         with _kept_in(folder), _locked(path):

@@ -12,6 +12,7 @@ import numpy as np
 
 from tf_frcnn.architectures.mobilenet_v3_fpn import BLOCKS, FIRST_CHANNELS
 from tf_frcnn.checkpoints import named_weights
+from tf_frcnn.errors import WeightsError
 from tf_frcnn.pretrained.torch_arrays import VARIABLES, turned_values, without_counters
 
 TORCH_EPSILON = 1e-5
@@ -68,8 +69,8 @@ def load_state_dict(
         epsilon: that the network was trained with there.
 
     Raises:
-        WeightsError: an array is missing, left over, of another shape, or not finite. The network
-            is unchanged.
+        WeightsError: an array is missing, left over, of another shape, or not finite, also once the
+            epsilon is made up for. The network is unchanged.
     """
     arrays = {_new_key(key): array for key, array in without_counters(arrays).items()}
     variables = named_weights(network)
@@ -78,8 +79,17 @@ def load_state_dict(
     for layer in network._flatten_layers(include_self=False, recursive=True):
         if isinstance(layer, keras.layers.BatchNormalization):
             variance = values[f"{layer.name}/moving_variance"].astype(np.float64)
-            factor = np.sqrt((variance + layer.epsilon) / (variance + epsilon))
-            values[f"{layer.name}/gamma"] = values[f"{layer.name}/gamma"] * factor
+            with np.errstate(all="ignore"):
+                factor = np.sqrt((variance + layer.epsilon) / (variance + epsilon))
+                scale = (values[f"{layer.name}/gamma"] * factor).astype(np.float32)
+            is_divisor = variance + min(epsilon, layer.epsilon) > 0.0
+            if not (is_divisor.all() and np.isfinite(scale).all()):
+                raise WeightsError(
+                    f"{source}: {keys[f'{layer.name}/moving_variance']} goes down to "
+                    f"{variance.min():g}, which no normalisation with an epsilon of {epsilon:g} "
+                    "can divide by. Expected variances above 0, or the epsilon of the training."
+                )
+            values[f"{layer.name}/gamma"] = scale
     for name, variable in variables.items():
         variable.assign(values[name])
 

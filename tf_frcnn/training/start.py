@@ -108,10 +108,8 @@ def take_weights(
 
 def _columns(network: FasterRCNN, class_names: Sequence[str]) -> dict[str, int]:
     """Find the box head's column of each class."""
-    unused = network.config.unused_columns
-    num_columns = 1 + len(class_names) + len(unused)
-    used = [column for column in range(1, num_columns) if column not in unused]
-    return dict(zip(class_names, used, strict=True))
+    columns = network.config.class_columns(len(class_names))
+    return dict(zip(class_names, columns, strict=True))
 
 
 def _take_classes(
