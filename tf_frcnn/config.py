@@ -212,8 +212,9 @@ class ModelConfig:
 
     architecture: ArchitectureName = "vgg16"
     """`vgg16` is the slides' network; `vgg16_quarter` its layer plan at a quarter of the width with
-    batch normalisation, for small machines and small images; the others are the detectors of that
-    name (`tf-frcnn models`), from random weights unless --train.start-from says otherwise."""
+    batch normalisation, for small machines and small images; `efficientnet_lite0_fpn` a small one
+    for processors, from ImageNet weights; the others are the detectors of that name (`tf-frcnn
+    models`), from random weights unless --train.start-from says otherwise."""
     anchor_sizes: PositiveNumbers = (128.0, 256.0, 512.0)
     """Square roots of the anchors' areas, in pixels of the network's input."""
     aspect_ratios: PositiveNumbers = (0.5, 1.0, 2.0)
@@ -323,11 +324,11 @@ class TrainConfig:
     start_from: Annotated[str, _expect(len, "imagenet, none, a detector's name or a PATH")] = (
         "imagenet"
     )
-    """What the weights start from: `imagenet` (VGG16 of keras.applications, downloaded once) or
-    the PATH of such a file, with or without its top; the name of a published detector (`tf-frcnn
-    models`) or the PATH of a file of torchvision's; the PATH of a run, a checkpoint or a
-    SavedModel, with other classes if need be; `none`. The network is then by default that of the
-    detector."""
+    """What the weights start from: `imagenet` (keras.applications' VGG16 or torchvision's trunks,
+    downloaded once; EfficientNet-Lite0, from the extra [lite0]) or the PATH of such a file; the
+    name of a published detector (`tf-frcnn models`) or the PATH of a file of torchvision's; the
+    PATH of a run, a checkpoint or a SavedModel, with other classes if need be; `none`. The network
+    is then by default that of the detector."""
     frozen_layers: tuple[Annotated[str, _expect(len, "beginnings of the names of layers")], ...] = (
         "block1",
         "block2",

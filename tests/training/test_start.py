@@ -125,6 +125,7 @@ def test_a_file_of_torch_needs_an_architecture_that_takes_one(tmp_path):
 LITE0, RESNET = "efficientnet_lite0_fpn", "fasterrcnn_resnet50_fpn"
 # What is kept: layers by name, the number of stages that are trained, and normalisation.
 NOTHING, TORCHVISIONS = ((), None, "batch"), ((), 3, "frozen")
+LITE0S = (tuple(f"block{number:02d}_depthwise" for number in range(3, 16)), 3, "frozen")
 OF_TRUNK = (("bn_conv1", "bn_layer"), 3, "batch")
 
 
@@ -137,7 +138,7 @@ def kept(arguments):
     ("options", "source", "frozen"),
     [
         # By default what the architecture says: ImageNet for Lite0, nothing for torchvision's.
-        (("--model.architecture", LITE0), "imagenet", TORCHVISIONS),
+        (("--model.architecture", LITE0), "imagenet", LITE0S),
         (("--model.architecture", RESNET), "none", NOTHING),
         # Without weights there is nothing worth keeping.
         (("--model.architecture", LITE0, *NONE), "none", NOTHING),
