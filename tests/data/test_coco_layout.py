@@ -81,11 +81,12 @@ def test_a_json_outside_of_the_root_names_images_inside_of_it(tmp_path):
 
 def test_a_missing_split_lists_those_that_are_there(tmp_path):
     write_coco(tmp_path, ONE)
-    write_json(tmp_path / "valid" / "_annotations.coco.json", ONE)
+    write_json(tmp_path / "held_out" / "_annotations.coco.json", ONE)
     write_json(tmp_path / "package.json", {"name": "no COCO"})
     message = message_of(tmp_path, splits=("train", "val"))
-    assert "there is no split 'val'. Expected one of the splits that are there: train, valid;" in (
-        message
+    assert (
+        "there is no split 'val'. Expected one of the splits that are there: held_out, train;"
+        in (message)
     )
     message = message_of(tmp_path, splits=("more.json",))
     assert f"{tmp_path / 'more.json'}: there is no such file. Expected COCO JSON" in message

@@ -4,6 +4,7 @@ Which file a split is and where its images are is in `coco_layout`, what is in a
 `coco_json`.
 """
 
+import dataclasses
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from tf_frcnn.data.coco_layout import (
     explain_missing_coco_split,
     find_files,
     image_folders,
+    real_name,
 )
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import FaultHandler, raise_faults
@@ -52,9 +54,9 @@ def read_coco(
         on_faults: is told all faults at once.
 
     Returns:
-        One `Dataset` a split, all with the same class names, in the order of the file's `images`.
-        `Example.image_id` is the image's id as text. Boxes that were partly outside of their
-        image are clipped; an image without objects has boxes of shape [0, 4].
+        One `Dataset` a split, under its real name, all with the same class names, in the order of
+        the file's `images`. `Example.image_id` is the image's id as text. Boxes that were partly
+        outside of their image are clipped; an image without objects has boxes of shape [0, 4].
 
     Raises:
         DataError: a file, entry, image or class is missing or wrong. All faults of the splits
@@ -87,7 +89,12 @@ def read_coco(
                 f"{paths[split]}: too few images, the split {split!r} is empty. Expected at "
                 f"least 3 images, or `--data.{split}-split none`."
             )
-    return datasets
+    if are_made:
+        return datasets
+    return {
+        split: dataclasses.replace(dataset, split=real_name(root, split))
+        for split, dataset in datasets.items()
+    }
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,9 +5,9 @@ A split is the path of a JSON file (absolute or from the root), or a name. Its f
 `NAME/_annotations.coco.json`. Where there is a single JSON file without a split's name, the splits
 train, val and test are made of it.
 
-Images are looked for, in this order, in `NAME`, `images/NAME`, `images`, the root, and beside the
-JSON file. The folders are listed and only files found there are opened, and a file name with `..`
-or from `/` on is refused, so that none can leave the root.
+Images are looked for, in this order, in `NAME`, `images/NAME`, `images`, `data`, the root, and
+beside the JSON file. The folders are listed and only files found there are opened, and a file name
+with `..` or from `/` on is refused, so that none can leave the root.
 """
 
 import os
@@ -26,7 +26,7 @@ from tf_frcnn.data.folders import (
     list_folder,
     normalise_name,
 )
-from tf_frcnn.data.splits import MADE_SPLITS
+from tf_frcnn.data.splits import MADE_SPLITS, match_split, names_a_split, role_of
 from tf_frcnn.errors import DataError
 
 LAYOUT = (
@@ -36,9 +36,6 @@ LAYOUT = (
 _PREFIX = "instances_"
 _ROBOFLOW_NAME = "_annotations.coco.json"
 _COCO_LIST = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')
-_SPLIT_WORD = re.compile(
-    r"(?<![a-z])(train|trainval|training|val|valid|validation|minival|dev|test|testing)(?![a-z])"
-)
 _BYTES_LOOKED_AT = 1 << 16  # of files of hundreds of megabytes: the first list begins before
 
 
@@ -119,7 +116,11 @@ def _is_path(split: str) -> bool:
 def _files_named(root: Path, split: str) -> list[Path]:
     """List the files that a split's name or path means."""
     if not _is_path(split):
-        return _index_splits(root).get(split, [])
+        index = _index_splits(root)
+        if split not in index and split in MADE_SPLITS:
+            there = {_split_name(root, path) for path in _list_coco_files(root)}
+            return index.get(match_split(split, there), [])
+        return index.get(split, [])
     path = root / split  # an absolute path stays as it is
     return [path] if os.path.isfile(path) else []
 
@@ -127,9 +128,15 @@ def _files_named(root: Path, split: str) -> list[Path]:
 def _single_file(root: Path) -> Path | None:
     """Find the file that splits are made of: the only one, unless it has a split's name."""
     paths = _list_coco_files(root)
-    if len(paths) != 1 or _SPLIT_WORD.search(_split_name(root, paths[0]).lower()):
+    if len(paths) != 1 or names_a_split(_split_name(root, paths[0])):
         return None
     return paths[0]
+
+
+def real_name(root: Path, split: str) -> str:
+    """Get the name under which a split that is there goes: `valid` for `val`; a path is its own."""
+    paths = _files_named(root, split)
+    return _split_name(root, paths[0]) if paths and split in MADE_SPLITS else split
 
 
 def find_files(root: Path, splits: tuple[str, ...]) -> tuple[dict[str, Path], bool]:
@@ -175,7 +182,9 @@ def find_files(root: Path, splits: tuple[str, ...]) -> tuple[dict[str, Path], bo
 def image_folders(root: Path, path: Path) -> list[Path]:
     """List the folders that a JSON file's images may be in, the likeliest first."""
     name = _split_name(root, path)
-    folders = [root / name, root / "images" / name, root / "images", root]
+    names = dict.fromkeys((name, role_of(name) or name))  # train_annotations: in train as well
+    folders = [folder / own for own in names for folder in (root, root / "images")]
+    folders += [root / "images", root / "data", root]
     if path.parent.is_relative_to(root) and ".." not in path.parts:
         folders.append(path.parent)
     return list(dict.fromkeys(folders))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tf_frcnn.config import DataConfig
-from tf_frcnn.data import coco, coco_layout, tfds, voc
+from tf_frcnn.data import coco, coco_layout, tfds, voc, voc_layout
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import FaultHandler
 from tf_frcnn.data.folders import describe_folder, is_folder, list_folder
@@ -44,7 +44,9 @@ class DatasetFormat:
 
 
 DATASETS = {
-    "voc": DatasetFormat(voc.LAYOUT, voc.detect_voc, voc.explain_missing_voc_split, voc.read_voc),
+    "voc": DatasetFormat(
+        voc_layout.LAYOUT, voc_layout.detect_voc, voc_layout.explain_missing_voc_split, voc.read_voc
+    ),
     "coco": DatasetFormat(
         coco_layout.LAYOUT,
         coco_layout.detect_coco,
