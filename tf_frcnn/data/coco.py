@@ -19,15 +19,16 @@ from tf_frcnn.data.coco_json import (
     read_objects,
 )
 from tf_frcnn.data.coco_layout import (
-    ImageFinder,
     explain_missing_coco_split,
     find_files,
-    image_folders,
+    image_folders_of,
     real_name,
+    split_name,
 )
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import FaultHandler, raise_faults
 from tf_frcnn.data.image import read_image_size
+from tf_frcnn.data.image_finder import ImageFinder, image_folders
 from tf_frcnn.data.splits import Divider
 from tf_frcnn.errors import DataError
 
@@ -40,6 +41,7 @@ def read_coco(
     class_names: tuple[str, ...],
     divider: Divider,
     on_faults: FaultHandler = raise_faults,
+    image_folder: Path | None = None,
 ) -> dict[str, Dataset]:
     """Read splits of a COCO data set.
 
@@ -52,6 +54,8 @@ def read_coco(
             their ids in different files.
         divider: decides which image goes to which split where there is one file without splits.
         on_faults: is told all faults at once.
+        image_folder: where the images are, if not in the data set's folder; none outside of it is
+            read then.
 
     Returns:
         One `Dataset` a split, under its real name, all with the same class names, in the order of
@@ -67,7 +71,7 @@ def read_coco(
         if problem := explain_missing_coco_split(root, split):
             raise DataError(problem)
     paths, are_made = find_files(root, splits)
-    files, faults = _read_files(root, dict.fromkeys(paths.values()))
+    files, faults = _read_files(root, dict.fromkeys(paths.values()), image_folder)
     division = None
     if are_made:
         ids = [image_id for file in files.values() for image_id in file.image_ids]
@@ -150,7 +154,9 @@ def _order_classes(files: Collection[_ReadFile]) -> tuple[str, ...]:
 # === Images ===
 
 
-def _read_files(root: Path, paths: Iterable[Path]) -> tuple[dict[Path, _ReadFile], list[str]]:
+def _read_files(
+    root: Path, paths: Iterable[Path], image_folder: Path | None
+) -> tuple[dict[Path, _ReadFile], list[str]]:
     """Read JSON files and the headers of their images -> (files by path, faults)."""
     files: dict[Path, _ReadFile] = {}
     faults: list[str] = []
@@ -160,7 +166,15 @@ def _read_files(root: Path, paths: Iterable[Path]) -> tuple[dict[Path, _ReadFile
         except DataError as error:
             faults.append(str(error))
             continue
-        files[path] = _read_images(content, ImageFinder(image_folders(root, path)), faults)
+        split = split_name(root, path)
+        folders = (
+            image_folders_of(root, path)
+            if image_folder is None
+            else image_folders(image_folder, split)
+        )
+        finder = ImageFinder(folders, split)
+        files[path] = _read_images(content, finder, faults)
+        finder.log_found(path)
     return files, faults
 
 
@@ -172,7 +186,7 @@ def _read_images(content: CocoFile, finder: ImageFinder, faults: list[str]) -> _
     images = []
     for entry in entries:
         try:
-            image_path = finder.find(entry)
+            image_path = finder.find(entry.file_name, f"{entry.place}, file_name")
             image_size = read_image_size(image_path)
         except DataError as error:
             faults.append(str(error))
