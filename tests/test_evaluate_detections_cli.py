@@ -83,6 +83,7 @@ def test_no_data(found_file, capsys):
     [
         ([], "MODEL and --detections: neither is given. Expected"),
         (["run", "--detections", "found.json"], "MODEL and --detections: both are given (run)"),
+        (["run", "--max-detections", "300", "0"], "--max-detections 300 0: expected numbers from"),
         (["run", "--data.classes", "cat"], "--data.classes cat: run was trained for classes of"),
     ],
 )

@@ -90,6 +90,19 @@ def test_labels_of_one_place_do_not_cover_each_other():
     assert len(letters_of(three, 1)[0]) == 3 * len(letters_of(one, 1)[0])
 
 
+def test_only_the_surest_of_very_many_have_labels():
+    # 400 boxes of 30 x 30 pixels, 40 and 60 apart.
+    rows, columns = np.divmod(np.arange(400), 20)
+    corners = np.stack([40 * rows, 60 * columns], axis=1)
+    boxes = np.concatenate([corners, corners + 30], axis=1)
+    scores = np.linspace(0.9, 0.1, 400)
+    drawing = draw(grey_image(800, 1200), boxes, ["a"] * 400, scores, [1] * 400)
+    rows, _ = pixels_of(drawing, class_color(1))
+    labelled = np.bincount(rows // 40, minlength=20)
+    # 300 labels are those of 15 rows; in the other five there are outlines alone.
+    assert labelled[:14].min() > 2 * labelled[16:].max() > 0
+
+
 def test_higher_score_lies_on_top():
     boxes = np.array([[50, 50, 150, 150]] * 2)
     for scores, top in (([0.9, 0.4], 1), ([0.4, 0.9], 2)):

@@ -18,7 +18,9 @@ from tf_frcnn.pretrained.detectors import (
     WEIGHTS_OPTION,
     PublishedDetector,
     find_detector,
+    is_detector,
 )
+from tf_frcnn.pretrained.trunks import IMAGENET, TRUNKS, TrunkFile, find_trunk
 from tf_frcnn.run_folder import RunFolder
 
 METRICS_FILE = "metrics.json"
@@ -179,29 +181,33 @@ def find_model(
     return _find_saved_model(version)
 
 
-def find_start(source: str, architecture: str) -> ModelFiles | None:
-    """Find the detector that a training is to start from.
+def find_start(source: str, architecture: str) -> ModelFiles | TrunkFile | None:
+    """Find the detector, or the trunk of one, that a training is to start from.
 
     Args:
-        source: as in `train.start_from`: a published detector's name; a file of torchvision's same
-            detector, which ends in .pth or .pt; or a path as in `find_model`.
-        architecture: of the network that is to be trained, and of a file of torchvision's.
+        source: as in `train.start_from`: a published detector's name; `imagenet`; a file that torch
+            wrote, which ends in .pth or .pt; or a path as in `find_model`.
+        architecture: of the network that is to be trained, and of a file of torch.
 
     Returns:
-        None where it is no detector, but ImageNet weights, or nothing.
+        None where it is neither, but weights of VGG16, or nothing.
 
     Raises:
-        WeightsError: there is no such detector, or it cannot be read.
+        WeightsError: there is no such detector or trunk, or it cannot be read.
     """
     if source in DETECTORS:
         return find_model(source)
+    if source == IMAGENET and architecture in TRUNKS:
+        return find_trunk(architecture)
     path = Path(source).expanduser()
     if path.suffix in TORCH_SUFFIXES:
-        if architecture not in DETECTORS:
+        if architecture not in TRUNKS:
             raise WeightsError(
-                f"--train.start-from {source}: is a file of torch, and {architecture} is no "
-                f"detector of torchvision. Give --model.architecture {'|'.join(DETECTORS)}."
+                f"--train.start-from {source}: is a file of torch, and {architecture} takes none. "
+                f"Give --model.architecture {'|'.join(TRUNKS)}."
             )
+        if not is_detector(path) or architecture not in DETECTORS:
+            return TrunkFile(TRUNKS[architecture], path, source)
         found = find_detector(architecture, path, any_classes=True)
         return ModelFiles("published", path, None, found)
     if path.is_dir() or (path.suffix == ".h5" and _run_of(path).config_file.is_file()):

@@ -28,6 +28,8 @@ _SHADES = ((0.9, 1.0), (0.65, 0.9), (1.0, 0.65))
 
 _FONT_SHARE, _LINE_SHARE = 0.037, 0.007  # of the side of a square as large as the drawing
 _MIN_FONT_SIZE, _TINY_FONT_SIZE = 11, 6
+# Of the surest detections. Nobody reads more, and each is placed beside all before it.
+_MOST_LABELS = 300
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ def draw_detections(
             color = class_color(int(found.class_ids[index]))
             rectangles.append((rectangle, color))
             text = f"{found.class_names[index]} {found.scores[index]:.2f}"
-            labels += _place_label(text, color, rectangle, drawing.size, labels)
+            if len(labels) < _MOST_LABELS:
+                labels += _place_label(text, color, rectangle, drawing.size, labels)
     for rectangle, color in reversed(rectangles):
         pen.rectangle(rectangle, outline=color, width=line_width)
     for label in reversed(labels):

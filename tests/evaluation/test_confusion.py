@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation.images import found, image, make_dataset, perfect
-from tf_frcnn.evaluation.confusion import confusion_matrix
+from tf_frcnn.evaluation.confusion import confusion_cells, confusion_matrix
 
 # Wide boxes, so that swapped axes change every IoU.
 A, B, FAR = [0, 0, 10, 40], [30, 40, 50, 120], [200, 10, 220, 90]
@@ -21,6 +21,14 @@ def test_perfect_detections_are_the_diagonal():
     dataset = make_dataset(image("a", [A, B], [CAT, DOG]), image("b", [A], [DOG]))
     counts = confusion_matrix(dataset, perfect(dataset), 0.5)
     assert counts.tolist() == [[1, 0, 0], [0, 2, 0], [0, 0, 0]]
+
+
+def test_cells_are_those_of_the_matrix_that_are_not_0():
+    examples = [image("a", [A, B], [CAT, DOG])]
+    detections = [found("a", [A, FAR], [0.9, 0.8], [DOG, CAT])]
+    cells = confusion_cells(make_dataset(*examples), detections, 0.5)
+    assert cells.tolist() == [[0, 1, 1], [1, 2, 1], [2, 0, 1]]
+    assert confusion_cells(make_dataset(), [], 0.5).shape == (0, 3)
 
 
 def test_a_cat_taken_for_a_dog_one_missed_and_one_of_nothing():

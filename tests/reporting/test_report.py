@@ -1,5 +1,6 @@
 """report.html: its figures, plots and galleries, as text and in a real browser."""
 
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -154,8 +155,40 @@ def test_galleries(dataset, evaluation):
 
 
 def test_shares_of_the_confusion_matrix():
-    rows = confusion_rows({"labels": ["cat", "background"], "counts": [[3, 1], [0, 0]]})
+    rows = confusion_rows({"labels": ["cat", "background"], "counts": [[3, 1], [0, 0]]}, ["cat"])
     assert rows == [("cat", [(3, 0.75), (1, 0.25)]), ("background", [(0, 0.0), (0, 0.0)])]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"counts": [[3, 0, 1, 0], [0, 0, 0, 2], [0, 0, 5, 0], [4, 1, 0, 0]]},
+        {
+            "counts": None,
+            "cells": [[0, 0, 3], [0, 2, 1], [1, 3, 2], [2, 2, 5], [3, 0, 4], [3, 1, 1]],
+        },
+    ],
+)
+def test_the_confusion_matrix_of_some_classes(table):
+    labels = ["ant", "bee", "cat", "background"]
+    # Of bee: two missed. Of the background: five detections, one of which is no column here.
+    assert confusion_rows({"labels": labels, **table}, ["bee", "cat"]) == [
+        ("bee", [(0, 0.0), (0, 0.0), (2, 1.0)]),
+        ("cat", [(0, 0.0), (5, 1.0), (0, 0.0)]),
+        ("background", [(1, 0.2), (0, 0.0), (0, 0.0)]),
+    ]
+
+
+def test_very_many_classes_have_a_page_of_those_with_most_mistakes(dataset, tmp_path):
+    names = (*NAMES, *(f"class {number}" for number in range(1200)))
+    many = dataclasses.replace(dataset, class_names=names)
+    write_report(tmp_path / "report.html", many, evaluate(many, []), TITLE)
+    text = (tmp_path / "report.html").read_text()
+    assert "the 100 classes with most mistakes, of\n1203" in text
+    assert text.count("<tr><th>class 1199</th>") == 2  # its figures, and its kinds of mistakes
+    assert len(text) < 3_000_000
+    curves = text[text.index('id="curves"') : text.index('id="confusion"')]
+    assert curves.count("<svg") == 3
 
 
 @pytest.mark.parametrize(("value", "text"), [(None, "–"), (0.12345, "0.123"), (7, "7")])

@@ -1,11 +1,15 @@
 """What a new run takes from another detector: by layer and shape, and classes by name."""
 
 import dataclasses
+import json
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.fixtures.seeded import seeded_array
+from tests.pretrained.torch_writer import contiguous, write
 from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.commands.train import parse_arguments
 from tf_frcnn.config import load_config
@@ -14,6 +18,7 @@ from tf_frcnn.model import FasterRCNN
 from tf_frcnn.model_files import find_start
 from tf_frcnn.training.start import start_network, take_weights
 
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 NONE = ("--train.start-from", "none")
 NAMES, OTHER_NAMES = ("dog", "owl", "cat"), ("cat", "dog", "duck")
 
@@ -110,9 +115,97 @@ def test_a_published_detector_brings_its_network():
     assert config.model.unused_columns == ()
 
 
-def test_a_file_of_torch_needs_an_architecture_of_torchvisions(tmp_path):
-    with pytest.raises(WeightsError, match=r"a.pth: is a file of torch, and vgg16 is no detector"):
+def test_a_file_of_torch_needs_an_architecture_that_takes_one(tmp_path):
+    with pytest.raises(
+        WeightsError, match=r"a.pth: is a file of torch, and vgg16 takes none. Give"
+    ):
         find_start(str(tmp_path / "a.pth"), "vgg16")
+
+
+LITE0, RESNET = "efficientnet_lite0_fpn", "fasterrcnn_resnet50_fpn"
+# What is kept: layers by name, the number of stages that are trained, and normalisation.
+NOTHING, TORCHVISIONS = ((), None, "batch"), ((), 3, "frozen")
+OF_TRUNK = (("bn_conv1", "bn_layer"), 3, "batch")
+
+
+def kept(arguments):
+    train = parse_arguments(["finetune", *arguments]).config.train
+    return train.start_from, (train.frozen_layers, train.trainable_stages, train.normalization)
+
+
+@pytest.mark.parametrize(
+    ("options", "source", "frozen"),
+    [
+        # By default what the architecture says: ImageNet for Lite0, nothing for torchvision's.
+        (("--model.architecture", LITE0), "imagenet", TORCHVISIONS),
+        (("--model.architecture", RESNET), "none", NOTHING),
+        # Without weights there is nothing worth keeping.
+        (("--model.architecture", LITE0, *NONE), "none", NOTHING),
+        (
+            ("--model.architecture", RESNET, "--train.start-from", "imagenet"),
+            "imagenet",
+            TORCHVISIONS,
+        ),
+        # The normalisation of pyramid and head is not ImageNet's.
+        (
+            ("--model.architecture", f"{RESNET}_v2", "--train.start-from", "imagenet"),
+            "imagenet",
+            OF_TRUNK,
+        ),
+        (
+            ("--train.start-from", "imagenet"),
+            "imagenet",
+            (("block1", "block2"), None, "batch"),
+        ),
+    ],
+)
+def test_what_is_frozen_goes_with_the_start(options, source, frozen):
+    assert kept(options) == (source, frozen)
+
+
+def test_a_file_is_told_by_its_keys(tmp_path):
+    """A trunk's file and a detector's freeze what goes with each."""
+    name = f"{RESNET}_v2"
+    options = ["--model.architecture", name, "--train.start-from"]
+    for key, frozen in (
+        ("fc.weight", OF_TRUNK),
+        ("roi_heads.box_predictor.cls_score.bias", ((), 3, "auto")),
+    ):
+        array = np.zeros(91, np.float32)
+        path = write(tmp_path / f"{key}.pth", {key: contiguous("0", (91,))}, {"0": array}, False)
+        assert kept([*options, str(path)]) == (str(path), frozen)
+    # What is not there is told when it is looked for.
+    assert kept([*options, str(tmp_path / "no.pth")])[1] == NOTHING
+    with pytest.raises(WeightsError, match=r"no.pth: it cannot be read \(No such file"):
+        find_start(str(tmp_path / "no.pth"), name)
+
+
+def test_a_network_starts_from_a_trunk(tmp_path, caplog):
+    with np.load(FIXTURES / "lite0_maps.npz") as file:
+        shapes = json.loads(str(file["shapes"]))
+    views, storages = {}, {}
+    for number, (key, shape) in enumerate(shapes.items()):
+        storages[str(number)] = np.ravel(np.asarray(seeded_array(key, shape), np.float32))
+        views[key] = contiguous(str(number), shape)
+    path = write(tmp_path / "lite0.pth", views, storages, legacy=True)
+    options = ["--model.architecture", LITE0, "--train.start-from", str(path)]
+    config = parse_arguments(["finetune", *options]).config
+    network = FasterRCNN(config.model, 2)
+    before = values(network)
+    with caplog.at_level(logging.INFO):
+        start_network(network, config)
+    assert f"Weights from {path} (EfficientNet-Lite0): the whole trunk; not used" in caplog.text
+    changed = {
+        name.split("/")[0]
+        for name, value in values(network).items()
+        if not np.array_equal(value, before[name])
+    }
+    trunk = {
+        layer.name
+        for layer in network.backbone.layers
+        if layer.weights and not layer.name.startswith("fpn")
+    }
+    assert changed == trunk
 
 
 @pytest.mark.parametrize("name", ["fasterrcnn_resnet50_fpn_v2", "vgg16_quarter"])

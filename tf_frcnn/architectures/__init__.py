@@ -4,6 +4,7 @@ Plain values can be read without Keras (check-data does); builders import it whe
 """
 
 from tf_frcnn.architectures.architecture import Architecture
+from tf_frcnn.architectures.efficientnet_lite0_fpn import EFFICIENTNET_LITE0_FPN
 from tf_frcnn.architectures.mobilenet_v3_fpn import (
     FASTERRCNN_MOBILENET_V3_LARGE_320_FPN,
     FASTERRCNN_MOBILENET_V3_LARGE_FPN,
@@ -21,4 +22,5 @@ ARCHITECTURES: dict[str, Architecture] = {
     "fasterrcnn_resnet50_fpn_v2": FASTERRCNN_RESNET50_FPN_V2,
     "fasterrcnn_mobilenet_v3_large_fpn": FASTERRCNN_MOBILENET_V3_LARGE_FPN,
     "fasterrcnn_mobilenet_v3_large_320_fpn": FASTERRCNN_MOBILENET_V3_LARGE_320_FPN,
+    "efficientnet_lite0_fpn": EFFICIENTNET_LITE0_FPN,
 }

@@ -85,6 +85,8 @@ class Architecture:
             layers of each; its pyramid is none of them.
         from_weights: field -> value of the training's configuration where it starts from a trained
             detector.
+        from_imagenet: the same where it starts from a trunk that was trained on ImageNet; where it
+            is None, as `from_weights`.
         settings: section -> field -> value of the configuration that the network was published
             with, where it differs from the defaults, which are the paper's.
     """
@@ -100,4 +102,5 @@ class Architecture:
     min_detection_side: float = 0.0
     stages: tuple[tuple[str, ...], ...] = ()
     from_weights: Mapping[str, Any] = field(default_factory=dict)
+    from_imagenet: Mapping[str, Any] | None = None
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -9,17 +9,16 @@ convolution, so that `--train.frozen-layers bn` freezes all of them.
 """
 
 import itertools
-from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tf_frcnn.architectures.architecture import (
-    IMAGENET_PIXELS,
-    AnchorGrid,
-    Architecture,
-    ProposalRule,
-)
+from tf_frcnn.architectures.architecture import AnchorGrid, ProposalRule
 from tf_frcnn.architectures.fpn import add_fpn
+from tf_frcnn.architectures.fpn_detector import (
+    PYRAMID_CHANNELS,
+    build_architecture,
+    build_settings,
+)
 
 if TYPE_CHECKING:
     import keras
@@ -66,7 +65,6 @@ BLOCKS = (
 )
 FIRST_MAP = 13
 STRIDES = (32, 32)
-PYRAMID_CHANNELS = 256
 
 
 def build_backbone(dtype: str = "float32") -> "keras.Model":
@@ -171,47 +169,6 @@ class _Adder:
         return layers.Multiply(name=f"{name}_scale", **options)([features, scales])
 
 
-def build_rpn_head(num_anchors: int, dtype: str) -> "keras.layers.Layer":
-    """Build the RPN's head, with one logit an anchor."""
-    from tf_frcnn.layers.heads.rpn import RPNHead
-
-    return RPNHead(PYRAMID_CHANNELS, num_anchors, name="rpn_head", dtype=dtype)
-
-
-def build_box_head(num_classes: int, dtype: str, **options: Any) -> "keras.layers.Layer":
-    """Build the box head: two FC layers; options are `BoxHead`'s."""
-    from tf_frcnn.layers.heads.box_head import BoxHead
-
-    return BoxHead(
-        1024, num_classes, fc_stddev=0.0, fc_bias=0.0, name="box_head", dtype=dtype, **options
-    )
-
-
-def _settings(short_side: int, long_side: int, proposals: int) -> Mapping[str, Mapping[str, Any]]:
-    """Give torchvision's settings; proposals are those of inference."""
-    return {
-        "data": {"short_side": short_side, "long_side": long_side, "resize_rounding": "floor"},
-        "model": {
-            "anchor_sizes": (32.0, 64.0, 128.0, 256.0, 512.0),
-            "roi_op": "roi_align",
-            "rpn_pre_nms_top_k": proposals,
-            "rpn_post_nms_top_k": proposals,
-            "rpn_min_size": 1e-3,
-            "nms_iou": 0.5,
-        },
-        "train": {
-            "start_from": "none",
-            "frozen_layers": (),
-            "weight_decay": 1e-4,
-            "ignore_border_anchors": False,
-            "rpn_pre_nms_top_k": 2000,
-            "rpn_post_nms_top_k": 2000,
-            "roi_batch_size": 512,
-            "roi_box_sigma": 3.0,
-        },
-    }
-
-
 # A stage begins with the block after which the map is half as large, and the last is a stage.
 _BEGINNINGS = (0, 2, 4, 7, 13, 16, 17)
 STAGES = tuple(
@@ -219,18 +176,12 @@ STAGES = tuple(
     for first, end in itertools.pairwise(_BEGINNINGS)
 )
 _architecture = partial(
-    Architecture,
+    build_architecture,
     backbone=build_backbone,
     strides=STRIDES,
-    pixels=IMAGENET_PIXELS,
     anchors=AnchorGrid(offset=0.0, rounded=True, one_size_a_map=False),
     proposals=ProposalRule(sifts_first=False, min_score=0.05),
-    rpn_head=build_rpn_head,
-    box_head=build_box_head,
-    num_maps=len(STRIDES) + 1,
-    min_detection_side=1e-2,
     stages=STAGES,
-    from_weights={"trainable_stages": 3, "normalization": "frozen"},
 )
-FASTERRCNN_MOBILENET_V3_LARGE_FPN = _architecture(settings=_settings(800, 1333, 1000))
-FASTERRCNN_MOBILENET_V3_LARGE_320_FPN = _architecture(settings=_settings(320, 640, 150))
+FASTERRCNN_MOBILENET_V3_LARGE_FPN = _architecture(settings=build_settings(800, 1333, 1000))
+FASTERRCNN_MOBILENET_V3_LARGE_320_FPN = _architecture(settings=build_settings(320, 640, 150))

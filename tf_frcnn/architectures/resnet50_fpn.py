@@ -10,17 +10,19 @@ Version 2 (Li et al., 2021, appendix A.2) normalises in the pyramid and the box 
 two convolutions in the RPN's head and four in the box head.
 """
 
-from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tf_frcnn.architectures.architecture import (
-    IMAGENET_PIXELS,
-    AnchorGrid,
-    Architecture,
-    ProposalRule,
-)
+from tf_frcnn.architectures.architecture import AnchorGrid, ProposalRule
 from tf_frcnn.architectures.fpn import add_fpn
+from tf_frcnn.architectures.fpn_detector import (
+    FROM_WEIGHTS,
+    PYRAMID_CHANNELS,
+    build_architecture,
+    build_box_head,
+    build_rpn_head,
+    build_settings,
+)
 
 if TYPE_CHECKING:
     import keras
@@ -29,7 +31,6 @@ STRIDES = (4, 8, 16, 32)
 # Blocks and channels of each layer; a block answers four times as many.
 LAYERS = ((3, 64), (4, 128), (6, 256), (3, 512))
 EXPANSION = 4
-PYRAMID_CHANNELS = 256
 
 
 def build_backbone(dtype: str = "float32", normalized_pyramid: bool = False) -> "keras.Model":
@@ -112,71 +113,26 @@ def _convolve(
     return keras.layers.ReLU(name=f"{name}_relu", dtype=dtype)(features) if activate else features
 
 
-def build_rpn_head(num_anchors: int, dtype: str, num_convs: int) -> "keras.layers.Layer":
-    """Build the RPN's head, with one logit an anchor."""
-    from tf_frcnn.layers.heads.rpn import RPNHead
-
-    return RPNHead(PYRAMID_CHANNELS, num_anchors, num_convs=num_convs, name="rpn_head", dtype=dtype)
-
-
-def build_box_head(num_classes: int, dtype: str, **options: Any) -> "keras.layers.Layer":
-    """Build the box head; options are `BoxHead`'s."""
-    from tf_frcnn.layers.heads.box_head import BoxHead
-
-    return BoxHead(
-        1024, num_classes, fc_stddev=0.0, fc_bias=0.0, name="box_head", dtype=dtype, **options
-    )
-
-
 STAGES = (("conv1",), *((f"layer{number}",) for number in range(1, len(LAYERS) + 1)))
-# torchvision's reference recipe, and what its detectors are built with.
-SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    "data": {"short_side": 800, "long_side": 1333, "resize_rounding": "floor"},
-    "model": {
-        "anchor_sizes": (32.0, 64.0, 128.0, 256.0, 512.0),
-        "roi_op": "roi_align",
-        "rpn_pre_nms_top_k": 1000,
-        "rpn_post_nms_top_k": 1000,
-        "rpn_min_size": 1e-3,
-        "nms_iou": 0.5,
-    },
-    "train": {
-        "start_from": "none",
-        "frozen_layers": (),
-        "weight_decay": 1e-4,
-        "ignore_border_anchors": False,
-        "rpn_pre_nms_top_k": 2000,
-        "rpn_post_nms_top_k": 2000,
-        "roi_batch_size": 512,
-        "roi_box_sigma": 3.0,
-    },
-}
-FASTERRCNN_RESNET50_FPN = Architecture(
-    backbone=build_backbone,
+_architecture = partial(
+    build_architecture,
     strides=STRIDES,
-    pixels=IMAGENET_PIXELS,
     anchors=AnchorGrid(offset=0.0, rounded=True, one_size_a_map=True),
     proposals=ProposalRule(sifts_first=False),
-    rpn_head=partial(build_rpn_head, num_convs=1),
-    box_head=build_box_head,
-    num_maps=len(STRIDES) + 1,
-    min_detection_side=1e-2,
     stages=STAGES,
-    from_weights={"trainable_stages": 3, "normalization": "frozen"},
-    settings=SETTINGS,
+    settings=build_settings(800, 1333, 1000),
 )
-FASTERRCNN_RESNET50_FPN_V2 = Architecture(
+FASTERRCNN_RESNET50_FPN = _architecture(backbone=build_backbone)
+FASTERRCNN_RESNET50_FPN_V2 = _architecture(
     backbone=partial(build_backbone, normalized_pyramid=True),
-    strides=STRIDES,
-    pixels=IMAGENET_PIXELS,
-    anchors=FASTERRCNN_RESNET50_FPN.anchors,
-    proposals=FASTERRCNN_RESNET50_FPN.proposals,
     rpn_head=partial(build_rpn_head, num_convs=2),
     box_head=partial(build_box_head, num_fcs=1, conv_channels=(PYRAMID_CHANNELS,) * 4),
-    num_maps=len(STRIDES) + 1,
-    min_detection_side=1e-2,
-    stages=STAGES,
     # torchvision's has `batch`, for which a batch of a few images is too small.
-    from_weights={"trainable_stages": 3, "normalization": "auto"},
-    settings=SETTINGS,
+    from_weights={**FROM_WEIGHTS, "normalization": "auto"},
+    # The normalisation of pyramid and head starts anew, and must be trained.
+    from_imagenet={
+        **FROM_WEIGHTS,
+        "normalization": "batch",
+        "frozen_layers": ("bn_conv1", "bn_layer"),
+    },
 )

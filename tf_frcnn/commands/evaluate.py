@@ -57,6 +57,9 @@ class EvaluateArguments(WeightsOptions):
     """Folder for the figures; when not given RUN/evaluation, RUN/STEP-evaluation of a checkpoint,
     MODELS/NAME-VERSION-evaluation of a SavedModel MODELS/NAME/VERSION, or FILE-evaluation beside
     FILE."""
+    max_detections: tuple[int, ...] = ()
+    """Give COCO AP with these limits of detections of a class in an image too, beside COCO's own
+    100; when not given 300 and 1000, where an image holds more boxes than 100."""
     overwrite: bool = False
     """Move an evaluation that is in the output folder to NAME.bak-TIME first."""
 
@@ -72,6 +75,9 @@ class EvaluateArguments(WeightsOptions):
                 f"MODEL and --detections: {there}. Expected a training run, one of its checkpoints "
                 "or a SavedModel; or --detections FILE --data.root DIR."
             )
+        if any(limit < 1 for limit in self.max_detections):
+            given = " ".join(map(str, self.max_detections))
+            raise ConfigError(f"--max-detections {given}: expected numbers from 1.")
         if self.model is None or self.data.classes is None:
             return
         if str(self.model) not in DETECTORS:
@@ -179,7 +185,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
     title = f"{arguments.subject} on split {dataset.split} of {data.root}"
     if arguments.detections is not None:
         detections = read_results(arguments.detections, dataset)
-        metrics = evaluate_detections(detections, dataset, output, title)
+        metrics = evaluate_detections(
+            detections, dataset, output, title, limits=arguments.max_detections
+        )
     else:
         from tf_frcnn.detector import Detector
 
@@ -190,7 +198,14 @@ def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
             outcome = model.load_records().get(METRICS_FILE, {})
             metrics = training_figures(config, model.metrics_log, outcome)
         detect = select_classes(detector.detect, detector.class_names, data.classes)
-        metrics |= evaluate_detector(detect, dataset, output, title, model.metrics_log)
+        metrics |= evaluate_detector(
+            detect,
+            dataset,
+            output,
+            title,
+            model.metrics_log,
+            limits=arguments.max_detections,
+        )
     write_json(output / METRICS_FILE, metrics)
     print_figures(metrics, title)
     logger.info("written to %s", output)

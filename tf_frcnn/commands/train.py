@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -15,14 +16,21 @@ from tf_frcnn.config_upgrade import rename_options
 from tf_frcnn.environment import check_backend, set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_OK, ConfigError
 from tf_frcnn.files import write_json
-from tf_frcnn.model_files import DATASET_FILE, METRICS_FILE, TORCH_SUFFIXES, find_start
+from tf_frcnn.model_files import DATASET_FILE, METRICS_FILE, TORCH_SUFFIXES, ModelFiles, find_start
 from tf_frcnn.presets import PRESETS, with_architecture
 from tf_frcnn.pretrained.detectors import DETECTORS
+from tf_frcnn.pretrained.trunks import IMAGENET, NO_WEIGHTS, TRUNKS
 from tf_frcnn.resuming import prepare_run
 from tf_frcnn.run_folder import RunFolder, start_run, with_classes
 from tf_frcnn.training.distribution import join_workers
 
 DEFAULT_PRESET = "quickstart"
+NOTHING_KEPT: dict[str, Any] = {
+    "frozen_layers": (),
+    "trainable_stages": None,
+    "normalization": "batch",
+}
+"""Fields of the training where everything is trained."""
 
 
 @dataclass(frozen=True)
@@ -187,19 +195,35 @@ def _start_from(preset: Config, source: str, architecture: str) -> Config:
         preset = with_architecture(preset, architecture)
     if source in DETECTORS:
         preset = preset if architecture else with_architecture(preset, source)
-    elif source.endswith(TORCH_SUFFIXES):
-        if architecture not in DETECTORS:  # which is told when the file is looked for
-            return preset
-    elif source and Path(source).expanduser().exists() and (found := find_start(source, "")):
-        theirs = found.load_config()
-        if not architecture:
-            model = dataclasses.replace(theirs.model, head_rank=0, unused_columns=())
-            names = ("short_side", "long_side", "resize_rounding")
-            sizes = {name: getattr(theirs.data, name) for name in names}
-            data = dataclasses.replace(preset.data, **sizes)
-            preset = dataclasses.replace(preset, model=model, data=data)
-    else:
+        return _with_frozen(preset, from_detector=True)
+    if architecture in TRUNKS and source == NO_WEIGHTS:
+        train = dataclasses.replace(preset.train, **NOTHING_KEPT)
+        return dataclasses.replace(preset, train=train)
+    if architecture in TRUNKS and source == IMAGENET:
+        return _with_frozen(preset, from_detector=False)
+    is_torch = source.endswith(TORCH_SUFFIXES)
+    if not source or not Path(source).expanduser().exists():  # which is told when it is looked for
         return preset
-    from_weights = ARCHITECTURES[preset.model.architecture].from_weights
-    train = dataclasses.replace(preset.train, **from_weights)
+    if is_torch and architecture not in TRUNKS:  # so is this
+        return preset
+    found = find_start(source, architecture)
+    if found is None:
+        return preset
+    if isinstance(found, ModelFiles) and found.published is None and not architecture:
+        theirs = found.load_config()
+        model = dataclasses.replace(theirs.model, head_rank=0, unused_columns=())
+        names = ("short_side", "long_side", "resize_rounding")
+        sizes = {name: getattr(theirs.data, name) for name in names}
+        data = dataclasses.replace(preset.data, **sizes)
+        preset = dataclasses.replace(preset, model=model, data=data)
+    return _with_frozen(preset, from_detector=isinstance(found, ModelFiles))
+
+
+def _with_frozen(preset: Config, from_detector: bool) -> Config:
+    """Keep the first layers as they are: those that go with what the training starts from."""
+    architecture = ARCHITECTURES[preset.model.architecture]
+    kept = architecture.from_weights
+    if not from_detector and architecture.from_imagenet is not None:
+        kept = architecture.from_imagenet
+    train = dataclasses.replace(preset.train, **{**NOTHING_KEPT, **kept})
     return dataclasses.replace(preset, train=train)

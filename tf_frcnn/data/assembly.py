@@ -33,6 +33,7 @@ class LabelledObject:
         difficult: as in `Example`.
         crowd: as in `Example`.
         clipped: the box was partly outside of the image.
+        area: in pixels of the stored image, as the annotation states it; None where it does not.
     """
 
     name: str
@@ -41,6 +42,7 @@ class LabelledObject:
     difficult: bool = False
     crowd: bool = False
     clipped: bool = False
+    area: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,6 +271,7 @@ def _build_dataset(
 def _build_example(image: LabelledImage, ids: Mapping[str, int]) -> Example:
     """Stack the objects of known classes; the others have been told as faults."""
     objects = [item for item in image.objects if item.name in ids]
+    areas = np.array([item.area for item in objects], np.float64)  # NaN of None
     return Example(
         image_id=image.image_id,
         image_path=image.image_path,
@@ -278,4 +281,5 @@ def _build_example(image: LabelledImage, ids: Mapping[str, int]) -> Example:
         difficult=np.array([item.difficult for item in objects], bool),
         crowd=np.array([item.crowd for item in objects], bool),
         source=image.source,
+        areas=None if np.isnan(areas).all() else areas,
     )

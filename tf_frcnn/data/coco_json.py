@@ -215,7 +215,7 @@ def _read_object(
     if crowd not in (0, 1):
         raise DataError(f"{place}, iscrowd = {shorten(crowd)}. Expected 0 or 1.")
     box, clipped = _read_box(entry, place, image_size)
-    return LabelledObject(name, box, place, crowd=bool(crowd), clipped=clipped)
+    return LabelledObject(name, box, place, False, bool(crowd), clipped, _read_area(entry))
 
 
 def _read_box(entry: Entry, place: str, image_size: tuple[int, int]) -> tuple[np.ndarray, bool]:
@@ -243,6 +243,14 @@ def _read_box(entry: Entry, place: str, image_size: tuple[int, int]) -> tuple[np
             f"height] with x from 0 to {image_size[1]} and y from 0 to {image_size[0]}."
         )
     return box, clipped
+
+
+def _read_area(entry: Entry) -> float | None:
+    """Read the object's area, which nothing but COCO's figures by size hangs on."""
+    area = entry.get("area")
+    if not isinstance(area, int | float) or not _is_finite(area) or area <= 0:
+        return None
+    return float(area)
 
 
 def _has_key(entry: Any, field: str) -> bool:

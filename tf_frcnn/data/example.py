@@ -20,6 +20,9 @@ class Example:
         difficult: [G] bool; left out of training, ignored (not removed) in VOC evaluation.
         crowd: [G] bool; COCO's crowd regions, treated as difficult outside COCO evaluation.
         source: where the boxes came from, for messages: the annotation file.
+        areas: [G] float64 areas in pixels of the stored image as the annotation states them, by
+            which COCO's figures tell small from large; NaN where it states none, None where it
+            states none of any.
     """
 
     image_id: str
@@ -30,6 +33,7 @@ class Example:
     difficult: np.ndarray
     crowd: np.ndarray
     source: str
+    areas: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -43,11 +43,35 @@ def confusion_matrix(
         DataError: the detections do not belong to the data set.
     """
     size = len(dataset.class_names) + 1
-    counts = np.zeros((size, size), np.int64)  # by class id: background first
+    counts = np.zeros((size, size), np.int64)
+    cells = confusion_cells(dataset, detections, min_score)
+    counts[cells[:, 0], cells[:, 1]] = cells[:, 2]
+    return counts
+
+
+def confusion_cells(
+    dataset: Dataset, detections: Sequence[Detections], min_score: float
+) -> np.ndarray:
+    """List the cells of the confusion matrix that are not 0.
+
+    Args:
+        dataset: as in `confusion_matrix`.
+        detections: likewise.
+        min_score: likewise.
+
+    Returns:
+        [P, 3] int64 row, column and count, row by row.
+
+    Raises:
+        DataError: the detections do not belong to the data set.
+    """
+    pairs = [np.zeros((0, 2), np.int64)]
     for example, found in zip(dataset.examples, align_detections(dataset, detections), strict=True):
-        truth, detected = _pair_image(example, found, min_score)
-        np.add.at(counts, (truth, detected), 1)
-    return np.roll(counts, -1, axis=(0, 1))
+        pairs.append(np.stack(_pair_image(example, found, min_score), axis=1))
+    # Class ids have the background first.
+    rows = (np.concatenate(pairs).astype(np.int64) - 1) % (len(dataset.class_names) + 1)
+    cells, counts = np.unique(rows, axis=0, return_counts=True)
+    return np.column_stack([cells, counts])
 
 
 def _pair_image(

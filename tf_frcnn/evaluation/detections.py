@@ -90,6 +90,25 @@ def align_detections(dataset: Dataset, detections: Sequence[Detections]) -> list
     return [found or Detections(name, *nothing) for name, found in aligned.items()]
 
 
+def look_like_corners(dataset: Dataset, detections: Sequence[Detections]) -> bool:
+    """Tell whether boxes were probably meant to be corners, and not a corner and a size.
+
+    Args:
+        dataset: the images.
+        detections: one record per image, in their order.
+
+    Returns:
+        Whether most boxes end outside of their image by more than rounding, while few begin there.
+    """
+    ends, begins = [], []
+    for example, found in zip(dataset.examples, detections, strict=True):
+        height, width = example.image_size
+        ends.append((found.boxes[:, 2:] > np.array([height, width]) + 1.0).any(axis=1))
+        begins.append((found.boxes[:, :2] < -1.0).any(axis=1))
+    outside, before = (np.concatenate(flags) if flags else np.zeros(0) for flags in (ends, begins))
+    return bool(outside.size and outside.mean() > 0.5 > before.mean())
+
+
 def merge_detections(dataset: Dataset, own: Sequence[Detections], merge: Merge) -> list[Detections]:
     """Exchange detections with all other workers.
 

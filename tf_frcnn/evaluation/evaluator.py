@@ -8,9 +8,9 @@ import numpy as np
 
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.image import read_image
-from tf_frcnn.evaluation.coco import coco_figures
-from tf_frcnn.evaluation.confusion import confusion_matrix
-from tf_frcnn.evaluation.detections import Detections, align_detections
+from tf_frcnn.evaluation.coco import HIGHER_LIMITS, LIMIT, coco_figures, most_boxes
+from tf_frcnn.evaluation.confusion import confusion_cells, confusion_matrix
+from tf_frcnn.evaluation.detections import Detections, align_detections, look_like_corners
 from tf_frcnn.evaluation.error_breakdown import ImageJudgement, count_outcomes, judge_image
 from tf_frcnn.evaluation.voc import (
     PrecisionRecall,
@@ -22,6 +22,9 @@ from tf_frcnn.evaluation.voc import (
     precision_recall,
 )
 from tf_frcnn.progress import track
+
+# Of the confusion matrix that is written whole: a million numbers.
+_MOST_ROWS = 1000
 
 Detect = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 """Takes an image, uint8 [H, W, 3] RGB; gives yxyx boxes [D, 4] in its pixels, scores [D] and
@@ -111,8 +114,20 @@ def compute_metrics(dataset: Dataset, detections: Sequence[Detections]) -> dict[
     return evaluate(dataset, detections).metrics
 
 
-def evaluate(dataset: Dataset, detections: Sequence[Detections]) -> Evaluation:
-    """Compute all figures as `compute_metrics` does, and keep what a report shows beside them."""
+def evaluate(
+    dataset: Dataset, detections: Sequence[Detections], limits: Sequence[int] = ()
+) -> Evaluation:
+    """Compute all figures as `compute_metrics` does, and keep what a report shows beside them.
+
+    Args:
+        dataset: the images with their ground truth.
+        detections: as in `compute_metrics`.
+        limits: of detections, as in `coco_figures`; those of `HIGHER_LIMITS` where there are none
+            and an image holds more boxes than COCO's figures look at.
+
+    Raises:
+        DataError: the detections do not belong to the data set.
+    """
     aligned = align_detections(dataset, detections)
     curves = {
         name: precision_recall(dataset, aligned, class_id)
@@ -125,7 +140,8 @@ def evaluate(dataset: Dataset, detections: Sequence[Detections]) -> Evaluation:
         judge_image(example, found, min_score)
         for example, found in zip(dataset.examples, aligned, strict=True)
     ]
-    coco = coco_figures(dataset, aligned)
+    num_boxes = most_boxes(dataset)
+    coco = coco_figures(dataset, aligned, limits or (HIGHER_LIMITS if num_boxes > LIMIT else ()))
     outcomes = count_outcomes(dataset, aligned, judgements)
     per_class = {
         name: {
@@ -153,15 +169,34 @@ def evaluate(dataset: Dataset, detections: Sequence[Detections]) -> Evaluation:
             for name in ("voc_ap50_11pt", "voc_ap50_area")
         },
         **coco.overall,
+        **(
+            {
+                "most_boxes": num_boxes,
+                "coco_ap_by_limit": {str(limit): ap for limit, ap in coco.ap_by_limit.items()},
+            }
+            if coco.ap_by_limit
+            else {}
+        ),
+        **({"look_like_corners": True} if look_like_corners(dataset, aligned) else {}),
         **asdict(overall),
         "outcomes": _sums(outcomes.values(), next(iter(outcomes.values()), {})),
         "per_class": per_class,
         "confusion": {
             "labels": [*dataset.class_names, "background"],
-            "counts": confusion_matrix(dataset, aligned, min_score).tolist(),
+            **_confusion(dataset, aligned, min_score),
         },
     }
     return Evaluation(metrics, aligned, curves, judgements)
+
+
+def _confusion(
+    dataset: Dataset, detections: Sequence[Detections], min_score: float
+) -> dict[str, Any]:
+    """Give the confusion matrix whole, or with very many classes the cells that are not 0."""
+    if len(dataset.class_names) > _MOST_ROWS:
+        cells = confusion_cells(dataset, detections, min_score)
+        return {"counts": None, "cells": cells.tolist()}
+    return {"counts": confusion_matrix(dataset, detections, min_score).tolist()}
 
 
 def _sums(rows: Iterable[Mapping[str, Any]], names: Iterable[str]) -> dict[str, int]:

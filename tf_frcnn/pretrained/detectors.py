@@ -97,6 +97,15 @@ def find_detector(
     return PublishedDetector(name, path, config, epsilon)
 
 
+def is_detector(path: Path) -> bool:
+    """Tell a file of a whole detector from others, such as one of a trunk.
+
+    Raises:
+        WeightsError: it cannot be read.
+    """
+    return any(key.startswith("roi_heads.") for key in read_state_dict(path))
+
+
 def _find_epsilon(entry: PublishedWeights, path: Path) -> float:
     """Tell what the normalisation of a file was trained with, which is not in the file."""
     try:

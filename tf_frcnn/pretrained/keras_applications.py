@@ -24,9 +24,7 @@ import keras
 import numpy as np
 
 from tf_frcnn.errors import WeightsError
-
-NO_WEIGHTS = "none"
-IMAGENET = "imagenet"
+from tf_frcnn.pretrained.trunks import IMAGENET, NO_WEIGHTS, START_OPTION
 
 # As published in keras/src/applications/vgg16.py: the file with its top.
 IMAGENET_URL = "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
@@ -37,10 +35,9 @@ DOWNLOAD_TIMEOUT = 60.0
 
 FC_LAYERS = ("fc1", "fc2")
 
-_OPTION = "--train.start-from"
 _WAY_OUT = (
-    f"Pass {_OPTION} PATH with a VGG16 file of keras.applications (.h5, with or without its top), "
-    f"or {_OPTION} {NO_WEIGHTS} to start at random."
+    f"Pass {START_OPTION} PATH with a VGG16 file of keras.applications (.h5, with or without its "
+    f"top), or {START_OPTION} {NO_WEIGHTS} to start at random."
 )
 
 Shape = tuple[int, ...]
@@ -270,8 +267,8 @@ def _check_layer(name: str, layer: Any, stored: Sequence[Shape], origin: str) ->
         raise WeightsError(
             f"{origin}: layer '{name}' has arrays of shapes {_list_shapes(stored)}, but the "
             f"network's has {_list_shapes(needed)}. ImageNet weights fit VGG16 at full width only "
-            f"(--model.architecture vgg16): for another network pass {_OPTION} {NO_WEIGHTS}, else "
-            "a file that fits."
+            f"(--model.architecture vgg16): for another network pass {START_OPTION} {NO_WEIGHTS}, "
+            "else a file that fits."
         )
 
 

@@ -1,8 +1,7 @@
 """Weights of torchvision's Faster R-CNNs, put into the same network here.
 
-torchvision keeps kernels as [out, in, rows, columns], flattens features as [C, rows, columns], and
-writes x before y. Every key of a state dict must be used and every variable set: a leftover on
-either side is an error, for it means that two networks differ.
+Here is where each array stands in its files; `torch_arrays.py` checks them and brings them into the
+order that they have here.
 """
 
 import re
@@ -13,7 +12,7 @@ import numpy as np
 
 from tf_frcnn.architectures.mobilenet_v3_fpn import BLOCKS, FIRST_CHANNELS
 from tf_frcnn.checkpoints import named_weights
-from tf_frcnn.errors import WeightsError
+from tf_frcnn.pretrained.torch_arrays import VARIABLES, turned_values, without_counters
 
 TORCH_EPSILON = 1e-5
 """What torch's batch normalisation adds to the variance, where nobody says otherwise."""
@@ -41,23 +40,12 @@ _FC_PLACES = {
     2: {"fc1": "roi_heads.box_head.fc6", "fc2": "roi_heads.box_head.fc7"},
     1: {"fc1": "roi_heads.box_head.5"},
 }
-_VARIABLES = {
-    "kernel": "weight",
-    "depthwise_kernel": "weight",  # Keras 2
-    "bias": "bias",
-    "gamma": "weight",
-    "beta": "bias",
-    "moving_mean": "running_mean",
-    "moving_variance": "running_var",
-}
+_EXPECTED = "the weights of torchvision's same detector, all of them and no others"
 # As files before torchvision 0.13 have them.
 _OLD_KEYS = (
     (r"(fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)", r"\1.0.\2"),
     (r"rpn\.head\.conv\.(weight|bias)", r"rpn.head.conv.0.0.\1"),
 )
-_COUNTER = ".num_batches_tracked"
-_YXHW = (1, 0, 3, 2)  # of x, y, w, h
-_LISTED_KEYS = 5
 
 
 def load_state_dict(
@@ -83,20 +71,10 @@ def load_state_dict(
         WeightsError: an array is missing, left over, of another shape, or not finite. The network
             is unchanged.
     """
-    arrays = {_new_key(key): array for key, array in arrays.items() if not key.endswith(_COUNTER)}
+    arrays = {_new_key(key): array for key, array in without_counters(arrays).items()}
     variables = named_weights(network)
     keys = {name: find_key(name, network.box_head.num_fcs) for name in variables}
-    _check_keys(set(keys.values()), set(arrays), source)
-    values = {}
-    for name, variable in variables.items():
-        array = np.asarray(arrays[keys[name]])
-        value = _turn(name, array, tuple(variable.shape), source, keys[name])
-        if not np.isfinite(value).all():
-            raise WeightsError(
-                f"{source}: {keys[name]} holds numbers that are NaN or infinite, expected finite "
-                "ones. The file is damaged, or its training failed."
-            )
-        values[name] = value
+    values = turned_values(variables, keys, arrays, source, _EXPECTED)
     for layer in network._flatten_layers(include_self=False, recursive=True):
         if isinstance(layer, keras.layers.BatchNormalization):
             variance = values[f"{layer.name}/moving_variance"].astype(np.float64)
@@ -124,7 +102,7 @@ def find_key(name: str, num_fcs: int) -> str:
             place = match.expand(template)
             break
     place = place.format(n=int(is_norm), conv="bn" if is_norm else "conv")
-    return f"{place}.{_VARIABLES[variable]}"
+    return f"{place}.{VARIABLES[variable]}"
 
 
 def _place_in_mobilenet(number: int, part: str) -> str:
@@ -149,42 +127,3 @@ def _new_key(key: str) -> str:
     for pattern, template in _OLD_KEYS:
         key = re.sub(rf"{pattern}$", template, key)
     return key
-
-
-def _check_keys(expected: set[str], found: set[str], source: str) -> None:
-    for keys, fault in (
-        (expected - found, "lacks"),
-        (found - expected, "has, beyond what the network holds,"),
-    ):
-        if keys:
-            listed = ", ".join(sorted(keys)[:_LISTED_KEYS])
-            more = f" and {len(keys) - _LISTED_KEYS} more" if len(keys) > _LISTED_KEYS else ""
-            raise WeightsError(
-                f"{source}: {fault} {listed}{more}. Expected the weights of torchvision's same "
-                "detector, all of them and no others."
-            )
-
-
-def _turn(
-    name: str, array: np.ndarray, shape: tuple[int, ...], source: str, key: str
-) -> np.ndarray:
-    """Bring an array of torch into the order that it has here."""
-    layer = name.rsplit("/", 1)[0]
-    turned = array
-    if array.ndim == 4:
-        of_channels = layer.endswith("_depthwise")  # [C, 1, rows, columns]
-        turned = array.transpose((2, 3, 0, 1) if of_channels else (2, 3, 1, 0))
-    elif array.ndim == 2:
-        turned = array.T
-        if layer == "fc1" and array.shape[1] == shape[0]:  # [out, C * 7 * 7]
-            by_channel = array.reshape(len(array), -1, 7, 7)
-            turned = by_channel.transpose(2, 3, 1, 0).reshape(shape)
-    if turned.shape != shape:
-        raise WeightsError(
-            f"{source}: {key} has the shape {array.shape}, which is {turned.shape} here; the "
-            f"network's {name} has {shape}."
-        )
-    if layer.endswith("_deltas"):
-        by_box = turned.reshape(*shape[:-1], -1, 4)
-        turned = by_box[..., _YXHW].reshape(shape)
-    return turned

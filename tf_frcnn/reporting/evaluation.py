@@ -31,6 +31,7 @@ def evaluate_detector(
     title: str,
     metrics_log: Path | None = None,
     distribution: Distribution = ALONE,
+    limits: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Run a detector over a split and write detections.json; then do as `evaluate_detections`.
 
@@ -41,6 +42,7 @@ def evaluate_detector(
         title: what is evaluated, for the report.
         metrics_log: metrics.jsonl of its training, if it is to be in the report.
         distribution: workers that each detect on their share of the images.
+        limits: as in `evaluate`.
 
     Returns:
         The figures of `compute_metrics`; nothing on workers other than the chief, which alone
@@ -54,7 +56,7 @@ def evaluate_detector(
     if not distribution.is_chief:
         return {}
     write_results(output / "detections.json", dataset, detections)
-    return evaluate_detections(detections, dataset, output, title, metrics_log)
+    return evaluate_detections(detections, dataset, output, title, metrics_log, limits)
 
 
 def evaluate_detections(
@@ -63,6 +65,7 @@ def evaluate_detections(
     output: Path,
     title: str,
     metrics_log: Path | None = None,
+    limits: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Compute all figures of detections, whatever made them; draw detections.png and report.html.
 
@@ -72,11 +75,12 @@ def evaluate_detections(
         output: the folder to write into.
         title: what is evaluated, for the report.
         metrics_log: metrics.jsonl of the training, if it is to be in the report.
+        limits: as in `evaluate`.
 
     Returns:
         The figures of `compute_metrics`.
     """
-    evaluation = evaluate(dataset, detections)
+    evaluation = evaluate(dataset, detections, limits)
     draw_sheet(dataset, evaluation.detections, output / "detections.png")
     write_report(output / "report.html", dataset, evaluation, title, metrics_log)
     return evaluation.metrics

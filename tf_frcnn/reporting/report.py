@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from tf_frcnn.prediction import Prediction
 from tf_frcnn.reporting.curves import draw_curves
 from tf_frcnn.reporting.page import write_page
 from tf_frcnn.reporting.plots import figure_svg, outcomes_svg, precision_recall_svg
+from tf_frcnn.reporting.summary import remarks
 from tf_frcnn.visualization import draw_detections
 
 # Column -> key of a class's figures in metrics.json.
@@ -49,6 +50,7 @@ _OVERALL_FIGURES = {
     "COCO AR (100 detections)": "coco_ar_100",
     "best F1": "f1",
 }
+_MOST_CLASSES = 100
 _GALLERY_IMAGES = 6
 _CELL_SIZE = 400
 _JPEG_QUALITY = 80
@@ -76,17 +78,21 @@ def write_report(
     metrics = evaluation.metrics
     best, worst = ranked_galleries(dataset, evaluation)
     outcomes = {name: figures["outcomes"] for name, figures in metrics["per_class"].items()}
+    shown = _classes_to_show(outcomes)
     write_page(
         path,
         "report.html",
         title=title,
         metrics=metrics,
+        remarks=remarks(metrics),
         overall=_OVERALL_FIGURES,
         columns=_CLASS_COLUMNS,
         kinds=(CORRECT, *MISTAKES, MISSED),
-        curves=_curve_plots(evaluation),
-        outcomes_plot=outcomes_svg(outcomes),
-        confusion=confusion_rows(metrics["confusion"]),
+        curves=_curve_plots(evaluation, shown),
+        outcomes_plot=outcomes_svg({name: outcomes[name] for name in shown}),
+        confusion=confusion_rows(metrics["confusion"], shown),
+        confusion_labels=[*shown, "background"],
+        num_classes=len(outcomes),
         best=best,
         worst=worst,
         wrong=wrong_gallery(dataset, evaluation),
@@ -94,26 +100,57 @@ def write_report(
     )
 
 
-def confusion_rows(confusion: Mapping[str, Any]) -> list[tuple[str, list[tuple[int, float]]]]:
+def _classes_to_show(outcomes: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Choose the classes that get plots and a row of their own: all, or those with most mistakes.
+
+    Args:
+        outcomes: of each class.
+
+    Returns:
+        Their names, in their order.
+    """
+    wrong = {name: sum(counts.values()) - counts[CORRECT] for name, counts in outcomes.items()}
+    chosen = set(sorted(wrong, key=lambda name: -wrong[name])[:_MOST_CLASSES])
+    return [name for name in outcomes if name in chosen]
+
+
+def confusion_rows(
+    confusion: Mapping[str, Any], shown: Sequence[str]
+) -> list[tuple[str, list[tuple[int, float]]]]:
     """Prepare the confusion matrix for the page.
 
     Args:
         confusion: as in metrics.json.
+        shown: names of the classes that get a row and a column, beside the background.
 
     Returns:
-        For each true class its name and the cells: the count, and its share of the row.
+        For each true class shown its name and the cells: the count, and its share of the whole row.
     """
+    labels = confusion["labels"]
+    numbers = {label: number for number, label in enumerate(labels)}
+    chosen = [*(numbers[name] for name in shown), len(labels) - 1]
+    if (counts := confusion["counts"]) is None:
+        table: dict[int, dict[int, int]] = {}
+        for row, column, count in confusion["cells"]:
+            table.setdefault(row, {})[column] = count
+    else:
+        table = {row: dict(enumerate(counts[row])) for row in chosen}
     rows = []
-    for label, counts in zip(confusion["labels"], confusion["counts"], strict=True):
-        total = max(sum(counts), 1)
-        rows.append((label, [(count, count / total) for count in counts]))
+    for row in chosen:
+        cells = table.get(row, {})
+        total = max(sum(cells.values()), 1)
+        counts_shown = [cells.get(column, 0) for column in chosen]
+        rows.append((labels[row], [(count, count / total) for count in counts_shown]))
     return rows
 
 
-def _curve_plots(evaluation: Evaluation) -> list[tuple[str, float | None, Markup]]:
-    """Draw the curve of each class that has boxes: its name, its AP (area) and the plot."""
+def _curve_plots(
+    evaluation: Evaluation, shown: Sequence[str]
+) -> list[tuple[str, float | None, Markup]]:
+    """Draw the curve of each class shown that has boxes: its name, its AP (area) and the plot."""
     plots = []
-    for name, curve in evaluation.curves.items():
+    for name in shown:
+        curve = evaluation.curves[name]
         figures = evaluation.metrics["per_class"][name]
         if curve.num_boxes:
             point = OperatingPoint(

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tf_frcnn.config import Config
+from tf_frcnn.evaluation.coco import LIMIT as COCO_LIMIT
 from tf_frcnn.metrics_log import count_skipped, read_metrics
 from tf_frcnn.model_files import newest_version
 from tf_frcnn.run_folder import RunFolder
@@ -68,6 +69,29 @@ def print_figures(metrics: dict[str, Any], title: str) -> None:
     for name, figures in {**metrics["per_class"], "mean": metrics}.items():
         table.add_row(name, *(_format(figures[key]) for key in FIGURES))
     console.print(table)
+    for remark in remarks(metrics):
+        console.print(remark, highlight=False, soft_wrap=True)
+
+
+def remarks(metrics: Mapping[str, Any]) -> list[str]:
+    """Say in words what figures of an evaluation cannot be read without.
+
+    Args:
+        metrics: of metrics.json.
+    """
+    found = []
+    if by_limit := metrics.get("coco_ap_by_limit"):
+        shown = ", ".join(f"{_format(ap)} with {limit}" for limit, ap in by_limit.items())
+        found.append(
+            f"COCO's figures look at {COCO_LIMIT} detections of a class in an image, and one holds "
+            f"{metrics['most_boxes']} boxes of a class. COCO AP: {shown}."
+        )
+    if metrics.get("look_like_corners"):
+        found.append(
+            "Most detections end outside of their images: these look like corners. Expected "
+            "COCO's boxes, [x, y, width, height]."
+        )
+    return found
 
 
 def print_finished_run(folder: RunFolder, prog: str) -> None:

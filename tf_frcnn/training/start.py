@@ -1,4 +1,4 @@
-"""What the weights of a new run start from: ImageNet's VGG16, or a detector of another training."""
+"""What the weights of a new run start from: ImageNet, or a detector of another training."""
 
 import logging
 from collections.abc import Sequence
@@ -14,6 +14,8 @@ from tf_frcnn.layers.heads.box_head import CLASS_LAYERS
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.model_files import find_start
 from tf_frcnn.pretrained.keras_applications import load_backbone_weights
+from tf_frcnn.pretrained.trunk_weights import load_trunk
+from tf_frcnn.pretrained.trunks import TrunkFile
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +36,9 @@ def start_network(network: FasterRCNN, config: Config) -> None:
     found = find_start(source, config.model.architecture)
     if found is None:
         logger.info("%s", load_backbone_weights(network, source))
+        return
+    if isinstance(found, TrunkFile):
+        logger.info("%s", load_trunk(network, found))
         return
     model = load_network(found)
     left, common = take_weights(
