@@ -26,7 +26,7 @@ from tf_frcnn.data.coco_layout import (
     split_name,
 )
 from tf_frcnn.data.example import Dataset
-from tf_frcnn.data.faults import FaultHandler, raise_faults
+from tf_frcnn.data.faults import FaultHandler, enumerate_names, raise_faults
 from tf_frcnn.data.image import read_image_size
 from tf_frcnn.data.image_finder import ImageFinder, image_folders
 from tf_frcnn.data.splits import Divider
@@ -166,6 +166,7 @@ def _read_files(
         except DataError as error:
             faults.append(str(error))
             continue
+        _log_replacements(content)
         split = split_name(root, path)
         folders = (
             image_folders_of(root, path)
@@ -176,6 +177,22 @@ def _read_files(
         files[path] = _read_images(content, finder, faults)
         finder.log_found(path)
     return files, faults
+
+
+def _log_replacements(content: CocoFile) -> None:
+    """Say which categories are no classes, and how many boxes are those of polygons."""
+    if content.roots:
+        logger.warning(
+            "%s: categories without a box that others have as supercategory, left out: %s",
+            content.source,
+            enumerate_names(content.roots),
+        )
+    if content.num_polygons:
+        logger.warning(
+            "%s: annotations without bbox, whose box is that of their polygons: %d",
+            content.source,
+            content.num_polygons,
+        )
 
 
 def _read_images(content: CocoFile, finder: ImageFinder, faults: list[str]) -> _ReadFile:

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 def image_folders(root: Path, split: str) -> list[Path]:
     """List the folders of a data set that a split's images may be in, the likeliest first."""
-    names = dict.fromkeys((split, role_of(split) or split))  # train_annotations: in train as well
+    names = dict.fromkeys(filter(None, (split, role_of(split))))  # train_annotations: also train
     folders = [folder / name for name in names for folder in (root, root / "images")]
     return list(dict.fromkeys([*folders, root / "images", root / "data", root]))
 
@@ -57,11 +57,8 @@ class ImageFinder:
             DataError: it is not there, or only its last part is and in several places.
         """
         relative = PurePosixPath(file_name.replace("\\", "/"))  # written on Windows
-        leads_out = (
-            relative.is_absolute()
-            or ".." in relative.parts
-            or bool(PureWindowsPath(file_name).drive)
-        )
+        is_absolute = relative.is_absolute() or PureWindowsPath(file_name).is_absolute()
+        leads_out = is_absolute or ".." in relative.parts
         for folder in [] if leads_out else self._folders:
             names = self._list_names(folder / relative.parent)
             if path := names.get(normalise_name(relative.name)):
@@ -73,7 +70,7 @@ class ImageFinder:
                 return self._take(same[0], file_name, place, exact=False)
             if same:
                 break
-        there = enumerate_names(map(str, same))
+        there = enumerate_names(sorted(map(str, same)))
         several = f"; of its last part there are several: {there}" if same else ""
         folders = enumerate_names(map(str, self._folders))
         if leads_out:
