@@ -69,7 +69,7 @@ REFUSED = [
     ("model", {"head_rank": -1}, "-1", NOT_NEGATIVE),
     ("train", {"start_from": ""}, "(nothing)", "imagenet, none, a detector's name or a PATH"),
     ("model", {"architecture": "vgg19"}, "vgg19", "one of vgg16, vgg16_quarter"),
-    ("data", {"format": "yolo"}, "yolo", "'auto', 'voc', 'coco' or 'tfds'"),
+    ("data", {"format": "kitti"}, "kitti", "'auto', 'voc', 'coco', 'yolo', 'csv' or 'tfds'"),
     ("data", {"root": 3}, "3", "a string"),
     ("data", {"draw_seed": -1}, "-1", NOT_NEGATIVE),
     ("data", {"classes": "cat"}, "cat", "a list"),

@@ -29,7 +29,10 @@ def test_a_file_of_format_1_is_read_whole():
     assert old["model"].pop("backbone_weights") == new["train"].pop("start_from") == "none"
     # What came later is as it was before.
     assert new["data"].pop("resize_rounding") == "nearest"
+    assert new["data"].pop("images") == ""
     assert new["model"].pop("unused_columns") == ()
+    assert new["train"].pop("trainable_stages") is None
+    assert new["train"].pop("normalization") == "batch"
     # The rest is the same, number for number; JSON makes lists of tuples.
     assert json.loads(json.dumps(new)) == {"format": 2, "tf_frcnn": new["tf_frcnn"], **old}
 

@@ -141,11 +141,13 @@ _ONLY_FIELDS = pydantic.ConfigDict(extra="forbid")
 class DataConfig:
     """Where the images and boxes are, and how they reach the network."""
 
-    format: Literal["auto", "voc", "coco", "tfds"] = "auto"
-    """Layout of the data set: Pascal VOC, COCO JSON, or a set of TensorFlow Datasets by its name;
-    `auto` looks at the folder."""
+    format: Literal["auto", "voc", "coco", "yolo", "csv", "tfds"] = "auto"
+    """Layout of the data set: Pascal VOC, COCO JSON, YOLO, CSV, or a set of TensorFlow Datasets by
+    its name; `auto` looks at the folder."""
     root: str = ""
     """Folder of the data set; with the format `tfds` its name, such as voc/2007."""
+    images: str = ""
+    """Folder of its images, where they are elsewhere; not with YOLO and TensorFlow Datasets."""
     train_split: Annotated[str, _expect(lambda name: name != NONE_SPLIT, "a split's name")] = (
         "train"
     )

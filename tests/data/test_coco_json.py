@@ -295,3 +295,60 @@ def test_text_that_is_no_utf8_is_an_error_and_a_byte_order_mark_is_none(tmp_path
     assert len(read_train(root).examples) == 1
     path.write_bytes(b'{"images": "\xff\xfe"}')
     assert "instances_train.json: cannot be read as JSON ('utf-8' codec can't" in message_of(root)
+
+
+# === Polygons without a box, categories that are no classes ===
+
+
+def test_the_box_of_polygons_stands_in_for_a_missing_one(tmp_path, caplog):
+    # Two polygons of one object: x from 10 to 90, y from 5 to 40.
+    parts = [[10, 20, 30, 20, 30, 40], [50.5, 5, 90, 5, 90, 9, 50.5, 9]]
+    polygons = [
+        {**annotation(1, 0, [1, 2, 3, 4]), "segmentation": parts, "bbox": []},
+        {"image_id": 0, "category_id": 7, "segmentation": parts[:1]},
+        {**annotation(3, 0, [1, 2, 3, 4]), "segmentation": parts},  # its own box counts
+        {**annotation(4, 0, [1, 2, 3, 4]), "segmentation": parts, "bbox": None},
+    ]
+    (example,) = read_one(tmp_path, *polygons).examples
+    both = [5, 10, 40, 90]
+    assert example.boxes.tolist() == [both, [20, 10, 40, 30], [2, 1, 6, 4], both]
+    assert "annotations without bbox, whose box is that of their polygons: 3" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "fault"),
+    [
+        ([[1, 2, 3, 4]], "bbox = []. Expected [x, y, width, height]"),  # two points
+        ([[1, 2, 3, 4, 5, 6, 7]], "bbox = []. Expected"),
+        ([[1, 2, 3, 4, 5, "6"]], "bbox = []. Expected"),
+        ({"counts": [0, 5], "size": [100, 200]}, "bbox = []. Expected"),
+        ([], "bbox = []. Expected"),
+        ([[1, 2, 1, 4, 1, 6]], "the box is empty or inverted"),  # all on one line
+    ],
+)
+def test_other_segmentations_are_no_box(tmp_path, segmentation, fault):
+    entry = {**annotation(1, 0, [1, 2, 3, 4]), "segmentation": segmentation} | {"bbox": []}
+    root = write_coco(tmp_path, content([image(0)], [entry]))
+    message = message_of(root, class_names=("cat",))
+    assert "1 fault " in message and fault in message
+
+
+def with_supercategories(*categories):
+    fields = ("id", "name", "supercategory")
+    return [dict(zip(fields, category, strict=True)) for category in categories]
+
+
+@pytest.mark.parametrize("root_name", ["cat", "pets"])
+def test_a_root_that_others_have_as_supercategory_is_no_class(tmp_path, caplog, root_name):
+    value = content([image(0)], [annotation(1, 0, [1, 2, 3, 4], 1)])
+    value["categories"] = with_supercategories((0, root_name, "none"), (1, "cat", root_name))
+    dataset = read_train(write_coco(tmp_path, value))
+    assert dataset.class_names == ("cat",) and dataset.examples[0].classes.tolist() == [1]
+    assert f"others have as supercategory, left out: {root_name}" in caplog.text
+
+
+def test_a_supercategory_with_boxes_and_one_of_itself_are_classes(tmp_path):
+    value = content([image(0)], [annotation(1, 0, [1, 2, 3, 4], 0)])
+    entries = [(0, "animal", "none"), (1, "cat", "animal"), (2, "person", "person")]
+    value["categories"] = with_supercategories(*entries)
+    assert read_train(write_coco(tmp_path, value)).class_names == ("animal", "cat", "person")

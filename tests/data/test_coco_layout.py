@@ -81,11 +81,12 @@ def test_a_json_outside_of_the_root_names_images_inside_of_it(tmp_path):
 
 def test_a_missing_split_lists_those_that_are_there(tmp_path):
     write_coco(tmp_path, ONE)
-    write_json(tmp_path / "valid" / "_annotations.coco.json", ONE)
+    write_json(tmp_path / "held_out" / "_annotations.coco.json", ONE)
     write_json(tmp_path / "package.json", {"name": "no COCO"})
     message = message_of(tmp_path, splits=("train", "val"))
-    assert "there is no split 'val'. Expected one of the splits that are there: train, valid;" in (
-        message
+    assert (
+        "there is no split 'val'. Expected one of the splits that are there: held_out, train;"
+        in (message)
     )
     message = message_of(tmp_path, splits=("more.json",))
     assert f"{tmp_path / 'more.json'}: there is no such file. Expected COCO JSON" in message
@@ -147,11 +148,12 @@ def test_a_file_name_cannot_leave_the_root(tmp_path, name):
     root = write_coco(tmp_path / "root", content([image(0, file_name=name)]))
     message = message_of(root, class_names=("cat",))
     assert "1 fault " in message
-    assert f"file_name = {name!r}: leads out of the data set. Expected a path inside" in message
+    assert f"file_name = {name!r}: leads out of the data set, and there is not one" in message
+    assert "named 'secret.png' in" in message and "Expected a path inside of it" in message
 
 
 @pytest.mark.parametrize(
-    "name", ["gone.png", "a\0/p0.png", "\ud800.png", ".", "x/", "p0.png/p0.png"]
+    "name", ["gone.png", "a\0/gone.png", "\ud800.png", ".", "x/", "p0.png/gone.png"]
 )
 def test_odd_file_names_are_faults(tmp_path, name):
     root = write_coco(tmp_path, content([image(0, file_name=name)]))

@@ -10,6 +10,7 @@ from PIL import Image
 
 from tf_frcnn.data import image as image_module
 from tf_frcnn.data.image import MAX_PIXELS, read_image, read_image_size
+from tf_frcnn.data.orientation import read_orientation
 from tf_frcnn.errors import DataError
 
 # Height 3, width 5: an image whose axes cannot be mistaken for each other.
@@ -43,7 +44,7 @@ def png_header(width, height, bits, colour):
     return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "BMP"])
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
 def test_lossless_colour_comes_back_unchanged(tmp_path, kind):
     path = tmp_path / "a.img"
     path.write_bytes(encode(Image.fromarray(PIXELS), kind))
@@ -108,6 +109,91 @@ def test_16_bit_colour_png_keeps_the_high_byte():
     np.testing.assert_array_equal(result, [[[0, 1, 255], [128, 1, 2]]])
 
 
+def tiff_of(values):
+    """Write a TIFF of one row by hand, uncompressed, little-endian; values are [W, C] or [W]."""
+    values = np.asarray(values)
+    channels = values.shape[1] if values.ndim == 2 else 1
+    kind = {"f": 3, "u": 1}[values.dtype.kind]
+    bits = [8 * values.dtype.itemsize] * channels
+    data = values.tobytes() + b"\x00" * (values.nbytes % 2)
+    bits_at = 8 + len(data)
+    entries = [  # tag, type (3: 16 bits), count, value: TIFF 6.0, section 2 and 8
+        (256, 3, 1, len(values)),
+        (257, 3, 1, 1),
+        (258, 3, channels, bits[0] if channels == 1 else bits_at),
+        (259, 3, 1, 1),
+        (262, 3, 1, 1 if channels == 1 else 2),
+        (273, 4, 1, 8),
+        (277, 3, 1, channels),
+        (278, 3, 1, 1),
+        (279, 4, 1, values.nbytes),
+        (339, 3, 1, kind),
+    ]
+    bits_data = struct.pack(f"<{channels}H", *bits) + b"\x00" * (2 * channels % 4)
+    directory = struct.pack("<H", len(entries))
+    directory += b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
+    start = struct.pack("<2sHI", b"II", 42, bits_at + len(bits_data))
+    return start + data + bits_data + directory
+
+
+def test_16_bit_tiff_keeps_the_high_byte():
+    # value // 256, as of PNG: 255 -> 0, 256 -> 1, 32768 -> 128, 65535 -> 255.
+    grey = np.array([0, 255, 256, 32768, 40000, 65535], np.uint16)
+    result = read_image(tiff_of(grey))
+    assert result[0].tolist() == [[value] * 3 for value in (0, 0, 1, 128, 156, 255)]
+    colour = np.array([[0, 256, 65535], [32768, 511, 512]], np.uint16)
+    assert read_image(tiff_of(colour)).tolist() == [[[0, 1, 255], [128, 1, 2]]]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint32])
+def test_32_bit_tiff_is_refused_from_its_header(dtype):
+    for read in (read_image, read_image_size):
+        with pytest.raises(DataError, match="a TIFF of 32 bits a channel; 8 and 16 are read"):
+            read(tiff_of(np.array([1, 2], dtype)))
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits"])
+def test_compressed_tiff_and_its_first_page(compression):
+    pages = [Image.new("RGB", (6, 4), colour) for colour in ((250, 0, 0), (0, 0, 250))]
+    options = {"save_all": True, "append_images": pages[1:], "compression": compression}
+    result = read_image(encode(pages[0], "TIFF", **options))
+    assert result.shape == (4, 6, 3) and (result == (250, 0, 0)).all()
+
+
+def test_a_tiffs_orientation_is_part_of_decoding(tmp_path):
+    path = tmp_path / "turned.tif"
+    Image.fromarray(smooth_image()).save(path, tiffinfo={274: 6})
+    # 6: the first row is the right side, the first column the top: turned clockwise by a quarter.
+    assert read_image_size(path) == (40, 24)
+    np.testing.assert_array_equal(read_image(path), np.rot90(smooth_image(), -1))
+    assert read_orientation(path) == 1  # nothing is left to turn
+
+
+@pytest.mark.skipif("AVIF" not in image_module.IMAGE_FORMATS, reason="Pillow without AVIF")
+def test_avif_is_read_where_pillow_can():
+    image = smooth_image()
+    result = read_image(encode(Image.fromarray(image), "AVIF", quality=95))
+    assert result.shape == image.shape and np.abs(result.astype(int) - image).mean() < 4
+
+
+@pytest.mark.parametrize(
+    ("brand", "name", "way_out"),
+    [(b"heic", "HEIC", "pillow-heif"), (b"mif1", "HEIC", "pip"), (b"avif", "AVIF", "11.3")],
+)
+def test_a_format_that_this_pillow_cannot_read_is_named(
+    tmp_path, monkeypatch, brand, name, way_out
+):
+    monkeypatch.setattr(image_module, "IMAGE_FORMATS", ("JPEG", "TIFF"))
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"\x00\x00\x00\x18ftyp" + brand + bytes(40))
+    for source in (path, path.read_bytes()):
+        with pytest.raises(DataError) as caught:
+            read_image_size(source)
+        message = str(caught.value)
+        assert f"the image is {name}, which the installed Pillow cannot read. Expected" in message
+        assert way_out in message
+
+
 @pytest.mark.filterwarnings("error")
 def test_palette_png_with_transparency_gives_the_palettes_colours():
     image = Image.new("P", (3, 2), 0)
@@ -165,7 +251,7 @@ def test_content_decides_and_names_may_hold_anything(tmp_path):
     np.testing.assert_array_equal(read_image(str(path)), PIXELS)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"])
 def test_a_truncated_image_names_file_reason_and_expectation(tmp_path, kind):
     noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
     content = encode(Image.fromarray(noise), kind)
@@ -176,7 +262,7 @@ def test_a_truncated_image_names_file_reason_and_expectation(tmp_path, kind):
     message = str(caught.value)
     assert str(path) in message
     assert "cannot be decoded" in message or "not that of an image" in message
-    assert "JPEG, PNG, GIF, WebP or BMP" in message
+    assert "JPEG, PNG, GIF, WebP, BMP or TIFF" in message
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xd8", b"<svg xmlns='x'/>", b"II*\x00" + bytes(60)])
@@ -184,13 +270,15 @@ def test_what_is_no_image_is_named(tmp_path, content):
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
     for read in (read_image, read_image_size):
-        with pytest.raises(DataError, match="a.jpg: .*Expected .*JPEG, PNG, GIF, WebP or BMP"):
+        with pytest.raises(
+            DataError, match="a.jpg: .*Expected .*JPEG, PNG, GIF, WebP, BMP or TIFF"
+        ):
             read(path)
 
 
 def test_a_format_outside_of_the_list_is_refused():
     with pytest.raises(DataError, match="image of .* bytes: .*not that of an image"):
-        read_image(encode(Image.fromarray(PIXELS), "TIFF"))
+        read_image(encode(Image.fromarray(PIXELS), "PPM"))
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):

@@ -46,7 +46,7 @@ def test_a_broken_file_in_two_splits_is_one_fault(tmp_path):
     assert "1 fault " in message_of(root, splits=("train", "test"))
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "b", "a.png", "sub/a", ".."])
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "b", "b.png", "sub/a", ".."])
 def test_names_that_are_not_in_the_folder_are_faults(tmp_path, name):
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "passwd.xml").write_text(voc_xml(SIZE, [("secret", 1, 2, 3, 4)]))
@@ -227,10 +227,10 @@ def test_two_images_cannot_be_divided_in_three(tmp_path):
 
 
 def test_xml_in_several_folders_is_an_error_that_names_them(tmp_path):
-    for folder in ("train", "valid"):
+    for folder in ("mine", "yours"):
         write_without_lists(tmp_path / folder, tmp_path / folder, 3)
     message = message_of(tmp_path)
-    assert "XML files in several folders: train, valid. Expected them in Annotations" in message
+    assert "XML files in several folders: mine, yours. Expected them in Annotations" in message
 
 
 def test_hidden_files_are_left_out(tmp_path):

@@ -29,6 +29,8 @@ class EvaluateData:
     """Layout of the data set; the help of training says which there are."""
     root: str | None = None
     """Folder of the data set."""
+    images: str | None = None
+    """Folder of its images, where they are elsewhere."""
     test_split: str | None = None
     """Split to evaluate on."""
     classes: tuple[str, ...] | None = None

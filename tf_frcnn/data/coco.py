@@ -4,6 +4,7 @@ Which file a split is and where its images are is in `coco_layout`, what is in a
 `coco_json`.
 """
 
+import dataclasses
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,14 +19,16 @@ from tf_frcnn.data.coco_json import (
     read_objects,
 )
 from tf_frcnn.data.coco_layout import (
-    ImageFinder,
     explain_missing_coco_split,
     find_files,
-    image_folders,
+    image_folders_of,
+    real_name,
+    split_name,
 )
 from tf_frcnn.data.example import Dataset
-from tf_frcnn.data.faults import FaultHandler, raise_faults
+from tf_frcnn.data.faults import FaultHandler, enumerate_names, raise_faults
 from tf_frcnn.data.image import read_image_size
+from tf_frcnn.data.image_finder import ImageFinder, image_folders
 from tf_frcnn.data.splits import Divider
 from tf_frcnn.errors import DataError
 
@@ -38,6 +41,7 @@ def read_coco(
     class_names: tuple[str, ...],
     divider: Divider,
     on_faults: FaultHandler = raise_faults,
+    image_folder: Path | None = None,
 ) -> dict[str, Dataset]:
     """Read splits of a COCO data set.
 
@@ -50,11 +54,13 @@ def read_coco(
             their ids in different files.
         divider: decides which image goes to which split where there is one file without splits.
         on_faults: is told all faults at once.
+        image_folder: where the images are, if not in the data set's folder; none outside of it is
+            read then.
 
     Returns:
-        One `Dataset` a split, all with the same class names, in the order of the file's `images`.
-        `Example.image_id` is the image's id as text. Boxes that were partly outside of their
-        image are clipped; an image without objects has boxes of shape [0, 4].
+        One `Dataset` a split, under its real name, all with the same class names, in the order of
+        the file's `images`. `Example.image_id` is the image's id as text. Boxes that were partly
+        outside of their image are clipped; an image without objects has boxes of shape [0, 4].
 
     Raises:
         DataError: a file, entry, image or class is missing or wrong. All faults of the splits
@@ -65,7 +71,7 @@ def read_coco(
         if problem := explain_missing_coco_split(root, split):
             raise DataError(problem)
     paths, are_made = find_files(root, splits)
-    files, faults = _read_files(root, dict.fromkeys(paths.values()))
+    files, faults = _read_files(root, dict.fromkeys(paths.values()), image_folder)
     division = None
     if are_made:
         ids = [image_id for file in files.values() for image_id in file.image_ids]
@@ -87,7 +93,12 @@ def read_coco(
                 f"{paths[split]}: too few images, the split {split!r} is empty. Expected at "
                 f"least 3 images, or `--data.{split}-split none`."
             )
-    return datasets
+    if are_made:
+        return datasets
+    return {
+        split: dataclasses.replace(dataset, split=real_name(root, split))
+        for split, dataset in datasets.items()
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +154,9 @@ def _order_classes(files: Collection[_ReadFile]) -> tuple[str, ...]:
 # === Images ===
 
 
-def _read_files(root: Path, paths: Iterable[Path]) -> tuple[dict[Path, _ReadFile], list[str]]:
+def _read_files(
+    root: Path, paths: Iterable[Path], image_folder: Path | None
+) -> tuple[dict[Path, _ReadFile], list[str]]:
     """Read JSON files and the headers of their images -> (files by path, faults)."""
     files: dict[Path, _ReadFile] = {}
     faults: list[str] = []
@@ -153,8 +166,33 @@ def _read_files(root: Path, paths: Iterable[Path]) -> tuple[dict[Path, _ReadFile
         except DataError as error:
             faults.append(str(error))
             continue
-        files[path] = _read_images(content, ImageFinder(image_folders(root, path)), faults)
+        _log_replacements(content)
+        split = split_name(root, path)
+        folders = (
+            image_folders_of(root, path)
+            if image_folder is None
+            else image_folders(image_folder, split)
+        )
+        finder = ImageFinder(folders, split)
+        files[path] = _read_images(content, finder, faults)
+        finder.log_found(path)
     return files, faults
+
+
+def _log_replacements(content: CocoFile) -> None:
+    """Say which categories are no classes, and how many boxes are those of polygons."""
+    if content.roots:
+        logger.warning(
+            "%s: categories without a box that others have as supercategory, left out: %s",
+            content.source,
+            enumerate_names(content.roots),
+        )
+    if content.num_polygons:
+        logger.warning(
+            "%s: annotations without bbox, whose box is that of their polygons: %d",
+            content.source,
+            content.num_polygons,
+        )
 
 
 def _read_images(content: CocoFile, finder: ImageFinder, faults: list[str]) -> _ReadFile:
@@ -165,7 +203,7 @@ def _read_images(content: CocoFile, finder: ImageFinder, faults: list[str]) -> _
     images = []
     for entry in entries:
         try:
-            image_path = finder.find(entry)
+            image_path = finder.find(entry.file_name, f"{entry.place}, file_name")
             image_size = read_image_size(image_path)
         except DataError as error:
             faults.append(str(error))

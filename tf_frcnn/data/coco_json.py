@@ -1,12 +1,13 @@
 """One annotation file of COCO: JSON with categories, images and annotations, boxes x, y, w, h.
 
-The form is that of https://cocodataset.org/#format-data. What training and evaluation don't need
-is left out: segmentations (polygons and RLE alike), areas, licences. Of an image only `id` and
+The form is that of https://cocodataset.org/#format-data. What training and evaluation don't need is
+left out: segmentations (but for polygons without box), areas, licences. Of an image only `id` and
 `file_name` are required, of an annotation `image_id`, `category_id` and `bbox`.
 """
 
 import json
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from reprlib import repr as shorten  # a wrong value may be of any length
@@ -21,6 +22,7 @@ from tf_frcnn.errors import DataError
 
 Key = int | str  # COCO's ids are whole numbers of any size; some tools write text
 Entry = dict[str, Any]
+_OF_POLYGON = "bbox of segmentation"  # marks an annotation, under a key that no tool writes
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +34,16 @@ class CocoFile:
         class_names: names of the categories by their ids, in the order of the file.
         images: entries not yet checked.
         annotations: entries not yet checked.
+        roots: names of categories that are left out, because they only stand above others.
+        num_polygons: annotations whose box is that of their polygons.
     """
 
     source: Path
     class_names: dict[int, str]
     images: list[Any]
     annotations: list[Any]
+    roots: tuple[str, ...] = ()
+    num_polygons: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +76,7 @@ def parse_coco(source: Path) -> CocoFile:
             is incomplete, or has an id or a name that another one has.
     """
     try:
-        content = json.loads(source.read_bytes(), object_hook=_without_segmentation)
+        content = json.loads(source.read_bytes(), object_hook=_replace_segmentation)
     except OSError as error:
         raise DataError(f"{source}: cannot be read ({error.strerror}). Expected a file.") from None
     except (ValueError, RecursionError) as error:  # also text that is not UTF-8; says where
@@ -88,8 +94,11 @@ def parse_coco(source: Path) -> CocoFile:
             raise DataError(f"{source}: key {key!r}: {there}. Expected a list, as in COCO.")
     if not content["images"]:
         raise DataError(f"{source}: images is empty. Expected at least one image.")
-    class_names = _read_categories(content["categories"], source)
-    return CocoFile(source, class_names, content["images"], content["annotations"])
+    annotations = content["annotations"]
+    used = {entry["category_id"] for entry in annotations if _has_key(entry, "category_id")}
+    class_names, roots = _read_categories(content["categories"], used, source)
+    num_polygons = sum(isinstance(entry, dict) and _OF_POLYGON in entry for entry in annotations)
+    return CocoFile(source, class_names, content["images"], annotations, roots, num_polygons)
 
 
 def list_images(content: CocoFile) -> tuple[list[CocoImage], list[str]]:
@@ -165,15 +174,40 @@ def read_objects(
 # === Entries ===
 
 
-def _without_segmentation(entry: Entry) -> Entry:
-    """Drop while parsing what makes up nine tenths of COCO's files and is never looked at."""
-    entry.pop("segmentation", None)
+def _replace_segmentation(entry: Entry) -> Entry:
+    """Drop while parsing what makes up nine tenths of COCO's files, or make it the missing box."""
+    segmentation = entry.pop("segmentation", None)
+    if segmentation and entry.get("bbox") in (None, []):
+        if box := _box_of_polygons(segmentation):
+            entry["bbox"] = box
+            entry[_OF_POLYGON] = True
     return entry
 
 
-def _read_categories(entries: list[Any], source: Path) -> dict[int, str]:
-    """Read the categories' names by id."""
+def _box_of_polygons(segmentation: Any) -> list[float] | None:
+    """Compute the box [x, y, width, height] around polygons; None where they are none."""
+    polygons = segmentation if isinstance(segmentation, list) else []
+    for polygon in polygons:
+        is_long = isinstance(polygon, list) and len(polygon) >= 6 and len(polygon) % 2 == 0
+        if not is_long or not all(map(_is_finite, polygon)):
+            return None
+    if not polygons:
+        return None
+    xs = [x for polygon in polygons for x in polygon[0::2]]
+    ys = [y for polygon in polygons for y in polygon[1::2]]
+    return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
+
+
+def _read_categories(
+    entries: list[Any], used: Collection[Key], source: Path
+) -> tuple[dict[int, str], tuple[str, ...]]:
+    """Read the categories' names by id, without roots, and the names of the roots.
+
+    A root, as Roboflow writes it, is no class but what others have as supercategory: no annotation
+    uses it, and its name may be that of the only class.
+    """
     names: dict[int, str] = {}
+    roots: list[str] = []
     seen: dict[str, str] = {}
     for index, entry in enumerate(entries):
         place = f"{source}: categories[{index}]"
@@ -182,9 +216,15 @@ def _read_categories(entries: list[Any], source: Path) -> dict[int, str]:
             raise DataError(f"{place}, id = {key!r}. Expected a whole number.")
         name = _read_text(entry, "name", place).strip()
         _refuse_repetition(seen, f"id = {key}", place)
+        if key not in used and any(
+            isinstance(other, dict) and other is not entry and other.get("supercategory") == name
+            for other in entries
+        ):
+            roots.append(name)
+            continue
         _refuse_repetition(seen, f"name = {name!r}", place)
         names[key] = name
-    return names
+    return names, tuple(roots)
 
 
 def _read_image(entry: Any, place: str) -> CocoImage:

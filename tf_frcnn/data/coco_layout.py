@@ -5,17 +5,14 @@ A split is the path of a JSON file (absolute or from the root), or a name. Its f
 `NAME/_annotations.coco.json`. Where there is a single JSON file without a split's name, the splits
 train, val and test are made of it.
 
-Images are looked for, in this order, in `NAME`, `images/NAME`, `images`, the root, and beside the
-JSON file. The folders are listed and only files found there are opened, and a file name with `..`
-or from `/` on is refused, so that none can leave the root.
+Images are looked for, in this order, in `NAME`, `images/NAME`, `images`, `data`, the root, and
+beside the JSON file, by `image_finder`.
 """
 
 import os
 import re
-from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from tf_frcnn.data.coco_json import CocoImage
 from tf_frcnn.data.faults import enumerate_names
 from tf_frcnn.data.folders import (
     Index,
@@ -23,10 +20,9 @@ from tf_frcnn.data.folders import (
     index_files,
     is_folder,
     list_data_folders,
-    list_folder,
-    normalise_name,
 )
-from tf_frcnn.data.splits import MADE_SPLITS
+from tf_frcnn.data.image_finder import image_folders
+from tf_frcnn.data.splits import MADE_SPLITS, match_split, names_a_split
 from tf_frcnn.errors import DataError
 
 LAYOUT = (
@@ -36,9 +32,6 @@ LAYOUT = (
 _PREFIX = "instances_"
 _ROBOFLOW_NAME = "_annotations.coco.json"
 _COCO_LIST = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')
-_SPLIT_WORD = re.compile(
-    r"(?<![a-z])(train|trainval|training|val|valid|validation|minival|dev|test|testing)(?![a-z])"
-)
 _BYTES_LOOKED_AT = 1 << 16  # of files of hundreds of megabytes: the first list begins before
 
 
@@ -67,7 +60,7 @@ def explain_missing_coco_split(root: Path, split: str) -> str:
             f"so its images are divided into {', '.join(MADE_SPLITS)}. Expected one of these, or "
             "the path of a JSON file."
         )
-    names = sorted({_split_name(root, path) for path in _list_coco_files(root)})
+    names = sorted({split_name(root, path) for path in _list_coco_files(root)})
     if not names:
         return f"{root}: no COCO JSON file: {describe_folder(root)}. Expected {LAYOUT}."
     return (
@@ -82,15 +75,16 @@ def _index_splits(root: Path) -> Index:
     for folder in (root / "annotations", root):
         for paths in index_files(folder, {".json"}).values() if is_folder(folder) else ():
             for path in paths:
-                index.setdefault(_split_name(root, path), []).append(path)
+                index.setdefault(split_name(root, path), []).append(path)
     for folder in list_data_folders(root)[1:]:
         # Asked for by name: to list folders of 100,000 images again and again takes long.
         if os.path.isfile(path := folder / _ROBOFLOW_NAME):
-            index.setdefault(_split_name(root, path), []).append(path)
+            index.setdefault(split_name(root, path), []).append(path)
     return index
 
 
-def _split_name(root: Path, path: Path) -> str:
+def split_name(root: Path, path: Path) -> str:
+    """Get the name of the split that a JSON file is."""
     if path.name == _ROBOFLOW_NAME and path.parent != root:
         return path.parent.name
     return path.stem.removeprefix(_PREFIX)
@@ -119,7 +113,11 @@ def _is_path(split: str) -> bool:
 def _files_named(root: Path, split: str) -> list[Path]:
     """List the files that a split's name or path means."""
     if not _is_path(split):
-        return _index_splits(root).get(split, [])
+        index = _index_splits(root)
+        if split not in index and split in MADE_SPLITS:
+            there = {split_name(root, path) for path in _list_coco_files(root)}
+            return index.get(match_split(split, there), [])
+        return index.get(split, [])
     path = root / split  # an absolute path stays as it is
     return [path] if os.path.isfile(path) else []
 
@@ -127,9 +125,15 @@ def _files_named(root: Path, split: str) -> list[Path]:
 def _single_file(root: Path) -> Path | None:
     """Find the file that splits are made of: the only one, unless it has a split's name."""
     paths = _list_coco_files(root)
-    if len(paths) != 1 or _SPLIT_WORD.search(_split_name(root, paths[0]).lower()):
+    if len(paths) != 1 or names_a_split(split_name(root, paths[0])):
         return None
     return paths[0]
+
+
+def real_name(root: Path, split: str) -> str:
+    """Get the name under which a split that is there goes: `valid` for `val`; a path is its own."""
+    paths = _files_named(root, split)
+    return split_name(root, paths[0]) if paths and split in MADE_SPLITS else split
 
 
 def find_files(root: Path, splits: tuple[str, ...]) -> tuple[dict[str, Path], bool]:
@@ -172,49 +176,9 @@ def find_files(root: Path, splits: tuple[str, ...]) -> tuple[dict[str, Path], bo
 # === Images ===
 
 
-def image_folders(root: Path, path: Path) -> list[Path]:
+def image_folders_of(root: Path, path: Path) -> list[Path]:
     """List the folders that a JSON file's images may be in, the likeliest first."""
-    name = _split_name(root, path)
-    folders = [root / name, root / "images" / name, root / "images", root]
+    folders = image_folders(root, split_name(root, path))
     if path.parent.is_relative_to(root) and ".." not in path.parts:
         folders.append(path.parent)
     return list(dict.fromkeys(folders))
-
-
-class ImageFinder:
-    """Finds the images that a file names, by listing each folder once.
-
-    Args:
-        folders: where to look, in this order; they need not be there.
-    """
-
-    def __init__(self, folders: Iterable[Path]) -> None:
-        self._folders = [folder for folder in folders if is_folder(folder)]
-        self._listed: dict[Path, dict[str, Path]] = {}
-
-    def find(self, image: CocoImage) -> Path:
-        """Find the file of an image.
-
-        Raises:
-            DataError: it is not there, or its name leads out of the data set.
-        """
-        relative = PurePosixPath(image.file_name.replace("\\", "/"))  # written on Windows
-        if relative.is_absolute() or ".." in relative.parts or Path(relative).drive:
-            raise DataError(
-                f"{image.place}, file_name = {image.file_name!r}: leads out of the data set. "
-                "Expected a path inside of it, without `..`."
-            )
-        for folder in self._folders:
-            names = self._list_names(folder / relative.parent)
-            if path := names.get(normalise_name(relative.name)):
-                return path
-        raise DataError(
-            f"{image.place}, file_name = {image.file_name!r}: there is no such image in "
-            f"{enumerate_names(map(str, self._folders))}."
-        )
-
-    def _list_names(self, folder: Path) -> dict[str, Path]:
-        if folder not in self._listed:
-            paths = list_folder(folder) if is_folder(folder) else []
-            self._listed[folder] = {normalise_name(path.name): path for path in paths}
-        return self._listed[folder]

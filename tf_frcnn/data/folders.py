@@ -61,14 +61,45 @@ def index_files(folder: Path, extensions: Iterable[str]) -> Index:
     return index
 
 
-def index_data_folders(root: Path, name: str, extensions: Iterable[str]) -> dict[Path, Index]:
-    """Index folder `name` of a data set or, without it, all its folders; empty ones are left out.
+def index_tree(folder: Path, extensions: Iterable[str]) -> Index:
+    """List the files of a folder and of all its visible sub-folders.
+
+    Args:
+        folder: need not be there.
+        extensions: as for `index_files`.
+
+    Returns:
+        The files by their paths from the folder, with `/`, without extension.
 
     Raises:
         DataError: a folder may not be read.
     """
-    folders = [root / name] if is_folder(root / name) else list_data_folders(root)
-    indices = {folder: index_files(folder, extensions) for folder in folders}
+    index: Index = {}
+    pending = [folder] if is_folder(folder) else []
+    while pending:
+        for path in list_folder(pending.pop()):
+            if path.name.startswith("."):
+                continue
+            if path.suffix.lower() in extensions:
+                name = path.relative_to(folder).with_suffix("").as_posix()
+                index.setdefault(normalise_name(name), []).append(path)
+            elif is_folder(path) and not path.is_symlink():  # a link may lead in a circle
+                pending.append(path)
+    return index
+
+
+def index_data_folders(root: Path, name: str, extensions: Iterable[str]) -> dict[Path, Index]:
+    """Index folder `name` of a data set with its sub-folders or, without it, all its folders.
+
+    Empty ones are left out.
+
+    Raises:
+        DataError: a folder may not be read.
+    """
+    if is_folder(root / name):
+        indices = {root / name: index_tree(root / name, extensions)}
+    else:
+        indices = {f: index_files(f, extensions) for f in list_data_folders(root)}
     return {folder: index for folder, index in indices.items() if index}
 
 

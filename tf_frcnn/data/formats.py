@@ -10,7 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tf_frcnn.config import DataConfig
-from tf_frcnn.data import coco, coco_layout, tfds, voc
+from tf_frcnn.data import (
+    coco,
+    coco_layout,
+    csv_layout,
+    csv_table,
+    tfds,
+    voc,
+    voc_layout,
+    yolo,
+    yolo_layout,
+)
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import FaultHandler
 from tf_frcnn.data.folders import describe_folder, is_folder, list_folder
@@ -30,26 +40,42 @@ class DatasetFormat:
             one that may not be read is a DataError.
         explain_missing_split: (root, split) -> what is there instead, or "" where the split is
             there.
-        read: (root, splits, class_names, divider, on_faults) -> one `Dataset` a split, all with the
-            same classes; where no class names are given, those found in the splits (by name in VOC,
-            by category id in COCO).
+        read: (root, splits, class_names, divider, on_faults, image_folder) -> one `Dataset` a
+            split, all with the same classes; where no class names are given, those found in the
+            splits (by name in VOC and CSV, by id in COCO and YOLO). The image folder is None where
+            the images are in the data set's own.
     """
 
     layout: str
     detect: Callable[[Path], bool]
     explain_missing_split: Callable[[Path, str], str]
     read: Callable[
-        [Path, tuple[str, ...], tuple[str, ...], Divider, FaultHandler], dict[str, Dataset]
+        [Path, tuple[str, ...], tuple[str, ...], Divider, FaultHandler, Path | None],
+        dict[str, Dataset],
     ]
 
 
 DATASETS = {
-    "voc": DatasetFormat(voc.LAYOUT, voc.detect_voc, voc.explain_missing_voc_split, voc.read_voc),
+    "voc": DatasetFormat(
+        voc_layout.LAYOUT, voc_layout.detect_voc, voc_layout.explain_missing_voc_split, voc.read_voc
+    ),
     "coco": DatasetFormat(
         coco_layout.LAYOUT,
         coco_layout.detect_coco,
         coco_layout.explain_missing_coco_split,
         coco.read_coco,
+    ),
+    "yolo": DatasetFormat(
+        yolo_layout.LAYOUT,
+        yolo_layout.detect_yolo,
+        yolo_layout.explain_missing_yolo_split,
+        yolo.read_yolo,
+    ),
+    "csv": DatasetFormat(
+        csv_layout.LAYOUT,
+        csv_layout.detect_csv,
+        csv_layout.explain_missing_csv_split,
+        csv_table.read_csv,
     ),
     "tfds": DatasetFormat(
         tfds.LAYOUT, tfds.detect_tfds, tfds.explain_missing_tfds_split, tfds.read_tfds
@@ -98,6 +124,23 @@ def find_format(config: DataConfig) -> tuple[Path, str]:
     raise DataError(
         f"{root}: no data set found: {describe_folder(root)}. Expected {layouts}. "
         f"Give the right folder with `--data.root DIR`{_suggest_folder(root)}."
+    )
+
+
+def find_image_folder(config: DataConfig, root: Path) -> Path | None:
+    """Find the folder that `--data.images` means: as it is typed, or in the data set's.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    if not config.images:
+        return None
+    for path in (Path(config.images), root / config.images):
+        if is_folder(path):
+            return path
+    raise ConfigError(
+        f"--data.images {config.images}: there is no such folder, here or in {root}. Expected the "
+        "folder that the images are in."
     )
 
 

@@ -19,7 +19,13 @@ from tf_frcnn.data.assembly import refuse_empty
 from tf_frcnn.data.class_names import similar_names
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import FAULT_HANDLERS, FaultHandler, counted, enumerate_names
-from tf_frcnn.data.formats import DATASETS, DatasetFormat, find_format, log_format
+from tf_frcnn.data.formats import (
+    DATASETS,
+    DatasetFormat,
+    find_format,
+    find_image_folder,
+    log_format,
+)
 from tf_frcnn.data.splits import Divider, Division
 from tf_frcnn.data.verification import verify_images
 from tf_frcnn.errors import DataError
@@ -119,6 +125,7 @@ def read_datasets(
         config.classes,
         Divider(seed, division),
         on_faults or FAULT_HANDLERS[config.on_error],
+        find_image_folder(config, root),
     )
     if on_faults is None:
         refuse_empty(datasets.values())
@@ -158,6 +165,7 @@ def read_dataset(
         class_names,
         Divider(seed, division),
         on_faults or FAULT_HANDLERS[config.on_error],
+        find_image_folder(config, root),
     )[split]
     if on_faults is None:
         refuse_empty([dataset])

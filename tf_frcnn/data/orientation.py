@@ -26,7 +26,8 @@ def read_orientation(path: Path) -> int:
     orientation: object = None
     with suppress(Exception):  # broken metadata make Pillow raise nearly anything
         with Image.open(path, formats=IMAGE_FORMATS) as image:
-            orientation = image.getexif().get(ExifTags.Base.Orientation)
+            if image.format != "TIFF":  # Pillow turns these when it decodes them
+                orientation = image.getexif().get(ExifTags.Base.Orientation)
     return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else UPRIGHT
 
 

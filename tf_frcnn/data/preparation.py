@@ -69,7 +69,7 @@ def _find_classes(config: DataConfig, split: str, seed: int) -> tuple[str, ...]:
     dataset_format = DATASETS[name]
     known = (one for one in _SPLITS if not dataset_format.explain_missing_split(root, one))
     splits = tuple(dict.fromkeys((split, *known)))
-    datasets = dataset_format.read(root, splits, (), Divider(seed), lambda *faults: None)
+    datasets = dataset_format.read(root, splits, (), Divider(seed), lambda *faults: None, None)
     return datasets[split].class_names
 
 

@@ -1,7 +1,8 @@
-"""Splits of a data set that comes without any: 80/10/10, by a seed, and kept from then on."""
+"""Names of splits, and splits of a data set without any: 80/10/10, by a seed, kept from then on."""
 
 import hashlib
 import logging
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,50 @@ MADE_SPLITS = ("train", "val", "test")
 
 Division = Mapping[str, Sequence[str]]
 """The image ids of each split, as `Dataset.division` has them."""
+
+_SPELLINGS = {
+    "train": {"train", "training"},
+    "val": {"val", "valid", "validation"},
+    "test": {"test", "testing"},
+}
+# What tools write beside the split's name: train_annotations, test_labels, oidv6-train-...-bbox.
+_FILLERS = {"instances", "annotation", "annotations", "labels", "coco", "bbox", "boxable", "oidv6"}
+_SPLIT_WORD = re.compile(
+    r"(?<![a-z])(train|trainval|training|val|valid|validation|minival|dev|test|testing)(?![a-z])"
+)
+
+
+def role_of(name: str) -> str | None:
+    """Tell which of `MADE_SPLITS` a name stands for: `Validation`, `val_annotations` for val.
+
+    A name with more in it, such as `train2017` or `cat_train`, stands for none.
+    """
+    words = set(re.split(r"[^a-z0-9]+", name.casefold())) - _FILLERS - {""}
+    return next(
+        (role for role, spellings in _SPELLINGS.items() if words and words <= spellings), None
+    )
+
+
+def match_split(split: str, names: Collection[str]) -> str:
+    """Find the name under which a split is there.
+
+    Args:
+        split: the name that is asked for; one of `MADE_SPLITS` is found in its other spellings too,
+            where one name has such a spelling and no more.
+        names: of the splits that are there.
+
+    Returns:
+        One of the names; "" where there is none.
+    """
+    if split in names:
+        return split
+    same = [name for name in names if split in MADE_SPLITS and role_of(name) == split]
+    return same[0] if len(same) == 1 else ""
+
+
+def names_a_split(name: str) -> bool:
+    """Tell whether a name has a split's name in it: what is called so is not divided."""
+    return _SPLIT_WORD.search(name.lower()) is not None
 
 
 def make_splits(names: Iterable[str], seed: int) -> dict[str, list[str]]:

@@ -20,7 +20,7 @@ from tf_frcnn.data.kept_images import keep_image, kept_folder
 from tf_frcnn.data.splits import Divider
 from tf_frcnn.data.tfds_record import Record, read_objects
 from tf_frcnn.data.tfds_set import TfdsSet, open_set
-from tf_frcnn.errors import DataError
+from tf_frcnn.errors import ConfigError, DataError
 from tf_frcnn.progress import track
 
 logger = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ def read_tfds(
     class_names: tuple[str, ...],
     divider: Divider,
     on_faults: FaultHandler = raise_faults,
+    image_folder: Path | None = None,
 ) -> dict[str, Dataset]:
     """Read splits of a set of TensorFlow Datasets.
 
@@ -59,6 +60,7 @@ def read_tfds(
             with or without boxes; those found, sorted, where its labels are texts.
         divider: not needed, as a set has splits of its own.
         on_faults: is told all faults at once.
+        image_folder: has to be None: a set has its images in it.
 
     Returns:
         One `Dataset` a split, under the split's real name, all with the same class names; images
@@ -66,11 +68,16 @@ def read_tfds(
         clipped; an image without objects has boxes of shape [0, 4].
 
     Raises:
-        ConfigError: the package is not installed.
+        ConfigError: the package is not installed, or there is an image folder.
         DataError: the set, a split, an image or a class is missing or wrong, or an image cannot
             be written. All faults of the splits are collected; the message lists the first 20 and
             says how many there are.
     """
+    if image_folder is not None:
+        raise ConfigError(
+            f"--data.images {image_folder}: a set of TensorFlow Datasets has its images in it. "
+            "Leave the option out."
+        )
     splits = tuple(dict.fromkeys(splits))
     tfds_set = open_set(root)
     for split in splits:

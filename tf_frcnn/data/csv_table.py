@@ -1,0 +1,141 @@
+"""Reader for CSV: one table a split, a row a box.
+
+Which file a split is is in `csv_layout`, what is in a file in `csv_rows`.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tf_frcnn.data.assembly import LabelledImage, assemble_datasets
+from tf_frcnn.data.csv_layout import explain_missing_csv_split, find_descriptions, find_tables
+from tf_frcnn.data.csv_rows import read_descriptions, read_objects, read_rows, states_another_size
+from tf_frcnn.data.example import Dataset
+from tf_frcnn.data.faults import FaultHandler, raise_faults
+from tf_frcnn.data.image import read_image_size
+from tf_frcnn.data.image_finder import ImageFinder, image_folders
+from tf_frcnn.data.splits import Divider
+from tf_frcnn.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """A table that was read: the names of all its images, and those of them that can be used."""
+
+    names: list[str]
+    images: list[LabelledImage]
+
+
+def read_csv(
+    root: Path,
+    splits: Iterable[str],
+    class_names: tuple[str, ...],
+    divider: Divider,
+    on_faults: FaultHandler = raise_faults,
+    image_folder: Path | None = None,
+) -> dict[str, Dataset]:
+    """Read splits of a CSV data set.
+
+    Args:
+        root: folder of the data set; no image outside of it is read.
+        splits: names of tables; train, val or test where there is one table without a split's name.
+        class_names: names of classes 1..N; when empty, those found in these splits, sorted; a table
+            without a column of classes has the class `object`.
+        divider: decides which image goes to which split where there is one table without splits.
+        on_faults: is told all faults at once.
+        image_folder: where the images are, if not in the data set's folder; none outside of it is
+            read then.
+
+    Returns:
+        One `Dataset` a split, under its real name, all with the same class names, images in the
+        order of their first rows. `Example.image_id` is the file name as the table has it. Boxes
+        that were partly outside of their image are clipped; an image whose rows have no box has
+        boxes of shape [0, 4].
+
+    Raises:
+        DataError: a file, row, image or class is missing or wrong. All faults of the splits are
+            collected; the message lists the first 20 and says how many there are.
+    """
+    splits = tuple(dict.fromkeys(splits))
+    for split in splits:
+        if problem := explain_missing_csv_split(root, split):
+            raise DataError(problem)
+    found, are_made = find_tables(root, splits)
+    source = find_descriptions(root)
+    descriptions = read_descriptions(source) if source else {}
+    tables: dict[str, _Table] = {}
+    faults: list[str] = []
+    for name, path in dict.fromkeys(found.values()):
+        folders = image_folders(image_folder or root, name)
+        if image_folder is None:
+            folders.append(path.parent)
+        finder = ImageFinder(folders, "" if are_made else name)
+        if are_made and tables:  # all of one file
+            tables[name] = next(iter(tables.values()))
+            continue
+        try:
+            tables[name] = _read_table(path, finder, descriptions, faults)
+        except DataError as error:
+            faults.append(str(error))
+            tables[name] = _Table([], [])
+    division = None
+    if are_made:
+        names = next(iter(tables.values())).names
+        division = divider.divide(names, f"{root}: one CSV table")
+        for split in splits:
+            if not division[split] and not faults:
+                raise DataError(
+                    f"{found[split][1]}: too few images, the split {split!r} is empty. Expected at "
+                    f"least 3 images, or `--data.{split}-split none`."
+                )
+    by_name = {name: _names_of(tables[name], name, division) for name, _ in found.values()}
+    images = {
+        name: [image for image in tables[name].images if image.image_id in names]
+        for name, names in by_name.items()
+    }
+    datasets = assemble_datasets(
+        root,
+        images,
+        class_names,
+        faults,
+        clipping_hint="are the boxes in pixels from 0?",
+        on_faults=on_faults,
+        num_left_out={name: len(names) - len(images[name]) for name, names in by_name.items()},
+        division=division,
+    )
+    return {split: datasets[name] for split, (name, _) in found.items()}
+
+
+def _names_of(table: _Table, split: str, division: Mapping[str, list[str]] | None) -> set[str]:
+    return set(table.names if division is None else division[split])
+
+
+def _read_table(
+    path: Path, finder: ImageFinder, descriptions: Mapping[str, str], faults: list[str]
+) -> _Table:
+    """Read all images of a table with their objects; what is wrong is added to the faults."""
+    header, rows_of_images, row_faults = read_rows(path)
+    faults += row_faults
+    images = []
+    for name, rows in rows_of_images.items():
+        try:
+            image_path = finder.find(name, f"{rows[0].place}, {header.file}")
+            image_size = read_image_size(image_path)
+        except DataError as error:
+            faults.append(str(error))
+            continue
+        objects, object_faults = read_objects(header, rows, descriptions, image_size)
+        faults += object_faults
+        images.append(
+            LabelledImage(
+                name,
+                image_path,
+                image_size,
+                objects,
+                f"{rows[0].place} ({name})",
+                size_differs=states_another_size(rows, image_size),
+                num_left_out=len(object_faults),
+            )
+        )
+    finder.log_found(path)
+    return _Table(list(rows_of_images), images)
