@@ -1,6 +1,7 @@
 """Feature maps of several strides: which RoI is pooled from which, and RoIAlign over all."""
 
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tf_frcnn.ops.builtin import builtin_operators_only
 from tf_frcnn.ops.maps import assign_levels
 from tf_frcnn.ops.roi_pool import ROIS_AT_ONCE, multiscale_roi_align, roi_align
 
@@ -84,19 +86,22 @@ def draw_maps(num_images, height, width, strides=STRIDES, channels=3, seed=0):
 
 @given(
     st.lists(
-        st.tuples(*[st.floats(-20, 800, width=32)] * 2, *[st.floats(0, 700, width=32)] * 2),
+        st.tuples(*[st.floats(-120, 800, width=32)] * 2, *[st.floats(0, 700, width=32)] * 2),
         min_size=1,
         max_size=6,
     ),
     st.booleans(),
+    st.booleans(),
 )
-@settings(max_examples=25, deadline=None)
-def test_equals_a_loop_over_bins_on_boxes_of_all_sizes(corners_and_sides, aligned):
+@settings(max_examples=40, deadline=None)
+def test_equals_a_loop_over_bins_on_boxes_of_all_sizes(corners_and_sides, aligned, by_gathers):
+    # Zero-size boxes, and boxes across or outside of every border, are among them.
     boxes = np.float32([[y, x, y + h, x + w] for y, x, h, w in corners_and_sides])
     maps = draw_maps(1, 640, 800)
-    pooled = multiscale_roi_align(
-        tuple(map(tf.constant, maps)), tf.constant(boxes[None]), STRIDES, aligned=aligned
-    )
+    with builtin_operators_only() if by_gathers else nullcontext():
+        pooled = multiscale_roi_align(
+            tuple(map(tf.constant, maps)), tf.constant(boxes[None]), STRIDES, aligned=aligned
+        )
     for box, found in zip(boxes, pooled[0].numpy(), strict=True):
         area = max(box[2] - box[0], 0) * max(box[3] - box[1], 0)
         exact = 4 + math.log2(math.sqrt(area) / 224) if area else 0.0
@@ -161,6 +166,22 @@ def test_the_gradient_reaches_the_map_of_each_roi_alone():
     # 230 > 224: stride 16. Each bin's mean has weights that add up to 1: 49 bins, 3 channels.
     assert [bool(one.any()) for one in gradients] == [False, False, True, False]
     assert gradients[2].sum() == pytest.approx(49 * 3, rel=1e-5)
+
+
+def test_the_gradient_is_that_of_a_linear_operator():
+    # Of a linear f, <f(x), u> = <x, gradient of it>; with two images, all maps, several lots.
+    maps = tuple(map(tf.constant, draw_maps(2, 256, 320)))
+    random = np.random.default_rng(1)
+    corner = random.uniform(-40, 250, (2, ROIS_AT_ONCE + 5, 2))
+    boxes = np.concatenate([corner, corner + random.uniform(0, 500, corner.shape)], axis=2)
+    upstream = random.normal(size=(2, ROIS_AT_ONCE + 5, 7, 7, 3)).astype(np.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(maps)
+        pooled = multiscale_roi_align(maps, tf.constant(boxes, tf.float32), STRIDES)
+    gradients = tape.gradient(pooled, maps, upstream)
+    assert all(one.numpy().any() for one in gradients)
+    products = [np.vdot(np.float64(m), np.float64(g)) for m, g in zip(maps, gradients, strict=True)]
+    assert sum(products) == pytest.approx(np.vdot(np.float64(pooled), upstream), rel=1e-4)
 
 
 def test_in_a_graph_of_unknown_sizes_and_compiled():

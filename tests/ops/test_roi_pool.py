@@ -65,7 +65,8 @@ def test_equals_torchvision_forward_and_gradient(name, in_graph):
     run = tf.function(run, input_signature=DYNAMIC) if in_graph else run
     pooled, gradient = run(tf.constant(fixtures["features"]), tf.constant(fixtures["boxes"]))
     np.testing.assert_allclose(pooled, fixtures[f"{name}_output"], rtol=0, atol=1e-5)
-    np.testing.assert_allclose(gradient, fixtures[f"{name}_gradient"], rtol=0, atol=1e-5)
+    # Sums of up to 14, in another order.
+    np.testing.assert_allclose(gradient, fixtures[f"{name}_gradient"], rtol=2e-6, atol=1e-5)
 
 
 def test_fixture_features_have_no_ties():

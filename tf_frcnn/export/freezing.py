@@ -37,6 +37,7 @@ def freeze(
         variable_names_denylist=set(inputs),
     )
     graph_def, converted = convert_to_constants._replace_variables_by_constants(data)
+    _prune(graph_def, [tensor.op.name for tensor in detect.outputs])
     frozen = convert_to_constants._construct_concrete_function(detect, graph_def, converted)
     # Inputs are the images, then what was captured, in the order of the captures.
     handles = list(inputs.values())
@@ -46,3 +47,30 @@ def freeze(
         return dict(zip(names, frozen(images, *handles), strict=True))
 
     return detect_frozen
+
+
+def _prune(graph_def: tf.compat.v1.GraphDef, outputs: Sequence[str]) -> None:
+    """Drop the nodes that have no part in the outputs: kernels that were folded are large."""
+    constants = {node.name for node in graph_def.node if node.op == "Const"}
+    # What was the read of a variable; a function waits for all of these.
+    reads = {
+        f"^{node.name}"
+        for node in graph_def.node
+        if node.op == "Identity" and constants.issuperset(node.input)
+    }
+    inputs = {}
+    for node in graph_def.node:
+        awaited = [one for one in node.input if one not in reads]
+        del node.input[:]
+        node.input.extend(awaited)
+        inputs[node.name] = [one.removeprefix("^").split(":")[0] for one in awaited]
+    needed: set[str] = set()
+    left = list(outputs)
+    while left:
+        name = left.pop()
+        if name not in needed:
+            needed.add(name)
+            left.extend(inputs[name])
+    kept = [node for node in graph_def.node if node.name in needed]
+    del graph_def.node[:]
+    graph_def.node.extend(kept)

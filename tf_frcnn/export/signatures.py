@@ -4,12 +4,13 @@ All answer what `InferenceModel.detect` does.
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack
 
 import tensorflow as tf
 
 from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.export.decoding import check_formats, decode_image
+from tf_frcnn.export.folding import folded_normalization
 from tf_frcnn.export.freezing import freeze
 from tf_frcnn.inference import InferenceModel
 from tf_frcnn.ops.convolution import convolutions_for_this_machine
@@ -51,8 +52,10 @@ def make_signatures(model: InferenceModel, frozen: bool = False) -> dict[str, Si
     network = tf.function(
         model.detect, input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)]
     )
-    # What is frozen is for CPUs like this one; what is not, for any machine.
-    with convolutions_for_this_machine() if frozen else nullcontext():
+    with ExitStack() as stack:
+        if frozen:  # for CPUs like this one; what is not, for any machine and further training
+            stack.enter_context(convolutions_for_this_machine())
+            stack.enter_context(folded_normalization(model.network))
         traced = network.get_concrete_function()
     detect = freeze(traced, list(matrices(model).values())) if frozen else network
     one = {

@@ -1,13 +1,17 @@
-"""Which of two kernels an operator takes: TensorFlow's own, or one of TFLite's builtin operators.
+"""Which of two kernels an operator takes: TensorFlow's own, or one of operators that others have.
 
 TFLite has no `crop_and_resize`, and no NMS of a batch or of several classes. Each of these has a
 twin beside it that computes the same of operators that TFLite has, for one image and static shapes;
-graphs that are traced under `builtin_operators_only` take the twins.
+graphs that are traced under `builtin_operators_only` take the twins. XLA has no `crop_and_resize`
+either.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+
+import tensorflow as tf
+from tensorflow.python.ops import control_flow_util
 
 _builtin_only = ContextVar("builtin_only", default=False)
 
@@ -25,3 +29,9 @@ def builtin_operators_only() -> Iterator[None]:
 def takes_builtin_only() -> bool:
     """Whether the graph that is being traced is for TFLite."""
     return _builtin_only.get()
+
+
+def is_compiled() -> bool:
+    """Whether the graph that is being traced is for XLA, as `tf.function` says it to its own."""
+    graph = tf.compat.v1.get_default_graph()
+    return bool(control_flow_util.GraphOrParentsInXlaContext(graph))

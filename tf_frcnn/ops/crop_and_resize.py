@@ -37,6 +37,30 @@ def pool_grids(
     return tf.nn.max_pool2d(crops, ksize=2, strides=2, padding="VALID")
 
 
+def crop_grids(
+    features: tf.Tensor,
+    first: tf.Tensor,
+    last: tf.Tensor,
+    images: tf.Tensor,
+    num_points: tf.Tensor,
+) -> tf.Tensor:
+    """Call `tf.image.crop_and_resize` in cells, with its own gradient.
+
+    Args:
+        features: [B, h, w, C] float32, of more than one cell each way.
+        first: [R, 2] float32 (y, x) of each grid's first point; cell k is at position k.
+        last: [R, 2] float32 of its last point.
+        images: [R] int32 indices into the batch.
+        num_points: scalar int32, points P along a side of a grid.
+
+    Returns:
+        [R, P, P, C] float32; 0 at points outside of 0 to h - 1 and 0 to w - 1.
+    """
+    last_cell = tf.cast(tf.shape(features)[1:3] - 1, tf.float32)
+    boxes = tf.concat([first / last_cell, last / last_cell], axis=-1)
+    return tf.image.crop_and_resize(features, boxes, images, tf.stack([num_points, num_points]))
+
+
 @tf.custom_gradient
 def sample_grids(
     features: tf.Tensor, first: tf.Tensor, last: tf.Tensor, num_points: tf.Tensor
@@ -53,14 +77,10 @@ def sample_grids(
         [B * R, P, P, C] float32; 0 at points outside of 0 to h - 1 and 0 to w - 1. No gradient
         flows to the points.
     """
-    last_cell = tf.cast(tf.shape(features)[1:3] - 1, tf.float32)
     num_images, num_rois = tf.shape(first)[0], tf.shape(first)[1]
-    crops = tf.image.crop_and_resize(
-        features,
-        tf.reshape(tf.concat([first / last_cell, last / last_cell], axis=-1), [-1, 4]),
-        tf.repeat(tf.range(num_images), num_rois),
-        tf.stack([num_points, num_points]),
-    )
+    images = tf.repeat(tf.range(num_images), num_rois)
+    first_points, last_points = tf.reshape(first, [-1, 2]), tf.reshape(last, [-1, 2])
+    crops = crop_grids(features, first_points, last_points, images, num_points)
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None, None, None]:
         height, width = tf.shape(features)[1], tf.shape(features)[2]

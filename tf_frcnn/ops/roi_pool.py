@@ -8,18 +8,19 @@ Letters: B images, R RoIs an image, h x w feature-map cells, C channels, S bins 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tf_frcnn.ops.crop_and_resize import pool_grids
+from tf_frcnn.ops.builtin import is_compiled, takes_builtin_only
+from tf_frcnn.ops.crop_and_resize import crop_grids, pool_grids
 from tf_frcnn.ops.maps import Maps, assign_levels
 
 ROIS_AT_ONCE = 128
-"""RoIs of an image that `multiscale_roi_align` pools at a time; 16 samples each of 256 channels and
-7 x 7 bins are 100 MB."""
+"""RoIs of an image that `multiscale_roi_align` pools at a time; four samples each of 256 channels
+and 7 x 7 bins are 26 MB."""
 _MAX_LEVEL = 15  # windows of 2 ** 15 cells are longer than any feature map
 
 
@@ -155,9 +156,11 @@ def multiscale_roi_align(
 
     Equal to torchvision's `roi_align` with spatial_scale = 1 / stride and the same sampling_ratio;
     `assign_levels` chooses the map. A sample more than one cell from the first or last cell of the
-    map is 0; nearer ones read that cell. Made of gathers and arithmetic, so that every device, XLA
-    and TFLite can run it: the cells of all maps lie in one list. `ROIS_AT_ONCE` RoIs are pooled at
-    a time, one lot after the other, so that memory does not grow with their number.
+    map is 0; nearer ones read that cell. `ROIS_AT_ONCE` RoIs are pooled at a time, one lot after
+    the other, so that memory does not grow with their number.
+
+    The samples are read by `tf.image.crop_and_resize`, or where XLA or TFLite cannot do that, by
+    gathers and arithmetic, which take five times as long. The gradient is that of the gathers.
 
     Args:
         maps: L floating-point feature maps [B, h_l, w_l, C], fine to coarse.
@@ -173,21 +176,29 @@ def multiscale_roi_align(
         [B, R, S, S, C] of the maps' type.
     """
     boxes = tf.stop_gradient(boxes)
-    channels = [tf.reshape(tf.cast(one, tf.float32), [-1, _dimension(one, 3)]) for one in maps]
-    cells = channels[0] if len(maps) == 1 else tf.concat(channels, axis=0)
-    lots: list[tf.Tensor] = []
-    for start in range(0, boxes.shape[1] or 1, ROIS_AT_ONCE):
-        lot = boxes if boxes.shape[1] is None else boxes[:, start : start + ROIS_AT_ONCE]
-        with tf.control_dependencies(lots[-1:]):
-            grid = _grid_of_boxes(maps, tf.identity(lot), strides)
-            row_taps = _bilinear_taps(
-                grid.top, grid.bottom, output_size, sampling_ratio, aligned, grid.num_rows
-            )
-            col_taps = _bilinear_taps(
-                grid.left, grid.right, output_size, sampling_ratio, aligned, grid.num_cols
-            )
-            lots.append(_add_up_taps(cells, grid, row_taps, col_taps))
-    pooled = lots[0] if len(lots) == 1 else tf.concat(lots, axis=1)
+    if strides[0] == strides[-1]:  # no RoI is pooled from another map than the first
+        maps, strides = maps[:1], strides[:1]
+    samples = _Samples(tuple(strides), output_size, sampling_ratio, aligned)
+    lots = [boxes]
+    if boxes.shape[1] is not None and boxes.shape[1] > ROIS_AT_ONCE:
+        starts = range(0, boxes.shape[1], ROIS_AT_ONCE)
+        lots = [boxes[:, start : start + ROIS_AT_ONCE] for start in starts]
+
+    @tf.custom_gradient
+    def align(*maps: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], list[tf.Tensor]]]:
+        by_gathers = takes_builtin_only() or is_compiled()
+        pool = (_gathers if by_gathers else _crops)(maps, samples)
+        pooled: list[tf.Tensor] = []
+        for lot in lots:
+            with tf.control_dependencies(pooled[-1:]):
+                pooled.append(pool(tf.identity(lot)))
+
+        def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
+            return _spread(maps, samples, lots, upstream)
+
+        return pooled[0] if len(pooled) == 1 else tf.concat(pooled, axis=1), gradient
+
+    pooled = align(*(tf.cast(one, tf.float32) for one in maps))
     return _as_roi_features(pooled, maps[0], boxes, output_size)
 
 
@@ -225,72 +236,127 @@ def _outer(
     return combine(tf.expand_dims(rows, 3), tf.expand_dims(cols, 2))
 
 
-class _Grid(NamedTuple):
-    """Boxes in cells of their own maps, and where these maps lie in the list of all cells.
+class _Samples(NamedTuple):
+    """Which samples are taken of a box: the arguments of `multiscale_roi_align`."""
 
-    Attributes:
-        top: [B, R] float32, and so are `left`, `bottom` and `right`.
-        num_rows: of the map: a number where there is one map, else [B, R, 1] int32.
-        num_cols: likewise.
-        first_row: [B, 1, 1] or [B, R, 1] int32 rows before the image's first one in its map.
-        first_cell: cells of all maps before that of the box: 0 where there is one map, else
-            [B, R, 1, 1] int32.
+    strides: tuple[float, ...]
+    output_size: int
+    sampling_ratio: int
+    aligned: bool
+
+    def levels(self, boxes: tf.Tensor) -> tf.Tensor:
+        """Choose the map of each box, [B, R] int32."""
+        first, last = (round(math.log2(one)) for one in (self.strides[0], self.strides[-1]))
+        return assign_levels(boxes, first, last)
+
+    def span(self, start: tf.Tensor, stop: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Give where the first bin begins and how long all are, of edges in cells."""
+        length = stop - start
+        return (start - 0.5, length) if self.aligned else (start, tf.maximum(length, 1.0))
+
+
+def _crops(maps: Maps, samples: _Samples) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Make what pools boxes [B, R, 4] to [B, R, S, S, C] by `tf.image.crop_and_resize`.
+
+    It reads points outside of the map as 0. A frame of one copy of the outermost cells makes the
+    map end where samples begin to be 0, one cell further out.
     """
+    framed = []
+    for one in maps:
+        # Faster than `tf.pad` with its mode SYMMETRIC.
+        rows = tf.concat([one[:, :1], one, one[:, -1:]], axis=1)
+        framed.append(tf.concat([rows[:, :, :1], rows, rows[:, :, -1:]], axis=2))
+    ratio, size = samples.sampling_ratio, samples.output_size
+    num_points = tf.constant(ratio * size)
 
-    top: tf.Tensor
-    left: tf.Tensor
-    bottom: tf.Tensor
-    right: tf.Tensor
-    num_rows: int | tf.Tensor
-    num_cols: int | tf.Tensor
-    first_row: tf.Tensor
-    first_cell: int | tf.Tensor
+    def pool(boxes: tf.Tensor) -> tf.Tensor:
+        shape = tf.shape(boxes)
+        level = samples.levels(boxes) if len(maps) > 1 else tf.zeros(shape[:2], tf.int32)
+        places, pooled = [], []
+        for number, (one, stride) in enumerate(zip(framed, samples.strides, strict=True)):
+            place = tf.cast(tf.where(tf.equal(level, number)), tf.int32)  # [n, 2]: image, RoI
+            corners = tf.split(tf.gather_nd(boxes, place) * (1.0 / stride), 2, axis=-1)
+            start, length = samples.span(*corners)  # [n, 2]: y, x
+            start += 1.0  # the frame
+            margin = length * (0.5 / (ratio * size))
+            first, last = start + margin, start + length - margin
+            crops = crop_grids(one, first, last, place[:, 0], num_points)
+            pooled.append(tf.nn.avg_pool2d(crops, ratio, ratio, "VALID"))
+            places.append(place[:, 0] * shape[1] + place[:, 1])
+        joined = pooled[0] if len(maps) == 1 else tf.dynamic_stitch(places, pooled)
+        return tf.reshape(joined, [shape[0], shape[1], size, size, _dimension(maps[0], 3)])
+
+    return pool
 
 
-def _grid_of_boxes(maps: Maps, boxes: tf.Tensor, strides: Sequence[float]) -> _Grid:
-    """Find the map of each box, and the box in cells of it."""
+def _gathers(maps: Maps, samples: _Samples) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Make what pools boxes [B, R, 4] to [B, R, S, S, C] by gathers and arithmetic."""
+    channels = [tf.reshape(one, [-1, _dimension(one, 3)]) for one in maps]
+    cells = channels[0] if len(maps) == 1 else tf.concat(channels, axis=0)
+
+    def pool(boxes: tf.Tensor) -> tf.Tensor:
+        pooled = 0.0
+        for index, weight in _taps(maps, boxes, samples):
+            pooled += tf.expand_dims(weight, -1) * tf.gather(cells, index)
+        return pooled
+
+    return pool
+
+
+def _spread(
+    maps: Maps, samples: _Samples, lots: Sequence[tf.Tensor], upstream: tf.Tensor
+) -> list[tf.Tensor]:
+    """Give the gradient of each map: what is pooled from a cell, times its weights, added up.
+
+    One tap of one lot after the other is added in place.
+    """
+    num_channels = _dimension(maps[0], 3)
+    sizes = [tf.reduce_prod(tf.shape(one)[:3]) for one in maps]
+    cells = tf.zeros([tf.add_n(sizes), num_channels])
+    for number, lot in enumerate(lots):
+        start = number * ROIS_AT_ONCE
+        part = upstream if len(lots) == 1 else upstream[:, start : start + ROIS_AT_ONCE]
+        for index, weight in _taps(maps, lot, samples):
+            with tf.control_dependencies([cells]):  # or all taps' shares would wait in memory
+                weight = tf.expand_dims(tf.identity(weight), -1)
+            shares = tf.reshape(weight * part, [-1, num_channels])
+            cells = tf.tensor_scatter_nd_add(cells, tf.reshape(index, [-1, 1]), shares)
+    gradients = tf.split(cells, sizes) if len(maps) > 1 else [cells]
+    return [
+        tf.reshape(gradient, tf.shape(one)) for gradient, one in zip(gradients, maps, strict=True)
+    ]
+
+
+def _taps(maps: Maps, boxes: tf.Tensor, samples: _Samples) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+    """Find the cells, with their weights, whose weighted sum is a bin.
+
+    Yields pairs (index [B, R, S, S] int32 in the list of the cells of all maps, weight [B, R, S, S]
+    float32), 4 * sampling_ratio ** 2 in all.
+    """
     num_images = _dimension(maps[0], 0)
-    image = tf.reshape(tf.range(num_images), [-1, 1, 1])
-    rows = [_dimension(one, 1) for one in maps]
-    cols = [_dimension(one, 2) for one in maps]
-    if len(maps) == 1:
-        top, left, bottom, right = tf.unstack(boxes * (1.0 / strides[0]), axis=-1)
-        return _Grid(top, left, bottom, right, rows[0], cols[0], image * rows[0], 0)
-    levels = [round(math.log2(stride)) for stride in strides]
-    level = assign_levels(boxes, levels[0], levels[-1])  # [B, R]
-    sizes = [num_images * r * c for r, c in zip(rows, cols, strict=True)]
-    starts = [0]
-    for size in sizes[:-1]:
-        starts.append(starts[-1] + size)
+    rows, cols = ([_dimension(one, axis) for one in maps] for axis in (1, 2))
+    num_rows, num_cols, first_cell, scale = rows[0], cols[0], 0, 1.0 / samples.strides[0]
+    if len(maps) > 1:
+        level = samples.levels(boxes)  # [B, R]
+        starts = [0]
+        for row, col in zip(rows[:-1], cols[:-1], strict=True):
+            starts.append(starts[-1] + num_images * row * col)
 
-    def of_level(values: Sequence[Any], dtype: tf.DType) -> tf.Tensor:
-        table = tf.stack([tf.cast(value, dtype) for value in values])
-        return tf.expand_dims(tf.gather(table, level), -1)  # [B, R, 1]
+        def of_level(values: Sequence[Any], dtype: tf.DType) -> tf.Tensor:
+            table = tf.stack([tf.cast(value, dtype) for value in values])
+            return tf.expand_dims(tf.gather(table, level), -1)  # [B, R, 1]
 
-    scale = of_level([1.0 / stride for stride in strides], tf.float32)
+        num_rows, num_cols = of_level(rows, tf.int32), of_level(cols, tf.int32)
+        first_cell = tf.expand_dims(of_level(starts, tf.int32), -1)
+        scale = of_level([1.0 / stride for stride in samples.strides], tf.float32)
     top, left, bottom, right = tf.unstack(boxes * scale, axis=-1)
-    num_rows, num_cols = of_level(rows, tf.int32), of_level(cols, tf.int32)
-    first_cell = tf.expand_dims(of_level(starts, tf.int32), -1)
-    return _Grid(top, left, bottom, right, num_rows, num_cols, image * num_rows, first_cell)
-
-
-def _add_up_taps(
-    cells: tf.Tensor,
-    grid: _Grid,
-    row_taps: Sequence[tuple[tf.Tensor, tf.Tensor]],
-    col_taps: Sequence[tuple[tf.Tensor, tf.Tensor]],
-) -> tf.Tensor:
-    """Add up the weighted cells of every bin: [B, R, S, S, C]."""
-    pooled = 0.0
-    for row, row_weight in row_taps:
+    # Rows before the image's first one in its map.
+    first_row = tf.reshape(tf.range(num_images), [-1, 1, 1]) * num_rows
+    col_taps = _bilinear_taps(left, right, samples, num_cols)
+    for row, row_weight in _bilinear_taps(top, bottom, samples, num_rows):
         for col, col_weight in col_taps:
-            index = _outer((grid.first_row + row) * grid.num_cols, col, tf.add)  # [B, R, S, S]
-            weight = _outer(row_weight, col_weight, tf.multiply)
-            # Reshaped anew for every tap: the gradient is then added up on the map tap by tap,
-            # where one shared tensor would first line up all taps' gradients in memory.
-            flat_cells = tf.reshape(cells, [-1, _dimension(cells, 1)])
-            pooled += tf.expand_dims(weight, -1) * tf.gather(flat_cells, grid.first_cell + index)
-    return pooled
+            index = _outer((first_row + row) * num_cols, col, tf.add)
+            yield first_cell + index, _outer(row_weight, col_weight, tf.multiply)
 
 
 def _round_half_away(x: tf.Tensor) -> tf.Tensor:
@@ -360,38 +426,31 @@ def _doubled_windows(maps: tf.Tensor, max_level: tf.Tensor) -> tf.Tensor:
 
 
 def _bilinear_taps(
-    start: tf.Tensor,
-    stop: tf.Tensor,
-    output_size: int,
-    sampling_ratio: int,
-    aligned: bool,
-    num_cells: int | tf.Tensor,
+    start: tf.Tensor, stop: tf.Tensor, samples: _Samples, num_cells: int | tf.Tensor
 ) -> list[tuple[tf.Tensor, tf.Tensor]]:
     """Find the cells, with their weights, whose weighted sum is a bin's mean along one axis.
 
     Args:
         start: [B, R] float32, where RoIs begin, in cells.
         stop: [B, R] float32, where they end.
-        output_size: S, number of bins.
-        sampling_ratio: samples a bin.
-        aligned: as in `multiscale_roi_align`.
+        samples: which are taken.
         num_cells: length of the feature map along this axis; [B, R, 1] where RoIs have several.
 
     Returns:
         2 * sampling_ratio pairs (cell [B, R, S] int32, weight [B, R, S] float32): two neighbours
         for every sample.
     """
-    offset = 0.5 if aligned else 0.0
-    length = stop - start if aligned else tf.maximum(stop - start, 1.0)
-    bin_size = tf.expand_dims(_bin_size(length, output_size), 2)  # [B, R, 1]
-    bins = tf.range(output_size, dtype=tf.float32)
-    first_edge = tf.expand_dims(start - offset, 2) + bins * bin_size  # [B, R, S]
+    ratio = samples.sampling_ratio
+    start, length = samples.span(start, stop)
+    bin_size = tf.expand_dims(_bin_size(length, samples.output_size), 2)  # [B, R, 1]
+    bins = tf.range(samples.output_size, dtype=tf.float32)
+    first_edge = tf.expand_dims(start, 2) + bins * bin_size  # [B, R, S]
     last_cell = num_cells - 1
     taps = []
-    for sample in range(sampling_ratio):
-        position = first_edge + (sample + 0.5) * bin_size / sampling_ratio
+    for sample in range(ratio):
+        position = first_edge + (sample + 0.5) * bin_size / ratio
         is_near = (position >= -1.0) & (position <= tf.cast(num_cells, tf.float32))
-        weight = tf.cast(is_near, tf.float32) / sampling_ratio
+        weight = tf.cast(is_near, tf.float32) / ratio
         position = tf.clip_by_value(position, 0.0, tf.cast(last_cell, tf.float32))
         low = tf.floor(position)
         low_cell = tf.cast(low, tf.int32)
