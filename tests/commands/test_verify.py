@@ -153,6 +153,8 @@ def test_some_images_are_compared_with_nothing(
     (line,) = capsys.readouterr().out.splitlines()
     assert "AP 50.50 | not compared with 10.0, which is of all 4 images | 2 images" in line
     assert network == SIDES[:2]
+    assert run(coco, tmp_path, "--overwrite") == 1  # 83.5, and goes on behind these two
+    assert network == SIDES
 
 
 def test_a_box_that_cannot_be_used_is_told(coco, weights, network, tmp_path, monkeypatch, capsys):

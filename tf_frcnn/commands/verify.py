@@ -122,7 +122,8 @@ def main(argv: Sequence[str], prog: str) -> int:
         metrics = evaluate_detector(detect, dataset, output, title)
     published = {"sha256": digits, "published_coco_ap": entry.coco_ap}
     write_json(output / METRICS_FILE, {**metrics, **published})
-    kept.unlink()
+    if arguments.limit is None:  # else it may hold what a longer run found before
+        kept.unlink()
     logger.info("written to %s", output)
     return _compare(arguments, entry, digits, metrics["coco_ap"], dataset)
 
