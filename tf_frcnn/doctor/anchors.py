@@ -65,8 +65,8 @@ def resize_boxes(
 def map_sizes(architecture: Architecture, image_sizes: np.ndarray) -> list[np.ndarray]:
     """Compute the sizes of the maps that anchors stand on.
 
-    Those that RoIs are pooled from, and in a pyramid, which has several of them, one more for the
-    RPN alone: every second cell of the last.
+    Those that RoIs are pooled from; those that a pyramid has beyond them, for the RPN alone, are
+    every second cell of the one before.
 
     Args:
         architecture: whose maps they are.
@@ -77,7 +77,9 @@ def map_sizes(architecture: Architecture, image_sizes: np.ndarray) -> list[np.nd
     """
     padded = padded_sizes(architecture, image_sizes)
     sizes = [-(-padded // stride) for stride in architecture.strides]
-    return [*sizes, -(-sizes[-1] // 2)] if len(sizes) > 1 else sizes
+    while len(sizes) < architecture.num_maps:
+        sizes.append(-(-sizes[-1] // 2))
+    return sizes
 
 
 def padded_sizes(architecture: Architecture, image_sizes: np.ndarray) -> np.ndarray:
@@ -92,7 +94,7 @@ def check_sizes(architecture: Architecture, sizes: Sequence[float]) -> None:
     Raises:
         ConfigError: there are more, or fewer.
     """
-    num_maps = len(map_sizes(architecture, np.ones((1, 2), int)))
+    num_maps = architecture.num_maps
     if architecture.anchors.one_size_a_map and len(sizes) != num_maps:
         listed = " ".join(f"{size:g}" for size in sizes)
         raise ConfigError(
