@@ -148,7 +148,7 @@ def test_a_run_without_checkpoint(finished_run, tmp_path, capsys):
         (["--data.test-split", "nothing"], "there is no nothing.txt"),
         (["--data.test-split", "none"], "expected the split to evaluate on"),
         (["--data.root", "nowhere"], "nowhere"),
-        (["--data.format", "yolo"], "--data.format yolo: expected one of auto, voc"),
+        (["--data.format", "kitti"], "--data.format kitti: expected one of auto, voc"),
     ],
 )
 def test_data_that_are_not_there(finished_run, tmp_path, capsys, options, message):
@@ -156,6 +156,19 @@ def test_data_that_are_not_there(finished_run, tmp_path, capsys, options, messag
     err = capsys.readouterr().err
     assert message in err and "Traceback" not in err
     assert not (tmp_path / "out" / "metrics.json").exists()
+
+
+def test_data_of_the_run_that_were_moved_ask_for_their_folder(finished_run, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(finished_run.output, run)
+    config = json.loads((run / "config.json").read_text())
+    config["data"]["root"] = "once/here"
+    (run / "config.json").write_text(json.dumps(config))
+    assert run_evaluate(run, "--output", tmp_path / "out") == 2
+    err = capsys.readouterr().err
+    assert f"once/here: there is no such folder, seen from {Path.cwd()}. It is the" in err
+    assert f"--data.root that {run} was trained with" in err and "`--data.root DIR`" in err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_class_that_the_model_does_not_know(finished_run, voc_folder, tmp_path, capsys):

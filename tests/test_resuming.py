@@ -9,7 +9,7 @@ import pytest
 from tf_frcnn.config import Config, config_to_json, load_config
 from tf_frcnn.errors import ConfigError, UserError
 from tf_frcnn.files import write_json
-from tf_frcnn.resuming import prepare_run
+from tf_frcnn.resuming import check_moved_data, has_moved_data, prepare_run
 from tf_frcnn.run_folder import RunFolder, start_run, with_classes
 
 BACKUP = re.compile(r"\.bak-\d{8}-\d{6}(-\d+)?$")
@@ -270,3 +270,68 @@ def test_another_worker_reads_the_run_and_changes_nothing(unfinished):
     before = {path: path.stat().st_mtime_ns for path in unfinished.path.rglob("*")}
     assert prepare_run(reader, with_classes(make_config(), ()), overwrite=True) == make_config()
     assert {path: path.stat().st_mtime_ns for path in unfinished.path.rglob("*")} == before
+
+
+# === Data that were moved, or are typed otherwise ===
+
+
+def with_data(config, **fields):
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **fields))
+
+
+def record_of(digest="ab" * 32, num_boxes=3):
+    split = {"split": "train", "num_pictures": 2, "num_boxes": num_boxes, "sha256": digest}
+    return {"root": "data", "format": "voc", "splits": {"train": split}}
+
+
+@pytest.fixture
+def with_record(folder):
+    config = with_data(make_config(), root="old/data")
+    prepare_run(folder, config)
+    start_run(folder, config, dataset_record=record_of())
+    (folder.checkpoints).mkdir()
+    (folder.checkpoints / "step-00000004.h5").write_bytes(b"days of work")
+    return folder
+
+
+@pytest.mark.parametrize("typed", ["./old/data", "old/other/../data", "{}/old/data"])
+def test_the_same_folder_typed_otherwise_is_the_same(with_record, monkeypatch, tmp_path, typed):
+    monkeypatch.chdir(tmp_path)
+    with_record.dataset_file.unlink()  # the fingerprint is not asked for
+    config = with_data(make_config(), root=typed.format(tmp_path))
+    assert prepare_run(with_record, config) == config
+    assert not has_moved_data(with_record, config)
+
+
+def test_moved_data_go_on_with_the_same_fingerprint_only(with_record, caplog):
+    config = with_data(make_config(), root="new/data", images="new/images")
+    assert prepare_run(with_record, config) == config
+    assert has_moved_data(with_record, config)
+    with caplog.at_level(logging.INFO):
+        check_moved_data(with_record, config, {**record_of(), "root": "another name"})
+    assert "the same images and boxes lie elsewhere: --data.root old/data there, new/data" in (
+        caplog.text
+    )
+    with pytest.raises(UserError) as caught:
+        check_moved_data(with_record, config, record_of("cd" * 32, num_boxes=1))
+    assert (
+        "\n  train: 2 images, 3 boxes (split train, SHA-256 abababab) there, "
+        "2 images, 1 box (split train, SHA-256 cdcdcdcd) now\n"
+    ) in str(caught.value)
+    assert "--overwrite" in str(caught.value)
+    with_record.dataset_file.write_text("[")
+    with pytest.raises(UserError, match="dataset.json: cannot be read. Expected the fingerprint"):
+        check_moved_data(with_record, config, record_of())
+
+
+def test_without_a_fingerprint_moved_data_are_another_configuration(with_record):
+    with_record.dataset_file.unlink()
+    with pytest.raises(UserError, match="--data.root: old/data there, new/data now"):
+        prepare_run(with_record, with_data(make_config(), root="new/data"))
+
+
+def test_a_set_of_tfds_goes_by_its_name(with_record):
+    config = with_data(make_config(), root="old/data", format="tfds")
+    start_run(with_record, config, dataset_record=record_of())
+    assert not has_moved_data(with_record, config)
+    assert has_moved_data(with_record, with_data(config, root="./old/data"))

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -138,6 +139,21 @@ def test_a_finished_run_is_only_summed_up(finished_run, capsys):
     assert re.search(r"SavedModel +\S*exported/1\n", out)
     assert {path: path.stat().st_mtime_ns for path in finished_run.output.rglob("*")} == before
     assert [path.name for path in finished_run.export_dir.iterdir()] == ["1"]
+
+
+def test_a_finished_run_knows_its_data_elsewhere(finished_run, tmp_path, capsys):
+    moved = tmp_path / "moved"
+    shutil.copytree(finished_run.data, moved)
+    options = [*finished_run.options, "--data.root", str(moved)]
+    assert run_train(options) == 0
+    assert "the same images and boxes lie elsewhere" in capsys.readouterr().err
+    annotation = moved / "Annotations" / "train_0.xml"
+    text = annotation.read_text()
+    annotation.write_text(text.replace("<ymax>", "<ymax>1"))  # clipped at the lower border
+    assert run_train(options) == 2
+    err = capsys.readouterr().err
+    assert f"holds a run on other data: --data.root {finished_run.data} there, {moved} now" in err
+    assert "\n  train: 6 images, 9 boxes (split train, SHA-256 " in err and "Traceback" not in err
 
 
 def test_another_configuration_in_the_same_folder_is_refused(finished_run, capsys):

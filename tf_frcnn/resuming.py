@@ -1,9 +1,12 @@
 """What a command may do with the run that its folder holds: begin, go on, make longer, replace."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from tf_frcnn.config import Config, flatten, write_value
+from tf_frcnn.config import Config, DataConfig, flatten, write_value
+from tf_frcnn.data.faults import counted
 from tf_frcnn.errors import UserError
 from tf_frcnn.files import check_apart, make_writable_folder, move_aside
 from tf_frcnn.model_files import check_versions_folder
@@ -19,7 +22,8 @@ def prepare_run(
 ) -> Config:
     """Make the folder ready for a run of this configuration, or for going on with one.
 
-    A run that goes on may be longer than it was, and lie elsewhere; nothing else may differ.
+    A run that goes on may be longer than it was, and lie elsewhere, and so may its data, which
+    `check_moved_data` has to see then; nothing else may differ.
 
     Args:
         folder: of the run.
@@ -44,7 +48,7 @@ def prepare_run(
     if folder.has_started:
         old = folder.load_config()
         config = with_classes(config, config.data.classes or old.data.classes)
-        _check_same(folder.path, old, config)
+        _check_same(folder, old, config)
         if config.train.steps > old.train.steps:
             logger.info(
                 "%s: is made longer, from %d to %d steps",
@@ -91,8 +95,76 @@ def _holds_only_configuration(folder: RunFolder) -> bool:
     return bool(names) and names <= known
 
 
-def _check_same(path: Path, old_config: Config, config: Config) -> None:
-    old, new = flatten(old_config), flatten(config)
+def has_moved_data(folder: RunFolder, config: Config) -> bool:
+    """Tell whether a run goes on with data that lie elsewhere than they did.
+
+    Args:
+        folder: of the run, which may not have been started.
+        config: as it is to go on.
+    """
+    return folder.has_started and not _is_same_place(folder.load_config().data, config.data)
+
+
+def check_moved_data(folder: RunFolder, config: Config, record: Mapping[str, Any]) -> None:
+    """Check that data which lie elsewhere are those that the run was started with.
+
+    Args:
+        folder: of a run of which `has_moved_data` says so.
+        config: as it is to go on.
+        record: the fingerprint of the data there.
+
+    Raises:
+        UserError: they have other images, boxes or splits.
+    """
+    before, now = folder.load_dataset_record().get("splits", {}), record["splits"]
+    there = f"--data.root {folder.load_config().data.root} there, {config.data.root} now"
+    if before == now:
+        logger.info("%s: the same images and boxes lie elsewhere: %s", folder.path, there)
+        return
+    differing = [
+        (role, before.get(role), now.get(role))
+        for role in dict.fromkeys((*before, *now))
+        if before.get(role) != now.get(role)
+    ]
+    lines = "".join(
+        f"\n  {role}: {_describe_split(old)} there, {_describe_split(new)} now"
+        for role, old, new in differing
+    )
+    raise UserError(
+        f"{folder.path}: holds a run on other data: {there}. What differs:{lines}\n"
+        "Expected the same images and boxes. Give their folder, another --output, or --overwrite "
+        "to move the run to a .bak folder and start anew."
+    )
+
+
+def _describe_split(split: Mapping[str, Any] | None) -> str:
+    if split is None:
+        return "none"
+    count = counted(split["num_pictures"], "image")
+    boxes = counted(split["num_boxes"], "box", "boxes")
+    return f"{count}, {boxes} (split {split['split']}, SHA-256 {split['sha256'][:8]})"
+
+
+def _is_same_place(old: DataConfig, new: DataConfig) -> bool:
+    """Tell whether root and images are the same folders, however they are typed."""
+    if "tfds" in (old.format, new.format):  # a name
+        return (old.root, old.images) == (new.root, new.images)
+    pairs = ((old.root, new.root), (old.images, new.images))
+    return all(a == b or (a and b and _resolve(a) == _resolve(b)) for a, b in pairs)
+
+
+def _resolve(path: str) -> str:
+    try:
+        return str(Path(path).expanduser().resolve())
+    except RuntimeError:  # ~name of a user who is not there
+        return path
+
+
+def _check_same(folder: RunFolder, old_config: Config, config: Config) -> None:
+    path, old, new = folder.path, flatten(old_config), flatten(config)
+    is_typed_otherwise = _is_same_place(old_config.data, config.data)
+    if is_typed_otherwise or folder.dataset_file.is_file():  # whose fingerprint decides later
+        old["data.root"], old["data.images"] = new["data.root"], new["data.images"]
     # A run that was moved, goes on on other devices or leaves steps out is still the same run.
     for name in ("output", "export-dir", "distribution.strategy", "train.on-nan"):
         old[name] = new[name]

@@ -106,6 +106,24 @@ class RunFolder:
             "anew."
         )
 
+    def load_dataset_record(self) -> dict[str, Any]:
+        """Read the fingerprint of the data that the run was started with.
+
+        Raises:
+            UserError: dataset.json is no JSON object.
+        """
+        try:
+            record = json.loads(self.dataset_file.read_text(encoding="utf-8"))
+            if isinstance(record, dict):
+                return record
+        except (OSError, ValueError):
+            pass
+        raise UserError(
+            f"{self.dataset_file}: cannot be read. Expected the fingerprint of the data, as "
+            "training writes it: restore the file, give the data's old --data.root, or --overwrite "
+            "to start anew."
+        )
+
     def load_metrics(self) -> dict[str, Any]:
         """Read the figures of a finished run.
 

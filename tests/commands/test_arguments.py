@@ -177,8 +177,8 @@ def test_evaluation_needs_a_split():
 
 
 def test_evaluation_names_the_formats_it_knows():
-    arguments = parse_evaluate_arguments(["runs/mine", "--data.format", "yolo"])
-    with pytest.raises(ConfigError, match=r"--data\.format yolo: expected one of auto, voc"):
+    arguments = parse_evaluate_arguments(["runs/mine", "--data.format", "kitti"])
+    with pytest.raises(ConfigError, match=r"--data\.format kitti: expected one of auto, voc"):
         arguments.apply_to(Config())
 
 

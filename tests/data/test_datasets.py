@@ -158,6 +158,21 @@ def test_a_folder_that_is_no_data_set_says_what_it_holds(tmp_path, data_format):
     assert "Annotations" in str(caught.value)
 
 
+def test_what_was_seen_and_what_is_known_is_said(tmp_path):
+    for name in ("empty", "scans/deep"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("a.JPG", "b.jpg", "notes"):
+        (tmp_path / "scans" / name).touch()
+    with pytest.raises(DataError) as caught:
+        read_datasets(DataConfig(root=str(tmp_path)), seed=0)
+    message = str(caught.value)
+    assert "the folder holds empty/, scans/; empty/ holds nothing; scans/ holds " in message
+    assert "2 .jpg, " in message and "1 others" in message and "1 folders" in message
+    assert "Known are, by --data.format voc, coco, yolo, csv, tfds:\n  Pascal VOC: " in message
+    for layout in ("COCO JSON: ", "YOLO: ", "CSV: ", "TensorFlow Datasets: "):
+        assert f"\n  {layout}" in message
+
+
 def test_the_folder_above_the_data_set_suggests_it(voc_folder):
     with pytest.raises(DataError, match=f"`--data.root DIR`, perhaps {voc_folder}"):
         read_datasets(DataConfig(root=str(voc_folder.parent)), seed=0)

@@ -116,17 +116,37 @@ class EvaluateArguments(WeightsOptions):
         """
         return self.apply_to(Config() if self.model is None else self.model_files.load_config())
 
+    def check_root(self, config: Config) -> None:
+        """Check that the data of the model's run are where they were, unless others are given.
+
+        Args:
+            config: as `load_config` gives it.
+
+        Raises:
+            ConfigError: there is no such folder.
+        """
+        data = config.data
+        is_typed = self.data.root is not None or self.model is None
+        if is_typed or not data.root or data.format == "tfds" or Path(data.root).exists():
+            return
+        relative = "" if Path(data.root).is_absolute() else f", seen from {Path.cwd()}"
+        raise ConfigError(
+            f"{data.root}: there is no such folder{relative}. It is the --data.root that "
+            f"{self.model} was trained with; say where the data are now: `--data.root DIR`."
+        )
+
     def load_division(self) -> dict[str, list[str]] | None:
         """Read how the model's run divided its data set; None for other data, or where none is.
 
         Raises:
             UserError: the file cannot be read.
         """
-        if self.model is None or self.data.root not in (
-            None,
-            self.model_files.load_config().data.root,
-        ):
+        if self.model is None:
             return None
+        if self.data.root is not None:
+            theirs = self.model_files.load_config().data.root
+            if Path(self.data.root).resolve() != Path(theirs).resolve():
+                return None
         return self.model_files.load_division()
 
     def apply_to(self, config: Config) -> Config:
@@ -167,6 +187,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
     arguments = parse_arguments(argv, prog)
     set_up_logging()
     config = arguments.load_config()
+    arguments.check_root(config)
     output = arguments.output_folder
     check_apart(output, [arguments.subject, arguments.weights, config.data.root])
     prepare_output(output, arguments.overwrite)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.commands.model_options import typed_value
 from tf_frcnn.config import Config
 from tf_frcnn.config_upgrade import rename_options
+from tf_frcnn.data.example import Dataset
 from tf_frcnn.environment import check_backend, set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_OK, ConfigError
 from tf_frcnn.files import write_json
@@ -20,7 +21,7 @@ from tf_frcnn.model_files import DATASET_FILE, METRICS_FILE, TORCH_SUFFIXES, Mod
 from tf_frcnn.presets import PRESETS, with_architecture
 from tf_frcnn.pretrained.detectors import DETECTORS
 from tf_frcnn.pretrained.trunks import IMAGENET, NO_WEIGHTS, TRUNKS
-from tf_frcnn.resuming import prepare_run
+from tf_frcnn.resuming import check_moved_data, has_moved_data, prepare_run
 from tf_frcnn.run_folder import RunFolder, start_run, with_classes
 from tf_frcnn.training.distribution import join_workers
 
@@ -74,7 +75,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
     # A finished run needs no TensorFlow, nor what follows.
     from tf_frcnn.reporting.summary import print_finished_run, training_figures
 
+    is_elsewhere = has_moved_data(folder, config)
     if distribution.of_chief(folder.is_finished(config)):
+        if is_elsewhere and folder.is_writer:
+            check_moved_data(folder, config, _fingerprint(config, _load(config, folder)))
         print_finished_run(folder, prog)
         return EXIT_OK
 
@@ -83,9 +87,6 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
             find_start(config.train.start_from, config.model.architecture)
     set_up_tensorflow(config.train.seed, config.train.deterministic)
     from tf_frcnn.data.drawings import ensure_drawings
-    from tf_frcnn.data.fingerprint import fingerprint
-    from tf_frcnn.data.formats import find_format
-    from tf_frcnn.data.loading import load_datasets
     from tf_frcnn.export.saved_model import export_saved_model
     from tf_frcnn.inference import InferenceModel
     from tf_frcnn.reporting.curves import plot_curves
@@ -95,9 +96,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
     if config.data.draw_seed is not None:
         with distribution.chief_first():
             ensure_drawings(Path(config.data.root), config.data.draw_seed)
-    datasets = load_datasets(config.data, config.train.seed, folder.load_division())
+    datasets = _load(config, folder)
     config = with_classes(config, datasets["train"].class_names)
-    dataset_record = fingerprint(config.data.root, find_format(config.data)[1], datasets)
+    dataset_record = _fingerprint(config, datasets)
+    if is_elsewhere and folder.is_writer:
+        check_moved_data(folder, config, dataset_record)
     distribution.check_same(dataset_record["splits"], "data set", "Copy the chief's --data.root.")
     start_run(folder, config, datasets["train"].division, dataset_record)
 
@@ -125,6 +128,19 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
     distribution.finish()
     print_finished_run(folder, prog)
     return EXIT_OK
+
+
+def _load(config: Config, folder: RunFolder) -> dict[str, Dataset]:
+    from tf_frcnn.data.loading import load_datasets
+
+    return load_datasets(config.data, config.train.seed, folder.load_division())
+
+
+def _fingerprint(config: Config, datasets: Mapping[str, Dataset]) -> dict[str, Any]:
+    from tf_frcnn.data.fingerprint import fingerprint
+    from tf_frcnn.data.formats import find_format
+
+    return fingerprint(config.data.root, find_format(config.data)[1], datasets)
 
 
 def parse_arguments(argv: Sequence[str] | None = None, prog: str = "train.py") -> TrainArguments:

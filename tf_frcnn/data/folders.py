@@ -1,10 +1,11 @@
 """What is in a folder: listed once, so that a name from a file never has to be used as a path."""
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from tf_frcnn.data.faults import enumerate_names
+from tf_frcnn.data.faults import MAX_LISTED, enumerate_names
 from tf_frcnn.errors import DataError
 
 Index = dict[str, list[Path]]  # name without extension -> files of that name
@@ -143,6 +144,26 @@ def describe_folder(folder: Path) -> str:
         return "this is a file" if folder.exists() else "there is no such folder"
     names = [path.name + "/" * is_folder(path) for path in list_folder(folder)]
     return f"the folder holds {enumerate_names(names)}" if names else "the folder is empty"
+
+
+def survey_folder(folder: Path) -> str:
+    """Describe a folder as `describe_folder` does, and count what its sub-folders hold.
+
+    Raises:
+        DataError: the folder may not be read.
+    """
+    parts = [describe_folder(folder)]
+    for inside in list_data_folders(folder)[1:] if is_folder(folder) else []:
+        try:
+            paths = [path for path in list_folder(inside) if not path.name.startswith(".")]
+        except DataError:
+            parts.append(f"{inside.name}/ may not be read")
+            continue
+        kinds = Counter("folders" if p.is_dir() else p.suffix.lower() or "others" for p in paths)
+        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))
+        parts.append(f"{inside.name}/ holds {counts or 'nothing'}")
+    rest = f"; and {len(parts) - MAX_LISTED} more" if len(parts) > MAX_LISTED else ""
+    return "; ".join(parts[:MAX_LISTED]) + rest
 
 
 def _unreadable(path: Path, error: OSError) -> DataError:

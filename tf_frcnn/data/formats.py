@@ -23,7 +23,7 @@ from tf_frcnn.data import (
 )
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import FaultHandler
-from tf_frcnn.data.folders import describe_folder, is_folder, list_folder
+from tf_frcnn.data.folders import describe_folder, is_folder, list_folder, survey_folder
 from tf_frcnn.data.splits import Divider
 from tf_frcnn.errors import ConfigError, DataError
 
@@ -120,9 +120,15 @@ def find_format(config: DataConfig) -> tuple[Path, str]:
         )
     if found:
         return root, found[0]
-    layouts = "; ".join(dataset_format.layout for dataset_format in DATASETS.values())
+    if not is_folder(root):
+        raise DataError(
+            f"{root}: {describe_folder(root)}. Expected the folder of a data set; give the right "
+            "one with `--data.root DIR`."
+        )
+    layouts = "".join(f"\n  {dataset_format.layout}" for dataset_format in DATASETS.values())
     raise DataError(
-        f"{root}: no data set found: {describe_folder(root)}. Expected {layouts}. "
+        f"{root}: no data set found: {survey_folder(root)}. Known are, by --data.format "
+        f"{', '.join(DATASETS)}:{layouts}\n"
         f"Give the right folder with `--data.root DIR`{_suggest_folder(root)}."
     )
 
