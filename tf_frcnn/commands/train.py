@@ -19,7 +19,7 @@ from tf_frcnn.model_files import DATASET_FILE, METRICS_FILE, TORCH_SUFFIXES, fin
 from tf_frcnn.presets import PRESETS, with_architecture
 from tf_frcnn.pretrained.detectors import DETECTORS
 from tf_frcnn.resuming import prepare_run
-from tf_frcnn.run_folder import RunFolder, start_run, with_classes
+from tf_frcnn.run_folder import RunFolder, start_run, with_classes, with_exif
 from tf_frcnn.training.distribution import join_workers
 
 DEFAULT_PRESET = "quickstart"
@@ -89,6 +89,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
             ensure_drawings(Path(config.data.root), config.data.draw_seed)
     datasets = load_datasets(config.data, config.train.seed, folder.load_division())
     config = with_classes(config, datasets["train"].class_names)
+    config = with_exif(config, datasets["train"].exif)
     dataset_record = fingerprint(config.data.root, find_format(config.data)[1], datasets)
     distribution.check_same(dataset_record["splits"], "data set", "Copy the chief's --data.root.")
     start_run(folder, config, datasets["train"].division, dataset_record)

@@ -10,11 +10,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tf_frcnn.data.example import Dataset, Example
 from tf_frcnn.data.faults import FaultHandler, enumerate_names, raise_faults
+from tf_frcnn.data.orientation import UPRIGHT, ExifChoice
 from tf_frcnn.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -28,7 +30,7 @@ class LabelledObject:
 
     Attributes:
         name: of its class.
-        box: [4] float32 yxyx box in pixels of the stored image, half-open, inside of it.
+        box: [4] float32 yxyx box in pixels of the image as it is used, half-open, inside of it.
         place: where it stands, for messages: file, number and class.
         difficult: as in `Example`.
         crowd: as in `Example`.
@@ -50,11 +52,12 @@ class LabelledImage:
     Attributes:
         image_id: name of the image, unique in its split.
         image_path: file of the image.
-        image_size: (height, width) of the stored pixels.
+        image_size: (height, width) of the image as it is used: turned by its `orientation`.
         objects: in the order of the annotation.
         source: the annotation file.
-        size_differs: the annotation states another size than the image's.
+        stated_size: (height, width) in the annotation; None where it states none.
         num_left_out: objects of the annotation that are not valid.
+        orientation: of EXIF, by which stored pixels are turned; 1 where they are taken as stored.
     """
 
     image_id: str
@@ -62,8 +65,34 @@ class LabelledImage:
     image_size: tuple[int, int]
     objects: tuple[LabelledObject, ...]
     source: str
-    size_differs: bool = False
+    stated_size: tuple[int, int] | None = None
     num_left_out: int = 0
+    orientation: int = UPRIGHT
+
+    @property
+    def size_differs(self) -> bool:
+        """Whether the annotation states another size than the image's."""
+        return self.stated_size not in (None, self.image_size)
+
+
+def read_stated_size(height: Any, width: Any) -> tuple[int, int] | None:
+    """Take the size that an annotation states.
+
+    Args:
+        height: as it stands there, number or text.
+        width: likewise.
+
+    Returns:
+        (height, width); None where they are not both whole numbers above 0, as tools write where
+        they do not know.
+    """
+    try:
+        sides = (float(height), float(width))
+    except (TypeError, ValueError, OverflowError):
+        return None
+    if not all(side.is_integer() and side > 0 for side in sides):
+        return None
+    return int(sides[0]), int(sides[1])
 
 
 def clip_box(box: Sequence[float], image_size: tuple[int, int]) -> tuple[np.ndarray | None, bool]:
@@ -93,6 +122,7 @@ def assemble_datasets(
     on_faults: FaultHandler = raise_faults,
     num_left_out: Mapping[str, int] | None = None,
     division: Mapping[str, Sequence[str]] | None = None,
+    exif: ExifChoice = "apply",
 ) -> dict[str, Dataset]:
     """Check the classes, tell all faults, and build the data sets.
 
@@ -105,6 +135,7 @@ def assemble_datasets(
         on_faults: is told all faults at once.
         num_left_out: images with faults, of each split that has some.
         division: see `Dataset`.
+        exif: see `Dataset`.
 
     Returns:
         One `Dataset` a split, all with the same class names; where `on_faults` does not raise,
@@ -127,7 +158,7 @@ def assemble_datasets(
     class_names = class_names or tuple(sorted({item.name for item in objects} - set(class_faults)))
     missing = num_left_out or {}
     return {
-        name: _build_dataset(name, split, class_names, missing.get(name, 0), division)
+        name: _build_dataset(name, split, class_names, missing.get(name, 0), division, exif)
         for name, split in splits.items()
     }
 
@@ -251,6 +282,7 @@ def _build_dataset(
     class_names: tuple[str, ...],
     num_images_left_out: int,
     division: Mapping[str, Sequence[str]] | None,
+    exif: ExifChoice,
 ) -> Dataset:
     ids = {name: number for number, name in enumerate(class_names, start=1)}
     objects = [item for image in images for item in image.objects]
@@ -263,6 +295,7 @@ def _build_dataset(
         num_boxes_left_out=sum(image.num_left_out for image in images)
         + sum(item.name not in ids for item in objects),
         division=division,
+        exif=exif,
     )
 
 
@@ -278,4 +311,5 @@ def _build_example(image: LabelledImage, ids: Mapping[str, int]) -> Example:
         difficult=np.array([item.difficult for item in objects], bool),
         crowd=np.array([item.crowd for item in objects], bool),
         source=image.source,
+        orientation=image.orientation,
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from tf_frcnn.data.assembly import LabelledImage, assemble_datasets, order_declared_classes
 from tf_frcnn.data.coco_json import (
     CocoFile,
+    CocoImage,
     group_annotations,
     list_images,
     parse_coco,
@@ -25,7 +26,8 @@ from tf_frcnn.data.coco_layout import (
 )
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import FaultHandler, raise_faults
-from tf_frcnn.data.image import read_image_size
+from tf_frcnn.data.image import read_image_header
+from tf_frcnn.data.orientation import ExifChoice, ExifPolicy, Orientations, SizeOnDisk
 from tf_frcnn.data.splits import Divider
 from tf_frcnn.errors import DataError
 
@@ -38,6 +40,7 @@ def read_coco(
     class_names: tuple[str, ...],
     divider: Divider,
     on_faults: FaultHandler = raise_faults,
+    exif: ExifPolicy = "auto",
 ) -> dict[str, Dataset]:
     """Read splits of a COCO data set.
 
@@ -50,6 +53,7 @@ def read_coco(
             their ids in different files.
         divider: decides which image goes to which split where there is one file without splits.
         on_faults: is told all faults at once.
+        exif: what is done about EXIF orientations.
 
     Returns:
         One `Dataset` a split, all with the same class names, in the order of the file's `images`.
@@ -65,7 +69,7 @@ def read_coco(
         if problem := explain_missing_coco_split(root, split):
             raise DataError(problem)
     paths, are_made = find_files(root, splits)
-    files, faults = _read_files(root, dict.fromkeys(paths.values()))
+    files, faults, choice = _read_files(root, dict.fromkeys(paths.values()), exif)
     division = None
     if are_made:
         ids = [image_id for file in files.values() for image_id in file.image_ids]
@@ -80,6 +84,7 @@ def read_coco(
         on_faults=on_faults,
         num_left_out=num_left_out,
         division=division,
+        exif=choice,
     )
     for split, dataset in datasets.items():
         if not dataset.examples and not faults:  # only a made split can be: else it is a fault
@@ -143,45 +148,98 @@ def _order_classes(files: Collection[_ReadFile]) -> tuple[str, ...]:
 # === Images ===
 
 
-def _read_files(root: Path, paths: Iterable[Path]) -> tuple[dict[Path, _ReadFile], list[str]]:
-    """Read JSON files and the headers of their images -> (files by path, faults)."""
-    files: dict[Path, _ReadFile] = {}
-    faults: list[str] = []
-    for path in paths:
+@dataclass(frozen=True, eq=False)
+class _Located:
+    """An entry whose image was found.
+
+    Attributes:
+        entry: of `images`.
+        image_path: the image's file.
+        size: what tells how its boxes were drawn.
+    """
+
+    entry: CocoImage
+    image_path: Path
+    size: SizeOnDisk
+
+
+def _read_files(
+    root: Path, paths: Iterable[Path], exif: ExifPolicy
+) -> tuple[dict[Path, _ReadFile], list[str], ExifChoice]:
+    """Read JSON files and the headers of their images -> (files by path, faults, choice).
+
+    In whose pixels boxes are is known when the sizes of all images are.
+    """
+    faults: dict[Path, list[str]] = {path: [] for path in paths}
+    contents: dict[Path, CocoFile] = {}
+    located: dict[Path, list[_Located]] = {}
+    image_ids: dict[Path, list[str]] = {}
+    for path in faults:
         try:
-            content = parse_coco(path)
+            contents[path] = parse_coco(path)
         except DataError as error:
-            faults.append(str(error))
+            faults[path].append(str(error))
             continue
-        files[path] = _read_images(content, ImageFinder(image_folders(root, path)), faults)
-    return files, faults
+        entries, entry_faults = list_images(contents[path])
+        faults[path] += entry_faults
+        image_ids[path] = [str(entry.key) for entry in entries]
+        finder = ImageFinder(image_folders(root, path))
+        located[path] = _locate_images(entries, finder, faults[path])
+    orientations = Orientations(exif, (item.size for items in located.values() for item in items))
+    orientations.log(str(root))
+    files = {
+        path: _ReadFile(
+            content,
+            image_ids[path],
+            _label_images(content, located[path], orientations, faults[path]),
+        )
+        for path, content in contents.items()
+    }
+    return files, [fault for found in faults.values() for fault in found], orientations.choice
 
 
-def _read_images(content: CocoFile, finder: ImageFinder, faults: list[str]) -> _ReadFile:
-    """Read all images of a file with their objects; what is wrong is added to the faults."""
-    entries, entry_faults = list_images(content)
-    groups, group_faults = group_annotations(content)
-    faults += [*entry_faults, *group_faults]
-    images = []
+def _locate_images(
+    entries: Iterable[CocoImage], finder: ImageFinder, faults: list[str]
+) -> list[_Located]:
+    """Find the images of a file and read their headers; what is wrong is added to the faults."""
+    located = []
     for entry in entries:
         try:
             image_path = finder.find(entry)
-            image_size = read_image_size(image_path)
+            header = read_image_header(image_path)
         except DataError as error:
             faults.append(str(error))
             continue
-        annotations = groups.get(entry.key, [])
+        size = SizeOnDisk(header.size, header.orientation, entry.stated_size)
+        located.append(_Located(entry, image_path, size))
+    return located
+
+
+def _label_images(
+    content: CocoFile, located: Iterable[_Located], orientations: Orientations, faults: list[str]
+) -> list[LabelledImage]:
+    """Read the objects of all images of a file; what is wrong is added to the faults."""
+    groups, group_faults = group_annotations(content)
+    faults += group_faults
+    images = []
+    for item in located:
+        if problem := orientations.explain_contradiction(item.size):
+            faults.append(f"{item.entry.place}: {problem}")
+            continue
+        annotations = groups.get(item.entry.key, [])
+        image_size = orientations.size_of(item.size)
         objects, object_faults = read_objects(annotations, content.class_names, image_size)
         faults += object_faults
         images.append(
             LabelledImage(
-                str(entry.key),
-                image_path,
+                str(item.entry.key),
+                item.image_path,
                 image_size,
                 objects,
-                entry.place,
-                size_differs=entry.states_another_size(image_size),
+                item.entry.place,
+                stated_size=item.size.stated,
                 num_left_out=len(object_faults),
+                orientation=orientations.orientation_of(item.size),
             )
         )
-    return _ReadFile(content, [str(entry.key) for entry in entries], images)
+    return images

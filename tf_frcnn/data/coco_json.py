@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tf_frcnn.data.assembly import LabelledObject, clip_box
+from tf_frcnn.data.assembly import LabelledObject, clip_box, read_stated_size
 from tf_frcnn.data.faults import enumerate_names
 from tf_frcnn.data.folders import normalise_name
 from tf_frcnn.errors import DataError
@@ -47,19 +47,14 @@ class CocoImage:
     Attributes:
         key: its id.
         file_name: the image's, not yet looked for.
-        stated_size: (height, width) as they stand there; None where one is missing.
+        stated_size: (height, width); None where it states none.
         place: where the entry stands, for messages.
     """
 
     key: Key
     file_name: str
-    stated_size: tuple[Any, Any]
+    stated_size: tuple[int, int] | None
     place: str
-
-    def states_another_size(self, image_size: tuple[int, int]) -> bool:
-        """Tell whether the entry states a size and it is not this (height, width)."""
-        sides = zip(self.stated_size, image_size, strict=True)
-        return any(stated is not None and stated != actual for stated, actual in sides)
 
 
 def parse_coco(source: Path) -> CocoFile:
@@ -190,7 +185,7 @@ def _read_categories(entries: list[Any], source: Path) -> dict[int, str]:
 def _read_image(entry: Any, place: str) -> CocoImage:
     key = _read_key(entry, "id", place)
     file_name = _read_text(entry, "file_name", place)
-    stated_size = (entry.get("height"), entry.get("width"))
+    stated_size = read_stated_size(entry.get("height"), entry.get("width"))
     return CocoImage(key, file_name, stated_size, f"{place} ({file_name})")
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tf_frcnn.data.orientation import UPRIGHT, ExifChoice, turned_size
+
 
 @dataclass(frozen=True, eq=False)
 class Example:
@@ -14,12 +16,13 @@ class Example:
     Attributes:
         image_id: name of the image, unique in its split.
         image_path: file of the image.
-        image_size: (height, width) of the stored pixels.
-        boxes: [G, 4] float32 yxyx boxes in pixels of the stored image, half-open.
+        image_size: (height, width) of the image as it is used: turned by its `orientation`.
+        boxes: [G, 4] float32 yxyx boxes in pixels of that image, half-open.
         classes: [G] int32 class ids, from 1.
         difficult: [G] bool; left out of training, ignored (not removed) in VOC evaluation.
         crowd: [G] bool; COCO's crowd regions, treated as difficult outside COCO evaluation.
         source: where the boxes came from, for messages: the annotation file.
+        orientation: of EXIF, by which stored pixels are turned; 1 where they are taken as stored.
     """
 
     image_id: str
@@ -30,6 +33,12 @@ class Example:
     difficult: np.ndarray
     crowd: np.ndarray
     source: str
+    orientation: int = UPRIGHT
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """(height, width) of the stored pixels: turning back is exchanging them as well."""
+        return turned_size(self.image_size, self.orientation)
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,7 @@ class Dataset:
         num_boxes_left_out: boxes with faults that were skipped, in images that were kept.
         division: the image ids of all splits, where they were made by a seed; None where the data
             set has splits of its own.
+        exif: what was chosen for the EXIF orientations of its images.
     """
 
     split: str
@@ -54,3 +64,4 @@ class Dataset:
     num_images_left_out: int = 0
     num_boxes_left_out: int = 0
     division: Mapping[str, Sequence[str]] | None = None
+    exif: ExifChoice = "apply"

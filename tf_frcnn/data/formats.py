@@ -14,6 +14,7 @@ from tf_frcnn.data import coco, coco_layout, tfds, voc
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import FaultHandler
 from tf_frcnn.data.folders import describe_folder, is_folder, list_folder
+from tf_frcnn.data.orientation import ExifPolicy
 from tf_frcnn.data.splits import Divider
 from tf_frcnn.errors import ConfigError, DataError
 
@@ -30,16 +31,17 @@ class DatasetFormat:
             one that may not be read is a DataError.
         explain_missing_split: (root, split) -> what is there instead, or "" where the split is
             there.
-        read: (root, splits, class_names, divider, on_faults) -> one `Dataset` a split, all with the
-            same classes; where no class names are given, those found in the splits (by name in VOC,
-            by category id in COCO).
+        read: (root, splits, class_names, divider, on_faults, exif) -> one `Dataset` a split, all
+            with the same classes; where no class names are given, those found in the splits (by
+            name in VOC, by category id in COCO).
     """
 
     layout: str
     detect: Callable[[Path], bool]
     explain_missing_split: Callable[[Path, str], str]
     read: Callable[
-        [Path, tuple[str, ...], tuple[str, ...], Divider, FaultHandler], dict[str, Dataset]
+        [Path, tuple[str, ...], tuple[str, ...], Divider, FaultHandler, ExifPolicy],
+        dict[str, Dataset],
     ]
 
 

@@ -1,19 +1,27 @@
 """Images from disk or memory as arrays: one policy for every part of the project.
 
-Which decoder reads a file is decided by its content, never by its extension. What is returned are
-the *stored* pixels: an EXIF orientation is ignored, an alpha channel is dropped without blending,
-and 16 bits a channel are cut to the high 8, which is what the decoders inside a TensorFlow graph
-do too. An animation gives its first frame. No TensorFlow here.
+Which decoder reads a file is decided by its content, never by its extension. An alpha channel is
+dropped without blending, and 16 bits a channel are cut to the high 8, which is what the decoders
+inside a TensorFlow graph do too. An animation gives its first frame. Pixels are the stored ones, or
+turned by an EXIF orientation: `tf_frcnn.data.orientation` has the policy. No TensorFlow here.
 """
 
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from tf_frcnn.data.orientation import (
+    UPRIGHT,
+    ExifPolicy,
+    is_applied,
+    parse_orientation,
+    turn_upright,
+)
 from tf_frcnn.errors import DataError
 
 IMAGE_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP")  # as Pillow names them
@@ -26,14 +34,27 @@ MAX_PIXELS = 89_478_485
 Pillow begins to warn (256 MiB of RGB), so that no accepted image brings a warning of its own."""
 
 
-def read_image(path_or_bytes: str | Path | bytes) -> np.ndarray:
+class ImageHeader(NamedTuple):
+    """What an image's file says before the pixels.
+
+    Attributes:
+        size: (height, width) of the stored pixels.
+        orientation: of EXIF, 1 to 8; 1 is upright.
+    """
+
+    size: tuple[int, int]
+    orientation: int
+
+
+def read_image(path_or_bytes: str | Path | bytes, orientation: int = UPRIGHT) -> np.ndarray:
     """Decode a JPEG, PNG, GIF, WebP or BMP image to RGB.
 
     Args:
         path_or_bytes: a file, or the content of one.
+        orientation: of EXIF, by which the pixels are turned; by default they are as stored.
 
     Returns:
-        [H, W, 3] uint8 RGB, the stored pixels, writable. Grey and palette images become RGB.
+        [H, W, 3] uint8 RGB, writable. Grey and palette images become RGB.
 
     Raises:
         DataError: the image is missing, broken, cut short, or has more than `MAX_PIXELS` pixels.
@@ -42,13 +63,32 @@ def read_image(path_or_bytes: str | Path | bytes) -> np.ndarray:
         image.load()
         if image.mode == "I" or image.mode.startswith("I;16"):  # 16-bit grey; Pillow would clip it
             grey = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)  # [H, W]
-            return np.repeat(grey[..., None], 3, axis=-1)
-        image.info.pop("transparency", None)  # dropped on purpose: no blending, no warning
-        return np.array(image.convert("RGB"))
+            pixels = np.repeat(grey[..., None], 3, axis=-1)
+        else:
+            image.info.pop("transparency", None)  # dropped on purpose: no blending, no warning
+            pixels = np.array(image.convert("RGB"))
+    return turn_upright(pixels, orientation)
 
 
-def read_image_size(path_or_bytes: str | Path | bytes) -> tuple[int, int]:
-    """Read an image's (height, width) in stored pixels from its header, without decoding it.
+def read_image_as(path_or_bytes: str | Path | bytes, exif: ExifPolicy) -> np.ndarray:
+    """Decode an image that comes without annotations, as a model's own images were.
+
+    Args:
+        path_or_bytes: a file, or the content of one.
+        exif: of the model, `config.data.exif`.
+
+    Returns:
+        As `read_image`.
+
+    Raises:
+        DataError: as in `read_image`.
+    """
+    orientation = read_image_header(path_or_bytes).orientation if is_applied(exif) else UPRIGHT
+    return read_image(path_or_bytes, orientation)
+
+
+def read_image_header(path_or_bytes: str | Path | bytes) -> ImageHeader:
+    """Read an image's size and orientation from its header, without decoding it.
 
     Args:
         path_or_bytes: a file, or the content of one.
@@ -57,7 +97,14 @@ def read_image_size(path_or_bytes: str | Path | bytes) -> tuple[int, int]:
         DataError: the header is missing or broken, or states more than `MAX_PIXELS` pixels.
     """
     with _open_image(path_or_bytes) as image:
-        return image.height, image.width
+        exif = image.info.get("exif")
+        orientation = parse_orientation(exif) if isinstance(exif, bytes) else UPRIGHT
+        return ImageHeader((image.height, image.width), orientation)
+
+
+def read_image_size(path_or_bytes: str | Path | bytes) -> tuple[int, int]:
+    """Read an image's (height, width) in stored pixels; see `read_image_header`."""
+    return read_image_header(path_or_bytes).size
 
 
 @contextmanager

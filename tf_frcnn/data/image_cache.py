@@ -2,7 +2,8 @@
 
 An image is known as long as its path, its length in bytes and its time of change stay the same,
 and Pillow's version does, which decoded it. The file may be deleted at any time. Where it can't be
-read or written, nothing is known and nothing is kept, and that is said once.
+read or written, nothing is known and nothing is kept, and that is said once. Kept are facts of the
+files: sizes are those of the stored pixels, whatever is done about EXIF orientations.
 """
 
 import logging

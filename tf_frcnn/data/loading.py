@@ -109,6 +109,7 @@ def read_datasets(
         config.classes,
         Divider(seed, division),
         on_faults or FAULT_HANDLERS[config.on_error],
+        config.exif,
     )
     if on_faults is None:
         refuse_empty(datasets.values())
@@ -148,6 +149,7 @@ def read_dataset(
         class_names,
         Divider(seed, division),
         on_faults or FAULT_HANDLERS[config.on_error],
+        config.exif,
     )[split]
     if on_faults is None:
         refuse_empty([dataset])

@@ -165,7 +165,7 @@ class BatchPipeline:
         index = self._index(position)
         example = self._examples[index]
         try:
-            image = read_image(example.image_path)
+            image = read_image(example.image_path, example.orientation)
         except DataError as error:  # tf.data would turn it into an error of its own
             self._failure = error
             raise

@@ -47,7 +47,7 @@ def verify_images(
         DataError: there is a fault.
     """
     image_sizes = {
-        example.image_path: example.image_size
+        example.image_path: example.stored_size
         for dataset in datasets.values()
         for example in dataset.examples
     }

@@ -8,6 +8,7 @@ Nothing in a list or an XML file is ever used as a path: the folders are listed 
 files found there are opened, so a name such as `../../secret` is just a name that is not there.
 """
 
+import dataclasses
 import logging
 import re
 from collections import Counter
@@ -29,13 +30,21 @@ from tf_frcnn.data.folders import (
     normalise_name,
     only_folder,
 )
-from tf_frcnn.data.image import IMAGE_EXTENSIONS, read_image_size
+from tf_frcnn.data.image import IMAGE_EXTENSIONS, read_image_header
+from tf_frcnn.data.orientation import (
+    UPRIGHT,
+    ExifChoice,
+    ExifPolicy,
+    Orientations,
+    SizeOnDisk,
+    is_quarter_turn,
+)
 from tf_frcnn.data.splits import MADE_SPLITS, Divider
 from tf_frcnn.data.voc_xml import (
     parse_annotation,
     read_filename,
     read_objects,
-    states_another_size,
+    read_size,
 )
 from tf_frcnn.errors import DataError
 
@@ -99,6 +108,7 @@ def read_voc(
     class_names: tuple[str, ...],
     divider: Divider,
     on_faults: FaultHandler = raise_faults,
+    exif: ExifPolicy = "auto",
 ) -> dict[str, Dataset]:
     """Read splits of a VOC data set.
 
@@ -108,6 +118,7 @@ def read_voc(
         class_names: names of classes 1..N; when empty, those found in these splits, sorted.
         divider: decides which image goes to which split where there are no lists.
         on_faults: is told all faults at once.
+        exif: what is done about EXIF orientations.
 
     Returns:
         One `Dataset` a split, all with the same class names. Boxes that were partly outside of
@@ -124,7 +135,7 @@ def read_voc(
     folders = _find_folders(root)
     names_of_splits, division = _names_of_splits(folders, splits, divider)
 
-    images, faults = _read_images(folders, names_of_splits)
+    images, faults, choice = _read_images(root, folders, names_of_splits, exif)
     found = {
         split: [images[name] for name in names if name in images]
         for split, names in names_of_splits.items()
@@ -140,6 +151,7 @@ def read_voc(
             split: len(names) - len(found[split]) for split, names in names_of_splits.items()
         },
         division=division,
+        exif=choice,
     )
 
 
@@ -218,32 +230,72 @@ def _read_list(path: Path, annotations: Index) -> list[str]:
 # === Annotations and images ===
 
 
+@dataclass(frozen=True, eq=False)
+class _Located:
+    """An annotation whose image was found.
+
+    Attributes:
+        name: the annotation's name.
+        source: the XML file.
+        image_path: the image's file.
+        size: what tells how its boxes were drawn.
+    """
+
+    name: str
+    source: Path
+    image_path: Path
+    size: SizeOnDisk
+
+
 def _read_images(
-    folders: _Folders, names_of_splits: dict[str, list[str]]
-) -> tuple[dict[str, LabelledImage], list[str]]:
-    """Read the annotations of all splits, each once -> (images by name, faults)."""
+    root: Path, folders: _Folders, names_of_splits: dict[str, list[str]], exif: ExifPolicy
+) -> tuple[dict[str, LabelledImage], list[str], ExifChoice]:
+    """Read the annotations of all splits, each once -> (images by name, faults, choice).
+
+    In whose pixels boxes are is known when all sizes are: files of images that are turned by a
+    quarter, of which there mostly are few, are parsed a second time.
+    """
+    located: dict[str, _Located] = {}
     images: dict[str, LabelledImage] = {}
     faults: list[str] = []
     for split, names in names_of_splits.items():
         origin = folders.lists[split][0] if folders.lists else folders.annotation_folder
         for name in names:
-            if name in images:
+            if name in located:
                 continue
             try:
-                images[name] = _read_image(name, origin, folders, faults)
+                located[name], annotation = _locate_image(name, origin, folders)
             except DataError as error:
                 faults.append(str(error))
-    return images, list(dict.fromkeys(faults))  # a broken file may stand in two lists
+                continue
+            size = located[name].size
+            if not is_quarter_turn(size.orientation):
+                images[name] = _label_image(located[name], annotation, size.stored, faults)
+    orientations = Orientations(exif, (item.size for item in located.values()))
+    orientations.log(str(root))
+    for name, item in located.items():
+        if item.size.orientation == UPRIGHT:
+            continue
+        if problem := orientations.explain_contradiction(item.size):
+            faults.append(f"{item.source}: {problem}")
+            continue
+        if name not in images:
+            annotation = parse_annotation(item.source)
+            image_size = orientations.size_of(item.size)
+            images[name] = _label_image(item, annotation, image_size, faults)
+        orientation = orientations.orientation_of(item.size)
+        images[name] = dataclasses.replace(images[name], orientation=orientation)
+    # A broken file may stand in two lists.
+    return images, list(dict.fromkeys(faults)), orientations.choice
 
 
-def _read_image(name: str, origin: Path, folders: _Folders, faults: list[str]) -> LabelledImage:
-    """Read one XML file and its image's header.
+def _locate_image(name: str, origin: Path, folders: _Folders) -> tuple[_Located, Element]:
+    """Read one XML file and its image's header -> (what is known of it, the annotation).
 
     Args:
         name: the annotation's name.
         origin: the list or folder that the name comes from, for messages.
         folders: the files that there are.
-        faults: messages about single objects are added here, and the objects left out.
 
     Raises:
         DataError: the XML file or the image is missing or cannot be read.
@@ -258,16 +310,24 @@ def _read_image(name: str, origin: Path, folders: _Folders, faults: list[str]) -
     source = sources[0]
     annotation = parse_annotation(source)
     image_path = _find_image(name, source, annotation, folders)
-    image_size = read_image_size(image_path)
-    objects, object_faults = read_objects(annotation, source, image_size)
+    header = read_image_header(image_path)
+    size = SizeOnDisk(header.size, header.orientation, read_size(annotation))
+    return _Located(name, source, image_path, size), annotation
+
+
+def _label_image(
+    item: _Located, annotation: Element, image_size: tuple[int, int], faults: list[str]
+) -> LabelledImage:
+    """Read the objects of an annotation; those with faults are left out, and told."""
+    objects, object_faults = read_objects(annotation, item.source, image_size)
     faults += object_faults
     return LabelledImage(
-        name,
-        image_path,
+        item.name,
+        item.image_path,
         image_size,
         objects,
-        str(source),
-        size_differs=states_another_size(annotation, image_size),
+        str(item.source),
+        stated_size=item.size.stated,
         num_left_out=len(object_faults),
     )
 

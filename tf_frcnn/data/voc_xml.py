@@ -6,7 +6,7 @@ from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import ElementTree as SafeElementTree
 
-from tf_frcnn.data.assembly import LabelledObject, clip_box
+from tf_frcnn.data.assembly import LabelledObject, clip_box, read_stated_size
 from tf_frcnn.errors import DataError
 
 
@@ -35,10 +35,9 @@ def read_filename(annotation: Element) -> str:
     return _text(annotation, "filename")
 
 
-def states_another_size(annotation: Element, image_size: tuple[int, int]) -> bool:
-    """Tell whether the annotation states a size and it is not this (height, width)."""
-    stated = [_text(annotation, "size/height"), _text(annotation, "size/width")]
-    return any(stated) and stated != [str(side) for side in image_size]
+def read_size(annotation: Element) -> tuple[int, int] | None:
+    """Read the (height, width) that the annotation states; None where it states none."""
+    return read_stated_size(_text(annotation, "size/height"), _text(annotation, "size/width"))
 
 
 def read_objects(

@@ -98,7 +98,7 @@ def check_data(config: DataConfig, model: ModelConfig, seed: int) -> DataCheck:
         "roles": {role: dataset.split for role, dataset in by_role.items()},
         "class_names": list(by_role["train"].class_names),
         "splits": {split: count_split(dataset) for split, dataset in datasets.items()},
-        "pictures": _describe_images(facts),
+        "pictures": {"exif": by_role["train"].exif, **_describe_images(facts)},
         "duplicates": {
             "exact": _describe_duplicates(exact),
             "near": _describe_duplicates(near),

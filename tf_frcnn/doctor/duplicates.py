@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tf_frcnn.data.image import read_image
-from tf_frcnn.data.orientation import UPRIGHT, read_orientation
+from tf_frcnn.data.image import read_image, read_image_header
+from tf_frcnn.data.orientation import UPRIGHT
 from tf_frcnn.errors import DataError
 from tf_frcnn.progress import track
 
@@ -88,7 +88,8 @@ def _examine(path: Path) -> ImageFacts:
         image = read_image(path)
     except DataError as error:
         return ImageFacts(str(error), digest)
-    return ImageFacts("", digest, difference_hash(image), read_orientation(path))
+    orientation = read_image_header(path).orientation
+    return ImageFacts("", digest, difference_hash(image), orientation)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tf_frcnn.data.orientation import describe_choice, is_quarter_turn
+
 _ANCHOR_GAIN = 0.02  # other anchors are suggested if they reach this share of the boxes in addition
 
 
@@ -24,12 +26,23 @@ def list_remarks(report: Mapping[str, Any]) -> list[str]:
         *_duplicate_remarks(report["duplicates"]),
         *_split_remarks(report["splits"], report["class_names"]),
     ]
-    if turned := sum(report["pictures"]["exif_orientations"].values()):
-        remarks.append(
-            f"Images with an EXIF orientation: {turned}. It is ignored: boxes must be in stored "
-            "pixels, not as a viewer shows them."
-        )
+    remarks += _orientation_remarks(report["pictures"])
     return remarks + _anchor_remarks(report["anchors"])
+
+
+def _orientation_remarks(images: Mapping[str, Any]) -> list[str]:
+    counts = {int(number): count for number, count in images["exif_orientations"].items()}
+    if not counts:
+        return []
+    where = {"apply": "on the turned image", "ignore": "on the stored pixels"}[images["exif"]]
+    remark = (
+        f"Images with an EXIF orientation: {sum(counts.values())}, "
+        f"{describe_choice(images['exif'])}: boxes must be drawn {where}."
+    )
+    keeping = sum(count for number, count in counts.items() if not is_quarter_turn(number))
+    if keeping:
+        remark += f" Of {keeping} with orientations 2 to 4 no stated size tells whether they are."
+    return [remark]
 
 
 def _duplicate_remarks(duplicates: Mapping[str, Any]) -> list[str]:
