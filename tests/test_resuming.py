@@ -73,6 +73,7 @@ def test_classes_that_were_found_need_not_be_given(unfinished):
 
 @pytest.mark.parametrize("choice", ["apply", "ignore"])
 def test_a_run_keeps_its_choice_about_exif_orientations(choice, folder):
+    prepare_run(folder, make_config())
     start_run(folder, with_exif(make_config(), choice))
     folder.checkpoints.mkdir(parents=True)
     (folder.checkpoints / "step-00000004.h5").touch()

@@ -10,13 +10,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tf_frcnn.data.example import Dataset, Example
 from tf_frcnn.data.faults import FaultHandler, enumerate_names, raise_faults
-from tf_frcnn.data.orientation import UPRIGHT, ExifChoice
+from tf_frcnn.data.orientation import UPRIGHT, ExifChoice, describe_size
+from tf_frcnn.data.stated_sizes import find_resized
 from tf_frcnn.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ class LabelledObject:
         difficult: as in `Example`.
         crowd: as in `Example`.
         clipped: the box was partly outside of the image.
+        rotated: the box is the upright one around one that was drawn turned.
     """
 
     name: str
@@ -43,6 +44,7 @@ class LabelledObject:
     difficult: bool = False
     crowd: bool = False
     clipped: bool = False
+    rotated: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,26 +75,6 @@ class LabelledImage:
     def size_differs(self) -> bool:
         """Whether the annotation states another size than the image's."""
         return self.stated_size not in (None, self.image_size)
-
-
-def read_stated_size(height: Any, width: Any) -> tuple[int, int] | None:
-    """Take the size that an annotation states.
-
-    Args:
-        height: as it stands there, number or text.
-        width: likewise.
-
-    Returns:
-        (height, width); None where they are not both whole numbers above 0, as tools write where
-        they do not know.
-    """
-    try:
-        sides = (float(height), float(width))
-    except (TypeError, ValueError, OverflowError):
-        return None
-    if not all(side.is_integer() and side > 0 for side in sides):
-        return None
-    return int(sides[0]), int(sides[1])
 
 
 def clip_box(box: Sequence[float], image_size: tuple[int, int]) -> tuple[np.ndarray | None, bool]:
@@ -147,20 +129,26 @@ def assemble_datasets(
     images = list(dict.fromkeys(image for split in splits.values() for image in split))
     objects = [item for image in images for item in image.objects]
     class_faults = _class_faults(objects, class_names)
+    resized, size_fault = _find_resized(images)
+    faults = [*size_fault, *faults]
     on_faults(str(root), [*faults, *class_faults.values()])
     if not (objects or class_names or faults):
         raise DataError(
             f"{root}: no object in any of the {len(images)} annotations of "
             f"{', '.join(splits)}. Expected at least one, or the classes by `--data.classes`."
         )
+    images = [image for image in images if image not in resized]
+    objects = [item for image in images for item in image.objects]
     _log_oddities(images, clipping_hint)
     _log_emptied(images, class_faults)
     class_names = class_names or tuple(sorted({item.name for item in objects} - set(class_faults)))
     missing = num_left_out or {}
-    return {
-        name: _build_dataset(name, split, class_names, missing.get(name, 0), division, exif)
-        for name, split in splits.items()
-    }
+    datasets = {}
+    for name, split in splits.items():
+        kept = [image for image in split if image not in resized]
+        num_missing = missing.get(name, 0) + len(split) - len(kept)
+        datasets[name] = _build_dataset(name, kept, class_names, num_missing, division, exif)
+    return datasets
 
 
 def order_declared_classes(
@@ -236,8 +224,25 @@ def _explain_class(name: str, class_names: tuple[str, ...]) -> str:
     return f"Expected one of the classes {', '.join(class_names)}{hint}."
 
 
+def _find_resized(images: Sequence[LabelledImage]) -> tuple[set[LabelledImage], list[str]]:
+    """Find images that were resized since they were labelled -> (the images, a fault or none)."""
+    indices, what = find_resized([(image.stated_size, image.image_size) for image in images])
+    if not indices:
+        return set(), []
+    first = images[indices[0]]
+    fault = (
+        f"{len(indices)} of {len(images)} images are {what} by their annotations; the first: "
+        f"{first.source} states {describe_size(first.stated_size or (0, 0))}, the image has "
+        f"{describe_size(first.image_size)}. Boxes that were drawn at the stated size would all be "
+        "in wrong places. Expected boxes in pixels of these very images: scale boxes and stated "
+        "sizes by that factor, or give the images that were labelled. Where the boxes do fit, "
+        "correct the stated sizes or take them out."
+    )
+    return {images[index] for index in indices}, [fault]
+
+
 def _log_oddities(images: Iterable[LabelledImage], clipping_hint: str) -> None:
-    """Warn once of all clipped boxes and once of all sizes that differ, each with the first."""
+    """Warn once of clipped boxes, of turned boxes and of sizes that differ, with the first."""
     images = list(images)
     clipped = [item for image in images for item in image.objects if item.clipped]
     if clipped:
@@ -246,6 +251,13 @@ def _log_oddities(images: Iterable[LabelledImage], clipping_hint: str) -> None:
             len(clipped),
             f" ({clipping_hint})" if clipping_hint else "",
             clipped[0].place,
+        )
+    if rotated := [item for image in images for item in image.objects if item.rotated]:
+        logger.warning(
+            "boxes that were drawn turned (attribute rotation), of which the upright boxes around "
+            "them are taken: %d; the first: %s",
+            len(rotated),
+            rotated[0].place,
         )
     if differing := [image for image in images if image.size_differs]:
         first = differing[0]
@@ -291,6 +303,8 @@ def _build_dataset(
         class_names,
         examples=tuple(_build_example(image, ids) for image in images),
         num_clipped=sum(item.clipped for item in objects),
+        num_rotated=sum(item.rotated for item in objects),
+        num_sizes_differ=sum(image.size_differs for image in images),
         num_images_left_out=num_images_left_out,
         num_boxes_left_out=sum(image.num_left_out for image in images)
         + sum(item.name not in ids for item in objects),

@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from tf_frcnn.data.assembly import LabelledObject, clip_box, read_stated_size
+from tf_frcnn.data.assembly import LabelledObject, clip_box
 from tf_frcnn.data.faults import enumerate_names
 from tf_frcnn.data.folders import normalise_name
+from tf_frcnn.data.rotated_boxes import ROTATION, enclose_rotated, read_rotation
+from tf_frcnn.data.stated_sizes import read_stated_size
 from tf_frcnn.errors import DataError
 
 Key = int | str  # COCO's ids are whole numbers of any size; some tools write text
@@ -209,11 +211,17 @@ def _read_object(
     crowd = entry.get("iscrowd", 0)
     if crowd not in (0, 1):
         raise DataError(f"{place}, iscrowd = {shorten(crowd)}. Expected 0 or 1.")
-    box, clipped = _read_box(entry, place, image_size)
-    return LabelledObject(name, box, place, crowd=bool(crowd), clipped=clipped)
+    attributes = entry.get("attributes")
+    degrees = read_rotation(attributes.get(ROTATION)) if isinstance(attributes, dict) else 0.0
+    box, clipped = _read_box(entry, place, image_size, degrees)
+    return LabelledObject(
+        name, box, place, crowd=bool(crowd), clipped=clipped, rotated=bool(degrees)
+    )
 
 
-def _read_box(entry: Entry, place: str, image_size: tuple[int, int]) -> tuple[np.ndarray, bool]:
+def _read_box(
+    entry: Entry, place: str, image_size: tuple[int, int], degrees: float
+) -> tuple[np.ndarray, bool]:
     """Read a box as yxyx, cut to its image -> (box, whether anything was cut off)."""
     if "bbox" not in entry:
         raise DataError(f"{place}, key 'bbox': there is none. Expected [x, y, width, height].")
@@ -230,8 +238,8 @@ def _read_box(entry: Entry, place: str, image_size: tuple[int, int]) -> tuple[np
             "height] with width and height above 0."
         )
     # A sum such as 10.1 + 629.9 may miss the image's edge by 1e-13: not a box partly outside.
-    corners = [round(corner, 9) for corner in (y, x, y + height, x + width)]
-    box, clipped = clip_box(corners, image_size)
+    corners = tuple(round(corner, 9) for corner in (y, x, y + height, x + width))
+    box, clipped = clip_box(enclose_rotated(corners, degrees) if degrees else corners, image_size)
     if box is None:
         raise DataError(
             f"{place}, bbox = {stated}: no area inside of the image. Expected [x, y, width, "

@@ -36,6 +36,11 @@ class Example:
     orientation: int = UPRIGHT
 
     @property
+    def is_trained_on(self) -> np.ndarray:
+        """[G] bool: the boxes that take part in training, those of no crowd and not difficult."""
+        return ~(self.difficult | self.crowd)
+
+    @property
     def stored_size(self) -> tuple[int, int]:
         """(height, width) of the stored pixels: turning back is exchanging them as well."""
         return turned_size(self.image_size, self.orientation)
@@ -50,6 +55,8 @@ class Dataset:
         class_names: names of classes 1..N, in the order of their ids.
         examples: the images, in the order of the split's list.
         num_clipped: boxes that were partly outside of their image and were clipped.
+        num_rotated: boxes that were drawn turned; the upright ones around them are taken.
+        num_sizes_differ: images whose annotation states another size than they have.
         num_images_left_out: images of the split that have faults and were skipped.
         num_boxes_left_out: boxes with faults that were skipped, in images that were kept.
         division: the image ids of all splits, where they were made by a seed; None where the data
@@ -61,6 +68,8 @@ class Dataset:
     class_names: tuple[str, ...]
     examples: tuple[Example, ...]
     num_clipped: int = 0
+    num_rotated: int = 0
+    num_sizes_differ: int = 0
     num_images_left_out: int = 0
     num_boxes_left_out: int = 0
     division: Mapping[str, Sequence[str]] | None = None

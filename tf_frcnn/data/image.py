@@ -40,10 +40,12 @@ class ImageHeader(NamedTuple):
     Attributes:
         size: (height, width) of the stored pixels.
         orientation: of EXIF, 1 to 8; 1 is upright.
+        is_16_bit: it has 16 bits a channel, of which the high 8 are used.
     """
 
     size: tuple[int, int]
     orientation: int
+    is_16_bit: bool = False
 
 
 def read_image(path_or_bytes: str | Path | bytes, orientation: int = UPRIGHT) -> np.ndarray:
@@ -88,7 +90,7 @@ def read_image_as(path_or_bytes: str | Path | bytes, exif: ExifPolicy) -> np.nda
 
 
 def read_image_header(path_or_bytes: str | Path | bytes) -> ImageHeader:
-    """Read an image's size and orientation from its header, without decoding it.
+    """Read what an image's header says, without decoding it.
 
     Args:
         path_or_bytes: a file, or the content of one.
@@ -99,12 +101,20 @@ def read_image_header(path_or_bytes: str | Path | bytes) -> ImageHeader:
     with _open_image(path_or_bytes) as image:
         exif = image.info.get("exif")
         orientation = parse_orientation(exif) if isinstance(exif, bytes) else UPRIGHT
-        return ImageHeader((image.height, image.width), orientation)
+        return ImageHeader((image.height, image.width), orientation, _is_16_bit(image))
 
 
 def read_image_size(path_or_bytes: str | Path | bytes) -> tuple[int, int]:
     """Read an image's (height, width) in stored pixels; see `read_image_header`."""
     return read_image_header(path_or_bytes).size
+
+
+def _is_16_bit(image: Image.Image) -> bool:
+    """Tell it of an image that is not decoded yet; Pillow's modes of colours are all 8 bits."""
+    if image.format != "PNG":
+        return False
+    tiles = getattr(image, "tile", ())  # of files alone; the last item is the mode in the file
+    return image.mode.startswith("I") or any(";16" in str(tile[-1]) for tile in tiles)
 
 
 @contextmanager

@@ -147,8 +147,8 @@ class Orientations:
         other = {"apply": "that of the turned image", "ignore": "that of the stored pixels"}
         done = {"apply": "turned as viewers show them", "ignore": "taken as they are stored"}
         return (
-            f"the annotation states {_describe(image.stated)}, {other[side]} (EXIF orientation "
-            f"{image.orientation}, stored {_describe(image.stored)}), and images are "
+            f"the annotation states {describe_size(image.stated)}, {other[side]} (EXIF orientation "
+            f"{image.orientation}, stored {describe_size(image.stored)}), and images are "
             f"{done[self.choice]}: --data.exif {self._policy}. Of the {self._num_quarter} images "
             f"turned by a quarter, {self._num_apply} state the size of the turned image "
             f"(`--data.exif apply`) and {self._num_ignore} that of the stored pixels "
@@ -211,5 +211,6 @@ def _has_shape(stated: Size, actual: Size) -> bool:
     return abs(stated[0] * actual[1] - stated[1] * actual[0]) <= max(*stated, *actual)
 
 
-def _describe(size: Size) -> str:
+def describe_size(size: Size) -> str:
+    """Write a (height, width) as width x height, the way annotations and viewers have it."""
     return f"{size[1]} x {size[0]}"

@@ -6,7 +6,9 @@ from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import ElementTree as SafeElementTree
 
-from tf_frcnn.data.assembly import LabelledObject, clip_box, read_stated_size
+from tf_frcnn.data.assembly import LabelledObject, clip_box
+from tf_frcnn.data.rotated_boxes import ROTATION, enclose_rotated, read_rotation
+from tf_frcnn.data.stated_sizes import read_stated_size
 from tf_frcnn.errors import DataError
 
 
@@ -86,14 +88,31 @@ def _read_object(element: Element, place: str, image_size: tuple[int, int]) -> L
                 f"Expected {axis}min <= {axis}max (equal for a box one pixel wide)."
             )
     # 1-based inclusive -> half-open: the first pixel begins at 0, the last one ends at its number.
-    box, clipped = clip_box((ymin - 1, xmin - 1, ymax, xmax), image_size)
+    whole = (ymin - 1, xmin - 1, ymax, xmax)
+    degrees = _read_rotation(element)
+    box, clipped = clip_box(enclose_rotated(whole, degrees) if degrees else whole, image_size)
     if box is None:
         raise DataError(
             f"{place}, bndbox = xmin {xmin:g}, ymin {ymin:g}, xmax {xmax:g}, ymax {ymax:g}: wholly "
             f"outside of the image. Expected 1 to {image_size[1]} in x and 1 to {image_size[0]} "
             "in y."
         )
-    return LabelledObject(name, box, place, difficult=flag in ("1", "true"), clipped=clipped)
+    return LabelledObject(
+        name,
+        box,
+        place,
+        difficult=flag in ("1", "true"),
+        clipped=clipped,
+        rotated=bool(degrees),
+    )
+
+
+def _read_rotation(element: Element) -> float:
+    """Read CVAT's attribute of an <object>, in degrees."""
+    for attribute in element.iterfind("attributes/attribute"):
+        if _text(attribute, "name") == ROTATION:
+            return read_rotation(_text(attribute, "value"))
+    return 0.0
 
 
 def _read_coordinate(element: Element, field: str, place: str) -> float:

@@ -23,9 +23,14 @@ def list_remarks(report: Mapping[str, Any]) -> list[str]:
             f"Class names that look like the same: {first!r} and {second!r}."
             for first, second in report["suspicions"]["class_names"]
         ),
+        *(
+            f"A class all of whose boxes take no part in training, {flags}."
+            for flags in report["suspicions"]["untrained_classes"]
+        ),
         *_duplicate_remarks(report["duplicates"]),
         *_split_remarks(report["splits"], report["class_names"]),
     ]
+    remarks += filter(None, [report["pictures"]["unused_range"]])
     remarks += _orientation_remarks(report["pictures"])
     return remarks + _anchor_remarks(report["anchors"])
 
@@ -63,6 +68,21 @@ def _split_remarks(splits: Mapping[str, Any], class_names: Sequence[str]) -> lis
             remarks.append(
                 f"Boxes partly outside of their image in {split}: {counts['num_clipped']}; they "
                 "are clipped."
+            )
+        if counts["num_rotated"]:
+            remarks.append(
+                f"Boxes that were drawn turned (attribute rotation) in {split}: "
+                f"{counts['num_rotated']}; the upright boxes around them are taken."
+            )
+        if counts["num_repeated"]:
+            remarks.append(
+                f"Boxes that stand there again, same class and same place, in {split}: "
+                f"{counts['num_repeated']}; each counts as another object."
+            )
+        if counts["num_sizes_differ"]:
+            remarks.append(
+                f"Images whose annotation states another size in {split}: "
+                f"{counts['num_sizes_differ']}; look whether their boxes fit."
             )
         if counts["num_one_pixel"]:
             remarks.append(
