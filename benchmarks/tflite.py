@@ -114,7 +114,7 @@ def measure(arguments: Arguments) -> int:
         ranges = None
         if form == "int8":
             images = find_images(None, model)
-            ranges = converter.find_ranges(read_resized(path, size) for path in images)
+            ranges = converter.find_ranges(read_resized(path, size, data.exif) for path in images)
         content = converter.convert(form, ranges)
         judge(form, FileRunner(content).detect, len(content))
     return EXIT_OK

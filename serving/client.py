@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 import tyro
 
 from tf_frcnn.data.faults import counted, enumerate_names
-from tf_frcnn.data.image import read_image
+from tf_frcnn.data.image import read_image_as
+from tf_frcnn.data.orientation import ExifPolicy
 from tf_frcnn.errors import EXIT_FINDINGS, EXIT_OK, DataError, UserError
 from tf_frcnn.files import make_writable_folder, write_json
 from tf_frcnn.predict.inputs import common_folder, find_inputs, relative_name
@@ -64,6 +65,9 @@ class ClientArguments:
     batch_size: int = 1
     """Images a request; the server refuses more than max_batch_size in
     serving/batching_parameters.txt."""
+    exif: Literal["apply", "ignore"] = "apply"
+    """What the served model does with an EXIF orientation, so that drawings fit: `data.exif` in its
+    assets/config.json, `ignore` where that names none."""
     timeout: float = 60.0
     """Seconds to wait for an answer."""
 
@@ -114,7 +118,7 @@ def run_client(arguments: ClientArguments, server: Server) -> int:
     drawings = drawing_paths([relative_name(path, folder) for path in paths], ".jpg")
     results: list[dict[str, Any]] = []
     num_done = 0
-    images = _read_images(paths)
+    images = _read_images(paths, arguments.exif)
     try:
         while batch := list(itertools.islice(images, arguments.batch_size)):
             for image, answer in zip(batch, _send(server, batch), strict=True):
@@ -181,13 +185,13 @@ def read_encoded(path: Path) -> bytes:
     return content
 
 
-def _read_images(paths: Iterable[Path]) -> Iterator[_Image]:
+def _read_images(paths: Iterable[Path], exif: ExifPolicy) -> Iterator[_Image]:
     """Read images one at a time; warn of those that cannot be read, and go on."""
     for path in paths:
         try:
             content = read_encoded(path)
             # Needed for the drawing; and one broken image would fail the request for all others.
-            image = read_image(path)
+            image = read_image_as(path, exif)
         except DataError as error:
             logger.warning("skipped: %s", error)
             continue

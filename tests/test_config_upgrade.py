@@ -30,18 +30,19 @@ def test_a_file_of_format_1_is_read_whole():
     # What came later is as it was before.
     assert new["data"].pop("resize_rounding") == "nearest"
     assert new["data"].pop("images") == ""
+    assert new["data"].pop("exif") == "ignore"  # what new runs do by default is another thing
     assert new["model"].pop("unused_columns") == ()
     assert new["train"].pop("trainable_stages") is None
     assert new["train"].pop("normalization") == "batch"
     # The rest is the same, number for number; JSON makes lists of tuples.
-    assert json.loads(json.dumps(new)) == {"format": 2, "tf_frcnn": new["tf_frcnn"], **old}
+    assert json.loads(json.dumps(new)) == {"format": 3, "tf_frcnn": new["tf_frcnn"], **old}
 
 
 def test_what_is_written_has_the_current_format_and_names_the_release(tmp_path):
     save_config(load_config(FORMAT_1), tmp_path / "config.json")
     values = json.loads((tmp_path / "config.json").read_text())
     assert list(values)[:2] == ["format", "tf_frcnn"]
-    assert values["format"] == FORMAT == 2
+    assert values["format"] == FORMAT == 3
     assert load_config(tmp_path / "config.json") == load_config(FORMAT_1)
 
 
@@ -61,7 +62,7 @@ sections = values_of_fields | st.dictionaries(
 @settings(deadline=None)
 @given(
     st.dictionaries(st.sampled_from(["data", "model", "train", "output"]), sections),
-    st.sampled_from([None, 1, 2]),
+    st.sampled_from([None, 1, 2, 3]),
 )
 def test_upgrading_twice_is_upgrading_once(values, number):
     if number is not None:
@@ -73,8 +74,15 @@ def test_upgrading_twice_is_upgrading_once(values, number):
         assert once == values
 
 
+def test_runs_of_format_2_took_stored_pixels():
+    old = '{"format": 2, "data": {"root": "mine"}}'
+    assert parse_config(old, "a file").data.exif == "ignore"
+    assert parse_config('{"format": 3, "data": {}}', "a file").data.exif == "auto"
+
+
 def test_a_field_that_is_not_there_keeps_its_default():
     assert upgrade_config({"model": {}, "output": "x"}, "a file") == {
+        "data": {"exif": "ignore"},
         "model": {},
         "output": "x",
         "format": FORMAT,
@@ -88,12 +96,12 @@ def test_a_field_that_is_not_there_keeps_its_default():
     ("identity", "message"),
     [
         (
-            {"format": 3, "tf_frcnn": "9.1.0"},
-            r"^run/config\.json: format 3: this release reads formats up to 2\. The file was "
+            {"format": 4, "tf_frcnn": "9.1.0"},
+            r"^run/config\.json: format 4: this release reads formats up to 3\. The file was "
             r"written by tf_frcnn 9\.1\.0: install that, or a later one\.$",
         ),
-        ({"format": 3}, r"written by a later release of tf_frcnn: install that"),
-        ({"format": 0}, r"^run/config\.json: format 0: expected a whole number from 1 to 2\.$"),
+        ({"format": 4}, r"written by a later release of tf_frcnn: install that"),
+        ({"format": 0}, r"^run/config\.json: format 0: expected a whole number from 1 to 3\.$"),
         ({"format": "new"}, r"^run/config\.json: format new: expected a whole number"),
         ({"format": None}, r"^run/config\.json: format None: expected a whole number"),
     ],
@@ -107,7 +115,7 @@ def test_a_format_that_is_not_known_is_told(identity, message):
 
 def test_old_names_are_unknown_in_the_current_format():
     with pytest.raises(ConfigError, match=r"^a file: model\.backbone: there is no such field"):
-        parse_config('{"format": 2, "model": {"backbone": "vgg16"}}', "a file")
+        parse_config('{"format": 3, "model": {"backbone": "vgg16"}}', "a file")
 
 
 def test_a_fault_in_an_old_file_is_told_by_the_new_name():

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 import tf_frcnn
 from tf_frcnn.checkpoints import load_checkpoint, named_weights, save_checkpoint
@@ -48,6 +49,23 @@ def save_random_run(run, config, steps):
             kernel = named_weights(network)[f"{name}/kernel"]
             kernel.assign(random.normal(0.0, scale, kernel.shape))
         save_checkpoint(run / "checkpoints", step, network, trainer.optimizer)
+
+
+def test_images_are_read_as_those_of_training(tiny_config, tmp_path):
+    pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    network = FasterRCNN(tiny_config.model, 3)
+    for exif_choice, expected in (
+        (None, pixels[::-1, ::-1]),
+        ("apply", pixels[::-1, ::-1]),
+        ("ignore", pixels),
+    ):
+        given = {} if exif_choice is None else {"exif": exif_choice}
+        detector = Detector.from_network(network, ("a", "b", "c"), **given)
+        for file in (tmp_path / "a.png", (tmp_path / "a.png").read_bytes()):
+            np.testing.assert_array_equal(detector.read_image(file), expected)
 
 
 @pytest.fixture(scope="module")

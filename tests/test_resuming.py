@@ -10,7 +10,7 @@ from tf_frcnn.config import Config, config_to_json, load_config
 from tf_frcnn.errors import ConfigError, UserError
 from tf_frcnn.files import write_json
 from tf_frcnn.resuming import check_moved_data, has_moved_data, prepare_run
-from tf_frcnn.run_folder import RunFolder, start_run, with_classes
+from tf_frcnn.run_folder import RunFolder, start_run, with_classes, with_exif
 
 BACKUP = re.compile(r"\.bak-\d{8}-\d{6}(-\d+)?$")
 
@@ -76,6 +76,18 @@ def test_classes_that_were_found_need_not_be_given(unfinished):
     others = with_classes(make_config(), ("cat", "sitting duck"))
     with pytest.raises(UserError, match=r"--data\.classes: cat dog there, cat 'sitting duck' now"):
         prepare_run(unfinished, others)
+
+
+@pytest.mark.parametrize("choice", ["apply", "ignore"])
+def test_a_run_keeps_its_choice_about_exif_orientations(choice, folder):
+    prepare_run(folder, make_config())
+    start_run(folder, with_exif(make_config(), choice))
+    folder.checkpoints.mkdir(parents=True)
+    (folder.checkpoints / "step-00000004.h5").touch()
+    assert prepare_run(folder, make_config()).data.exif == choice
+    other = "ignore" if choice == "apply" else "apply"
+    with pytest.raises(UserError, match=rf"--data\.exif: {choice} there, {other} now"):
+        prepare_run(folder, with_exif(make_config(), other))
 
 
 def test_a_run_that_was_moved_is_still_the_same(unfinished):

@@ -130,6 +130,12 @@ def test_classes_that_were_not_given_are_found(finished_run):
     assert labels.read_text().split() == ["cat", "dog", "duck"]
 
 
+def test_what_was_chosen_for_exif_orientations_is_kept(finished_run):
+    (version,) = finished_run.export_dir.iterdir()
+    for folder in (finished_run.output, version / "assets"):
+        assert load_config(folder / "config.json").data.exif == "apply"  # and no longer "auto"
+
+
 def test_a_finished_run_is_only_summed_up(finished_run, capsys):
     before = {path: path.stat().st_mtime_ns for path in finished_run.output.rglob("*")}
     assert run_train(finished_run.options) == 0

@@ -194,6 +194,11 @@ class DataConfig:
     on_error: Literal["stop", "skip"] = "stop"
     """What to do about faults in the data: stop and list them, or go on without the boxes and
     images that have them."""
+    exif: Literal["auto", "apply", "ignore"] = "auto"
+    """Which pixels boxes belong to where images have an EXIF orientation: `apply` turns images
+    upright, as labelling tools and viewers show them, `ignore` takes them as they are stored;
+    `auto` is `apply` unless all stated sizes of images turned by a quarter are those of the stored
+    pixels. The run and its models keep what was chosen."""
     draw_seed: CountOrZero | None = None
     """Draw the quickstart's data set with this seed into `root` first (reused when it is there)."""
 

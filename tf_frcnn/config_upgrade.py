@@ -5,6 +5,7 @@
 | 1      | files without a number                                                  |
 | 2      | `model.backbone` -> `model.architecture`; `model.backbone_weights` ->   |
 |        | `train.start_from`: how weights start is no part of the network         |
+| 3      | `data.exif`; runs of before took images as they are stored: `ignore`    |
 
 A change of a field's name or meaning raises `FORMAT` and adds a step to `_STEPS`; a new field that
 has a default needs neither. Options that were renamed are still taken: `rename_options`.
@@ -18,7 +19,7 @@ from tf_frcnn.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 RELEASE = "tf_frcnn"  # the key under which a file names the release that wrote it
 
 _RENAMED_IN_2 = {  # section.field, before and now
@@ -67,7 +68,12 @@ def _from_1_to_2(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-_STEPS: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = (_from_1_to_2,)
+def _from_2_to_3(values: dict[str, Any]) -> dict[str, Any]:
+    data = values.get("data", {})
+    return {**values, "data": {"exif": "ignore", **data}} if isinstance(data, dict) else values
+
+
+_STEPS: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = (_from_1_to_2, _from_2_to_3)
 
 
 def rename_options(arguments: Sequence[str]) -> list[str]:

@@ -17,6 +17,8 @@ import tensorflow as tf
 from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.arguments import check_whole_number, named_as_arguments, options_renamed
 from tf_frcnn.config import Config, DataConfig
+from tf_frcnn.data.image import read_image_as
+from tf_frcnn.data.orientation import ExifPolicy
 from tf_frcnn.data.transforms import resize_images, scale_boxes
 from tf_frcnn.environment import grow_gpu_memory
 from tf_frcnn.errors import ConfigError, WeightsError
@@ -123,6 +125,7 @@ class Detector:
         short_side: int | None = None,
         long_side: int | None = None,
         resize_rounding: Rounding | None = None,
+        exif: ExifPolicy = "auto",
     ) -> "Detector":
         """Wrap a network that was trained in Python.
 
@@ -136,6 +139,8 @@ class Detector:
             long_side: ... unless their longer side would then exceed this many.
             resize_rounding: of the sides, as in training; see `DataConfig`. Each of the three is by
                 default what the architecture was published with, or else that of `DataConfig`.
+            exif: what `read_image` and the exported `serve_encoded` do about EXIF orientations: the
+                `exif` of the data set that it was trained on; turned upright when not given.
 
         Raises:
             ConfigError: the network is no `FasterRCNN`, the names are not N, or a name or a size
@@ -159,7 +164,7 @@ class Detector:
         sizes = {name: value for name, value in sizes.items() if value is not None}
         published = ARCHITECTURES[network.config.architecture].settings.get("data", {})
         with named_as_arguments("data", classes="class_names"):
-            data = DataConfig(**{**published, **sizes, "classes": names})
+            data = DataConfig(**{**published, **sizes, "classes": names, "exif": exif})
         model = InferenceModel(
             network, names, data.short_side, data.long_side, data.resize_rounding
         )
@@ -201,6 +206,21 @@ class Detector:
             checked = [_checked_image(image, "images") for image in array]
             return self._detect_all(checked, batch_size)
         return self._detect_all([_checked_image(array, "image")])[0]
+
+    def read_image(self, path_or_bytes: str | Path | bytes) -> np.ndarray:
+        """Read an image the way those were read that the model was trained on.
+
+        Args:
+            path_or_bytes: a JPEG, PNG, GIF, WebP or BMP file, or the content of one.
+
+        Returns:
+            [H, W, 3] uint8 RGB; turned upright by its EXIF orientation unless `config.data.exif` is
+            `ignore`. Boxes found in it are in pixels of this array.
+
+        Raises:
+            DataError: the image is missing, broken, cut short, or too large.
+        """
+        return read_image_as(path_or_bytes, self.config.data.exif)
 
     def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Detect in one image, as evaluation takes it.

@@ -10,7 +10,7 @@ from tf_frcnn.data.faults import counted
 from tf_frcnn.errors import UserError
 from tf_frcnn.files import check_apart, make_writable_folder, move_aside
 from tf_frcnn.model_files import check_versions_folder
-from tf_frcnn.run_folder import RunFolder, with_classes
+from tf_frcnn.run_folder import RunFolder, with_classes, with_exif
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +32,9 @@ def prepare_run(
         resume: insist on going on.
 
     Returns:
-        The configuration, with the class names of the earlier run where there is one: data that
-        changed in between must not change what a class number means.
+        The configuration, with the class names of the earlier run where there is one, and its
+        choice about EXIF orientations: data that changed in between must not change what a class
+        number means, nor in whose pixels boxes are.
 
     Raises:
         UserError: something else is in the folder, or a run of another configuration; there is
@@ -48,6 +49,8 @@ def prepare_run(
     if folder.has_started:
         old = folder.load_config()
         config = with_classes(config, config.data.classes or old.data.classes)
+        if config.data.exif == "auto" != old.data.exif:
+            config = with_exif(config, old.data.exif)
         _check_same(folder, old, config)
         if config.train.steps > old.train.steps:
             logger.info(

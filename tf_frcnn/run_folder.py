@@ -2,7 +2,7 @@
 
 | file               | what it holds                                             |
 |--------------------|-----------------------------------------------------------|
-| `config.json`      | the configuration, classes filled in                      |
+| `config.json`      | the configuration, classes and `data.exif` filled in      |
 | `splits.json`      | which image is in which split, where they were made     |
 | `dataset.json`     | the fingerprint of the data                               |
 | `metrics.jsonl`    | a line every few steps: losses, rate, seconds a step      |
@@ -20,7 +20,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 
@@ -146,6 +146,11 @@ class RunFolder:
 def with_classes(config: Config, class_names: tuple[str, ...]) -> Config:
     """Fill in the class names that the data turned out to have."""
     return dataclasses.replace(config, data=dataclasses.replace(config.data, classes=class_names))
+
+
+def with_exif(config: Config, exif: Literal["apply", "ignore"]) -> Config:
+    """Fill in what was chosen for the EXIF orientations of the data."""
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, exif=exif))
 
 
 def start_run(

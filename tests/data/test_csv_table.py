@@ -213,11 +213,24 @@ def test_faults_of_the_other_forms(tmp_path, header, row, fault):
 
 
 def test_a_size_that_differs_is_told_and_boxes_past_the_edge_are_clipped(tmp_path, caplog):
-    write_images(tmp_path, "a.png")
-    write_table(tmp_path / "train.csv", TUTORIAL, "a.png,400,200,cat,190,0,210,10")
+    write_images(tmp_path, "a.png", "b.png")
+    rows = ["a.png,400,200,cat,190,0,210,10", "b.png,200,100,cat,0,0,9,9"]
+    write_table(tmp_path / "train.csv", TUTORIAL, *rows)
     dataset = read_train(tmp_path)
     assert dataset.examples[0].boxes.tolist() == [[0, 190, 10, 200]] and dataset.num_clipped == 1
+    assert dataset.num_sizes_differ == 1
     assert "another size than the image has" in caplog.text and "pixels from 0" in caplog.text
+
+
+def test_resized_images_are_a_fault_unless_boxes_are_fractions(tmp_path):
+    write_images(tmp_path, "a.png")
+    write_table(tmp_path / "train.csv", TUTORIAL, "a.png,400,200,cat,0,0,9,9")
+    assert "1 of 1 images are 0.5 times as large as stated" in message_of(tmp_path)
+    header, row = f"{OPEN_IMAGES},Width,Height", "a,x,/m/1,1,0,0.5,0,1,0,400,200"
+    write_table(tmp_path / "train.csv", header, row)
+    dataset = read_train(tmp_path)
+    assert dataset.examples[0].boxes.tolist() == [[0, 0, 100, 100]]
+    assert dataset.num_sizes_differ == 0
 
 
 def test_a_table_that_cannot_be_read(tmp_path):

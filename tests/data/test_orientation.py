@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from tf_frcnn.data.image import read_image
-from tf_frcnn.data.orientation import UPRIGHT, read_orientation, turn_upright
+from tf_frcnn.data.image import read_image, read_image_header
+from tf_frcnn.data.orientation import UPRIGHT, turn_upright
 
 ORIENTATION = 0x0112  # the EXIF tag
 
@@ -27,7 +27,7 @@ def test_turning_is_what_pillow_does(orientation, extension, tmp_path):
     Image.fromarray(pixels).save(path, exif=exif, lossless=True)
     with Image.open(path) as image:
         expected = np.asarray(ImageOps.exif_transpose(image))
-    assert read_orientation(path) == orientation
+    assert read_image_header(path).orientation == orientation
     np.testing.assert_array_equal(turn_upright(read_image(path), orientation), expected)
 
 
@@ -39,7 +39,7 @@ def test_orientation_6_by_hand():
 
 @pytest.mark.parametrize("value", [0, 9, 65535])
 def test_an_orientation_without_sense_counts_as_none(value, tmp_path):
-    assert read_orientation(write_image(tmp_path / "a.jpg", value)) == UPRIGHT
+    assert read_image_header(write_image(tmp_path / "a.jpg", value)).orientation == UPRIGHT
 
 
 def test_broken_metadata_count_as_none(tmp_path):
@@ -47,4 +47,4 @@ def test_broken_metadata_count_as_none(tmp_path):
     content = path.read_bytes()
     assert content.count(b"MM\x00*") == 1  # where the EXIF block begins
     path.write_bytes(content.replace(b"MM\x00*", b"MM\xff\xff"))
-    assert read_orientation(path) == UPRIGHT
+    assert read_image_header(path).orientation == UPRIGHT

@@ -111,14 +111,15 @@ def test_an_unreadable_image_is_a_fault(tmp_path):
 
 
 def test_the_size_is_the_images_and_a_difference_is_logged_once(tmp_path, caplog):
-    annotations = {name: voc_xml((0, 0), [("cat", 1, 2, 3, 4)]) for name in "ab"}
+    annotations = {"a": voc_xml((90, 200), [("cat", 1, 2, 3, 4)])}
+    annotations["b"] = voc_xml((0, 0), [])  # written where the size is not known
     annotations["c"] = "<annotation/>"  # no size stated: nothing to differ from
     annotations["d"] = voc_xml(SIZE, [])
     with caplog.at_level(logging.WARNING):
         dataset = read_train(write_voc(tmp_path, annotations))
     assert [example.image_size for example in dataset.examples] == [SIZE] * 4
     (warning,) = [record.getMessage() for record in caplog.records]
-    assert "used: 2;" in warning and "a.xml, image 200 x 100" in warning
+    assert "used: 1;" in warning and "a.xml, image 200 x 100" in warning
 
 
 def test_names_in_composed_and_decomposed_letters_are_the_same(tmp_path):

@@ -54,7 +54,7 @@ def test_clean_folder(fixture, request, tmp_path, capsys):
     status, report, page = check(root, tmp_path / "out", *SMALL)
     assert status == 0 and report.keys() == KEYS
     assert report["faults"] == {"count": 0, "first": []}
-    assert report["suspicions"] == {"class_names": [], "box_format": []}
+    assert report["suspicions"] == {"class_names": [], "box_format": [], "untrained_classes": []}
     assert report["duplicates"]["exact"]["count"] == 0
     assert report["class_names"] == ["cat", "dog", "duck"]
     # Six images; 1, 3 and 5 have a second box: 6 + 3 = 9 boxes, three of each class.
@@ -193,3 +193,20 @@ def test_tensorflow_is_not_imported(voc_folder, tmp_path):
     )
     assert done.returncode == 0
     assert (tmp_path / "check-data" / "voc" / "check_data.html").is_file()
+
+
+def test_boxes_that_stand_there_again_are_counted(voc_folder, tmp_path):
+    make_distinct(voc_folder)
+    box = ("cat", 10, 20, 60, 70)
+    # Two more of the first; another class, or a pixel more, is another object.
+    annotate(voc_folder, "train_0", box, box, box, ("dog", *box[1:]), ("cat", 10, 20, 60, 71))
+    status, report, page = check(voc_folder, tmp_path / "out", *SMALL)
+    assert status == 0
+    assert report["splits"]["train"]["num_repeated"] == 2
+    assert report["splits"]["test"]["num_repeated"] == 0
+    (remark,) = [text for text in list_remarks(report) if "again" in text]
+    assert remark == (
+        "Boxes that stand there again, same class and same place, in train: 2; each counts as "
+        "another object."
+    )
+    assert "<th>repeated</th>" in page

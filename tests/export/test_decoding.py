@@ -7,10 +7,10 @@ import zlib
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageOps
 
-from tf_frcnn.data.image import read_image
-from tf_frcnn.export.decoding import check_formats, decode_image
+from tf_frcnn.data.image import read_image, read_image_as, read_image_header
+from tf_frcnn.export.decoding import check_formats, decode_image, read_orientation
 
 HEIGHT, WIDTH = 53, 71  # odd, so that halved colour channels end in the middle of a pixel
 NOISE = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 4), dtype=np.uint8)
@@ -108,6 +108,99 @@ def test_cmyk_differs_by_rounding():
 def test_an_image_that_is_cut_short_is_an_error(name):
     with pytest.raises(tf.errors.InvalidArgumentError, match=name):
         decode_image(tf.constant(IMAGES[name][:-200]))
+
+
+# === EXIF ===
+
+
+def tiff(orientation, order="<", tags=((0x010F, 2, 1, 0),), kind=3, length=1):
+    """Write an EXIF block by TIFF 6.0: entries of tag, type, number of values, value."""
+    entries = b"".join(struct.pack(f"{order}HHII", *tag) for tag in tags)
+    entries += struct.pack(f"{order}HHIHH", 0x0112, kind, length, orientation, 0)
+    start = b"II*\0" if order == "<" else b"MM\0*"
+    return start + struct.pack(f"{order}IH", 8, len(tags) + 1) + entries + bytes(4)
+
+
+def with_app1(block, before=b"", prefix=b"Exif\0\0"):
+    """Put an EXIF block into a JPEG: FF E1, the length with its own two bytes, the content."""
+    content = prefix + block
+    segment = b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content
+    return IMAGES["JPEG"][:2] + before + segment + IMAGES["JPEG"][2:]
+
+
+def with_chunk(block, name=b"eXIf", is_last=False):
+    """Put a chunk into a PNG: after IHDR, which ends at byte 33, or before IEND, the last 12."""
+    chunk = struct.pack(">I", len(block)) + name + block
+    chunk += struct.pack(">I", zlib.crc32(name + block))
+    place = len(IMAGES["PNG"]) - 12 if is_last else 33
+    return IMAGES["PNG"][:place] + chunk + IMAGES["PNG"][place:]
+
+
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+def orientation_in_graph(content):
+    return read_orientation(content)
+
+
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+def upright_in_graph(content):
+    return decode_image(content, apply_exif=True)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("order", ["<", ">"], ids=["II", "MM"])
+@pytest.mark.parametrize("wrap", [with_app1, with_chunk], ids=["APP1", "eXIf"])
+def test_images_are_turned_as_pillow_turns_them(wrap, order, orientation):
+    content = wrap(tiff(orientation, order))
+    with Image.open(io.BytesIO(content)) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    np.testing.assert_array_equal(upright_in_graph(content), expected)
+    np.testing.assert_array_equal(read_image_as(content, "auto"), expected)
+    np.testing.assert_array_equal(decode_image(tf.constant(content)), read_image(content))
+
+
+BLOCK = tiff(6)  # 4 bytes of order, 4 of place, 2 of count, 2 entries of 12, 4 of the next place
+FAR_AWAY = b"II*\0" + struct.pack("<I", 2**31 + 5) + BLOCK[8:]
+ORIENTATIONS = {
+    "none": (IMAGES["JPEG"], 1),
+    "no EXIF in a PNG": (IMAGES["PNG"], 1),
+    "of Pillow's writing": (rotated_by_exif(), 6),
+    "after another APP1, fill bytes and a comment": (
+        with_app1(BLOCK, b"\xff\xe1\0\x0ahttp://x" + b"\xff\xff\xff\xfe\0\x05abc"),
+        6,
+    ),
+    "in an APP1 that is not EXIF's": (with_app1(BLOCK, prefix=b"Exif\0\1"), 1),
+    "behind many tags": (with_app1(tiff(8, tags=[(0x0100 + i, 4, 1, 6) for i in range(17)])), 8),
+    "entry cut by a byte": (with_app1(BLOCK[:33]), 1),
+    "entry whole, all else cut": (with_app1(BLOCK[:34]), 6),
+    "cut before the entries": (with_app1(BLOCK[:9]), 1),
+    "cut in the order": (with_app1(BLOCK[:3]), 1),
+    "empty": (with_app1(b""), 1),
+    "of an order that there is not": (with_app1(b"IM*\0" + BLOCK[4:]), 1),
+    "entries behind the end": (with_app1(FAR_AWAY), 1),
+    "of no sense": (with_app1(tiff(9)), 1),
+    "zero": (with_app1(tiff(0)), 1),
+    "of another type": (with_app1(tiff(6, kind=4)), 1),
+    "two values": (with_app1(tiff(6, length=2)), 1),
+    "in another chunk": (with_chunk(BLOCK, name=b"exIf"), 1),
+    "chunk with a cut entry": (with_chunk(BLOCK[:33]), 1),
+    "chunk behind the pixels": (with_chunk(BLOCK, is_last=True), 1),
+}
+
+
+@pytest.mark.parametrize("name", ORIENTATIONS)
+def test_orientations_are_found_in_a_graph_as_elsewhere(name):
+    content, expected = ORIENTATIONS[name]
+    assert read_image_header(content).orientation == expected
+    assert orientation_in_graph(content) == expected
+
+
+@pytest.mark.parametrize("content", [with_app1(BLOCK), with_chunk(BLOCK)], ids=["JPEG", "PNG"])
+def test_a_file_that_ends_anywhere_has_an_orientation_or_none(content):
+    # The whole entry is there from where it ends on, 8 bytes before its block does.
+    end = content.index(BLOCK) + 34
+    for length in range(end + 9):
+        found = int(orientation_in_graph(content[:length]))
+        assert found == (6 if length >= end else 1)
 
 
 # === What is neither ===

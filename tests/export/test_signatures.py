@@ -68,6 +68,32 @@ def test_files_of_one_request_may_differ_in_size(loaded, batches, expected):
         assert_same(one, expected[name], name)
 
 
+def turned_png(image):
+    """Store an image turned by a quarter against the clock, with the orientation that undoes it."""
+    file, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.rot90(image).copy()).save(file, "PNG", exif=exif)
+    return file.getvalue()
+
+
+def test_files_are_turned_upright_and_boxes_are_those_of_the_turned_image(
+    loaded, batches, expected
+):
+    name = "batch_1_50x70"
+    answer = loaded.signatures["serve_encoded"](
+        image_bytes=tf.constant([turned_png(batches[name][0])])
+    )
+    assert_same(answer, expected[name], name)
+
+
+def test_a_model_of_stored_pixels_is_served_these(inference_model, batches):
+    image = batches["batch_1_50x70"][0]
+    signatures = make_signatures(inference_model, apply_exif=False)
+    answer = signatures["serve_encoded"](tf.constant([turned_png(image)]))
+    stored = signatures["serving_default"](tf.constant(np.rot90(image)[None].copy()))
+    assert_same(answer, stored, "stored pixels")
+
+
 def test_no_files_are_an_empty_answer(loaded):
     answer = loaded.signatures["serve_encoded"](image_bytes=tf.constant([], tf.string))
     assert {key: value.shape.as_list() for key, value in answer.items()} == {

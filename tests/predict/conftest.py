@@ -15,7 +15,8 @@ def model(tmp_path_factory, monkeypatch):
     """Let every MODEL be a `CornerDetector`."""
     detector = CornerDetector()
     folder = tmp_path_factory.mktemp("run")
-    save_config(with_classes(Config(), detector.class_names), folder / "config.json")
+    detector.config_file = folder / "config.json"
+    save_config(with_classes(Config(), detector.class_names), detector.config_file)
     files = ModelFiles("run", folder, folder / "config.json")
     monkeypatch.setattr(predict.PredictArguments, "find_model", lambda arguments, path: files)
     monkeypatch.setattr(Detector, "from_files", lambda model: detector)

@@ -16,6 +16,8 @@ from tests.predict.predicting import (
 )
 from tf_frcnn import cli
 from tf_frcnn.commands import predict as command
+from tf_frcnn.config import load_config, save_config
+from tf_frcnn.run_folder import with_exif
 
 # === What is written ===
 
@@ -216,6 +218,8 @@ def test_a_model_that_is_not_there(tmp_path, capsys):
 
 
 def test_orientation_is_ignored_with_one_warning(model, tmp_path, capsys):
+    config = load_config(model.config_file)  # of a run that took stored pixels
+    save_config(with_exif(config, "ignore"), model.config_file)
     for number, orientation in enumerate((6, 1, 3, None)):
         write_image(tmp_path / "in" / f"{number}.jpg", orientation=orientation)
     assert predict(tmp_path / "in", "--output", tmp_path / "out") == 0
@@ -224,10 +228,14 @@ def test_orientation_is_ignored_with_one_warning(model, tmp_path, capsys):
     assert said.count("2 images have an EXIF orientation, which was ignored") == 1
 
 
-def test_orientation_is_applied_and_told(model, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("trained", "options"), [("apply", ()), ("auto", ()), ("ignore", ("--exif", "apply"))]
+)
+def test_orientation_is_applied_and_told(trained, options, model, tmp_path, capsys):
+    save_config(with_exif(load_config(model.config_file), trained), model.config_file)
     for number, orientation in enumerate((6, 1, None)):
         write_image(tmp_path / "in" / f"{number}.jpg", orientation=orientation)
-    assert predict(tmp_path / "in", "--output", tmp_path / "out", "--exif", "apply") == 0
+    assert predict(tmp_path / "in", "--output", tmp_path / "out", *options) == 0
     assert model.batches == [[(60, 40)], [(40, 60)], [(40, 60)]]
     with Image.open(tmp_path / "out" / "0.jpg") as drawing:
         assert drawing.size == (320, 480)

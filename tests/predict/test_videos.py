@@ -104,7 +104,7 @@ def test_memory_holds_no_more_than_two_batches(model, tmp_path):
 @pytest.mark.parametrize(
     ("exif", "size", "message"),
     [
-        ("ignore", (48, 64), "its orientation, 6, was ignored, as in training"),
+        ("ignore", (48, 64), "its orientation, 6, was ignored: boxes are in stored pixels"),
         ("apply", (64, 48), "was turned upright (orientation 6)"),
     ],
 )

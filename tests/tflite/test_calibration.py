@@ -79,9 +79,14 @@ def test_an_image_is_stretched_to_the_size(tmp_path):
     pixels = np.zeros((4, 8, 3), np.uint8)
     pixels[:, 4:] = 255
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    image = read_resized(tmp_path / "a.png", (2, 20))
+    image = read_resized(tmp_path / "a.png", (2, 20), "apply")
     assert image.shape == (2, 20, 3) and image.dtype == np.uint8
     assert not image[:, :8].any() and np.all(image[:, 12:] == 255)
+    exif = Image.Exif()
+    exif[0x0112] = 3  # the other way round
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    assert read_resized(tmp_path / "a.png", (2, 20), "apply")[:, :8].all()
+    assert not read_resized(tmp_path / "a.png", (2, 20), "ignore")[:, :8].any()
     (tmp_path / "b.png").touch()
     with pytest.raises(DataError, match=r"b\.png: the content is not that of an image"):
-        read_resized(tmp_path / "b.png", (2, 20))
+        read_resized(tmp_path / "b.png", (2, 20), "apply")

@@ -16,6 +16,7 @@ from tf_frcnn.errors import WeightsError
 from tf_frcnn.export.saved_model import export_saved_model
 from tf_frcnn.model import STAGES
 from tf_frcnn.tflite import conversion, timing
+from tf_frcnn.tflite.file import read_metadata
 from tf_frcnn.tflite.interpreter import FileRunner
 from tf_frcnn.training.trainer import FasterRCNNTrainer
 
@@ -113,6 +114,9 @@ def test_the_report_says_how_far_it_is_off(run, tmp_path, capsys):
     assert sum(stage["bytes"] for stage in report["stages"].values()) + report[
         "bytes_of_graph"
     ] == len((tmp_path / "m.tflite").read_bytes())
+    # The file says what is to be done to an image first; its answers above are those with it.
+    assert read_metadata((tmp_path / "m.tflite").read_bytes()) == {"exif": "apply"}
+    assert report["exif"] == "apply"
     assert "0 without a partner" in capsys.readouterr().out.replace("\n", " ")
 
 

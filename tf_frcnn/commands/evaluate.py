@@ -39,6 +39,8 @@ class EvaluateData:
     on_error: Literal["stop", "skip"] | None = None
     """What to do about faults in the data: stop and list them, or leave the boxes and images out
     that have them; metrics.json says how many."""
+    exif: Literal["auto", "apply", "ignore"] | None = None
+    """What to do about EXIF orientations; a model's own choice when not given."""
 
 
 @dataclass(frozen=True)

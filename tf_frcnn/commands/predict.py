@@ -10,6 +10,7 @@ import numpy as np
 import tyro
 
 from tf_frcnn.commands.model_options import ModelOptions
+from tf_frcnn.data.orientation import is_applied
 from tf_frcnn.environment import set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_FINDINGS, EXIT_OK, UserError
 from tf_frcnn.files import check_apart, prepare_output
@@ -40,9 +41,10 @@ class PredictArguments(ModelOptions):
     """Images or frames read at a time; those of one size go through the network together."""
     frame_step: int = 1
     """Of a video, take every Nth frame only; the drawing plays as fast as the video."""
-    exif: Literal["ignore", "apply"] = "ignore"
-    """What to do with an EXIF orientation, or that of a video: ignore it, as training does, or turn
-    the image upright first; boxes are then in pixels of the turned image."""
+    exif: Literal["apply", "ignore"] | None = None
+    """What to do with an EXIF orientation, or that of a video: turn the image upright first (boxes
+    are then in pixels of the turned image), or ignore it; as the model was trained when not given,
+    and upright for a published one."""
     overwrite: bool = False
     """Move what is in the output folder to NAME.bak-TIME first."""
 
@@ -123,7 +125,8 @@ def main(argv: Sequence[str], prog: str) -> int:
     if videos:
         load_pyav()
     model = arguments.find_model(arguments.model)
-    arguments.check_classes(model.load_config().data.classes)
+    data = model.load_config().data
+    arguments.check_classes(data.classes)
     prepare_output(arguments.output, arguments.overwrite)
     set_up_tensorflow()
     from tf_frcnn.detector import Detector
@@ -140,7 +143,9 @@ def main(argv: Sequence[str], prog: str) -> int:
         [path for path in paths if path not in videos],
         videos,
         arguments.output,
-        Reading(arguments.batch_size, arguments.frame_step, arguments.exif == "apply"),
+        Reading(
+            arguments.batch_size, arguments.frame_step, is_applied(arguments.exif or data.exif)
+        ),
         detector.category_ids,
     )
     return EXIT_FINDINGS if num_unreadable or problems else EXIT_OK

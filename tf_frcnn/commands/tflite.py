@@ -15,6 +15,7 @@ import tyro
 
 from tf_frcnn.commands.model_options import ModelOptions
 from tf_frcnn.data.faults import counted
+from tf_frcnn.data.orientation import ExifChoice, is_applied
 from tf_frcnn.environment import set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_OK, UserError
 from tf_frcnn.files import check_apart, write_together
@@ -80,6 +81,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     arguments.check()
     model = arguments.find_model(arguments.model)
     config = model.load_config()
+    exif = config.data.exif
     size = parse_size(arguments.size) if arguments.size else default_size(config.data)
     check_size(size, config.data, config.model.rpn_min_size)
     try:
@@ -95,6 +97,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     set_up_tensorflow()
     from tf_frcnn.inference import load_network
     from tf_frcnn.tflite.conversion import Converter
+    from tf_frcnn.tflite.file import add_metadata
     from tf_frcnn.tflite.inspection import inspect_file
     from tf_frcnn.tflite.report import print_report
 
@@ -102,13 +105,15 @@ def main(argv: Sequence[str], prog: str) -> int:
     converter, ranges = Converter(converted, size), None
     if arguments.quantize == "int8":
         logger.info("finding the ranges of int8 in %s", counted(len(images), "image"))
-        ranges = converter.find_ranges(read_resized(path, size) for path in images)
-    content = converter.convert(arguments.quantize, ranges)
+        ranges = converter.find_ranges(read_resized(path, size, exif) for path in images)
+    choice: ExifChoice = "apply" if is_applied(exif) else "ignore"
+    content = add_metadata(converter.convert(arguments.quantize, ranges), {"exif": choice})
     report = {
         "model": str(model.path),
         "quantize": arguments.quantize,
         "picture_size": list(size),
-        **inspect_file(converted, content, size, images),
+        "exif": choice,
+        **inspect_file(converted, content, size, images, exif),
     }
     write_together(
         {

@@ -22,7 +22,7 @@ from tf_frcnn.presets import PRESETS, with_architecture
 from tf_frcnn.pretrained.detectors import DETECTORS
 from tf_frcnn.pretrained.trunks import IMAGENET, NO_WEIGHTS, TRUNKS
 from tf_frcnn.resuming import check_moved_data, has_moved_data, prepare_run
-from tf_frcnn.run_folder import RunFolder, start_run, with_classes
+from tf_frcnn.run_folder import RunFolder, start_run, with_classes, with_exif
 from tf_frcnn.training.distribution import join_workers
 
 DEFAULT_PRESET = "quickstart"
@@ -98,6 +98,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
             ensure_drawings(Path(config.data.root), config.data.draw_seed)
     datasets = _load(config, folder)
     config = with_classes(config, datasets["train"].class_names)
+    config = with_exif(config, datasets["train"].exif)
     dataset_record = _fingerprint(config, datasets)
     if is_elsewhere and folder.is_writer:
         check_moved_data(folder, config, dataset_record)

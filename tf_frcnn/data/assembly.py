@@ -15,6 +15,8 @@ import numpy as np
 
 from tf_frcnn.data.example import Dataset, Example
 from tf_frcnn.data.faults import FaultHandler, enumerate_names, raise_faults
+from tf_frcnn.data.orientation import UPRIGHT, ExifChoice, describe_size
+from tf_frcnn.data.stated_sizes import find_resized
 from tf_frcnn.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -28,12 +30,13 @@ class LabelledObject:
 
     Attributes:
         name: of its class.
-        box: [4] float32 yxyx box in pixels of the stored image, half-open, inside of it.
+        box: [4] float32 yxyx box in pixels of the image as it is used, half-open, inside of it.
         place: where it stands, for messages: file, number and class.
         difficult: as in `Example`.
         crowd: as in `Example`.
         clipped: the box was partly outside of the image.
         area: in pixels of the stored image, as the annotation states it; None where it does not.
+        rotated: the box is the upright one around one that was drawn turned.
     """
 
     name: str
@@ -43,6 +46,7 @@ class LabelledObject:
     crowd: bool = False
     clipped: bool = False
     area: float | None = None
+    rotated: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +56,12 @@ class LabelledImage:
     Attributes:
         image_id: name of the image, unique in its split.
         image_path: file of the image.
-        image_size: (height, width) of the stored pixels.
+        image_size: (height, width) of the image as it is used: turned by its `orientation`.
         objects: in the order of the annotation.
         source: the annotation file.
-        size_differs: the annotation states another size than the image's.
+        stated_size: (height, width) in the annotation; None where it states none.
         num_left_out: objects of the annotation that are not valid.
+        orientation: of EXIF, by which stored pixels are turned; 1 where they are taken as stored.
     """
 
     image_id: str
@@ -64,8 +69,14 @@ class LabelledImage:
     image_size: tuple[int, int]
     objects: tuple[LabelledObject, ...]
     source: str
-    size_differs: bool = False
+    stated_size: tuple[int, int] | None = None
     num_left_out: int = 0
+    orientation: int = UPRIGHT
+
+    @property
+    def size_differs(self) -> bool:
+        """Whether the annotation states another size than the image's."""
+        return self.stated_size not in (None, self.image_size)
 
 
 def clip_box(box: Sequence[float], image_size: tuple[int, int]) -> tuple[np.ndarray | None, bool]:
@@ -95,6 +106,7 @@ def assemble_datasets(
     on_faults: FaultHandler = raise_faults,
     num_left_out: Mapping[str, int] | None = None,
     division: Mapping[str, Sequence[str]] | None = None,
+    exif: ExifChoice = "apply",
 ) -> dict[str, Dataset]:
     """Check the classes, tell all faults, and build the data sets.
 
@@ -107,6 +119,7 @@ def assemble_datasets(
         on_faults: is told all faults at once.
         num_left_out: images with faults, of each split that has some.
         division: see `Dataset`.
+        exif: see `Dataset`.
 
     Returns:
         One `Dataset` a split, all with the same class names; where `on_faults` does not raise,
@@ -118,20 +131,26 @@ def assemble_datasets(
     images = list(dict.fromkeys(image for split in splits.values() for image in split))
     objects = [item for image in images for item in image.objects]
     class_faults = _class_faults(objects, class_names)
+    resized, size_fault = _find_resized(images)
+    faults = [*size_fault, *faults]
     on_faults(str(root), [*faults, *class_faults.values()])
     if not (objects or class_names or faults):
         raise DataError(
             f"{root}: no object in any of the {len(images)} annotations of "
             f"{', '.join(splits)}. Expected at least one, or the classes by `--data.classes`."
         )
+    images = [image for image in images if image not in resized]
+    objects = [item for image in images for item in image.objects]
     _log_oddities(images, clipping_hint)
     _log_emptied(images, class_faults)
     class_names = class_names or tuple(sorted({item.name for item in objects} - set(class_faults)))
     missing = num_left_out or {}
-    return {
-        name: _build_dataset(name, split, class_names, missing.get(name, 0), division)
-        for name, split in splits.items()
-    }
+    datasets = {}
+    for name, split in splits.items():
+        kept = [image for image in split if image not in resized]
+        num_missing = missing.get(name, 0) + len(split) - len(kept)
+        datasets[name] = _build_dataset(name, kept, class_names, num_missing, division, exif)
+    return datasets
 
 
 def order_declared_classes(
@@ -207,8 +226,25 @@ def _explain_class(name: str, class_names: tuple[str, ...]) -> str:
     return f"Expected one of the classes {', '.join(class_names)}{hint}."
 
 
+def _find_resized(images: Sequence[LabelledImage]) -> tuple[set[LabelledImage], list[str]]:
+    """Find images that were resized since they were labelled -> (the images, a fault or none)."""
+    indices, what = find_resized([(image.stated_size, image.image_size) for image in images])
+    if not indices:
+        return set(), []
+    first = images[indices[0]]
+    fault = (
+        f"{len(indices)} of {len(images)} images are {what} by their annotations; the first: "
+        f"{first.source} states {describe_size(first.stated_size or (0, 0))}, the image has "
+        f"{describe_size(first.image_size)}. Boxes that were drawn at the stated size would all be "
+        "in wrong places. Expected boxes in pixels of these very images: scale boxes and stated "
+        "sizes by that factor, or give the images that were labelled. Where the boxes do fit, "
+        "correct the stated sizes or take them out."
+    )
+    return {images[index] for index in indices}, [fault]
+
+
 def _log_oddities(images: Iterable[LabelledImage], clipping_hint: str) -> None:
-    """Warn once of all clipped boxes and once of all sizes that differ, each with the first."""
+    """Warn once of clipped boxes, of turned boxes and of sizes that differ, with the first."""
     images = list(images)
     clipped = [item for image in images for item in image.objects if item.clipped]
     if clipped:
@@ -217,6 +253,13 @@ def _log_oddities(images: Iterable[LabelledImage], clipping_hint: str) -> None:
             len(clipped),
             f" ({clipping_hint})" if clipping_hint else "",
             clipped[0].place,
+        )
+    if rotated := [item for image in images for item in image.objects if item.rotated]:
+        logger.warning(
+            "boxes that were drawn turned (attribute rotation), of which the upright boxes around "
+            "them are taken: %d; the first: %s",
+            len(rotated),
+            rotated[0].place,
         )
     if differing := [image for image in images if image.size_differs]:
         first = differing[0]
@@ -253,6 +296,7 @@ def _build_dataset(
     class_names: tuple[str, ...],
     num_images_left_out: int,
     division: Mapping[str, Sequence[str]] | None,
+    exif: ExifChoice,
 ) -> Dataset:
     ids = {name: number for number, name in enumerate(class_names, start=1)}
     objects = [item for image in images for item in image.objects]
@@ -261,10 +305,13 @@ def _build_dataset(
         class_names,
         examples=tuple(_build_example(image, ids) for image in images),
         num_clipped=sum(item.clipped for item in objects),
+        num_rotated=sum(item.rotated for item in objects),
+        num_sizes_differ=sum(image.size_differs for image in images),
         num_images_left_out=num_images_left_out,
         num_boxes_left_out=sum(image.num_left_out for image in images)
         + sum(item.name not in ids for item in objects),
         division=division,
+        exif=exif,
     )
 
 
@@ -282,4 +329,5 @@ def _build_example(image: LabelledImage, ids: Mapping[str, int]) -> Example:
         crowd=np.array([item.crowd for item in objects], bool),
         source=image.source,
         areas=None if np.isnan(areas).all() else areas,
+        orientation=image.orientation,
     )

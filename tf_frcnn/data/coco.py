@@ -8,6 +8,7 @@ import dataclasses
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tf_frcnn.data.assembly import LabelledImage, assemble_datasets, order_declared_classes
@@ -27,8 +28,9 @@ from tf_frcnn.data.coco_layout import (
 )
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import FaultHandler, enumerate_names, raise_faults
-from tf_frcnn.data.image import read_image_size
 from tf_frcnn.data.image_finder import ImageFinder, image_folders
+from tf_frcnn.data.labelling import FoundImage, Labeller
+from tf_frcnn.data.orientation import ExifChoice, ExifPolicy
 from tf_frcnn.data.splits import Divider
 from tf_frcnn.errors import DataError
 
@@ -42,6 +44,7 @@ def read_coco(
     divider: Divider,
     on_faults: FaultHandler = raise_faults,
     image_folder: Path | None = None,
+    exif: ExifPolicy = "auto",
 ) -> dict[str, Dataset]:
     """Read splits of a COCO data set.
 
@@ -56,6 +59,7 @@ def read_coco(
         on_faults: is told all faults at once.
         image_folder: where the images are, if not in the data set's folder; none outside of it is
             read then.
+        exif: what is done about EXIF orientations.
 
     Returns:
         One `Dataset` a split, under its real name, all with the same class names, in the order of
@@ -71,7 +75,7 @@ def read_coco(
         if problem := explain_missing_coco_split(root, split):
             raise DataError(problem)
     paths, are_made = find_files(root, splits)
-    files, faults = _read_files(root, dict.fromkeys(paths.values()), image_folder)
+    files, faults, choice = _read_files(root, dict.fromkeys(paths.values()), image_folder, exif)
     division = None
     if are_made:
         ids = [image_id for file in files.values() for image_id in file.image_ids]
@@ -86,9 +90,11 @@ def read_coco(
         on_faults=on_faults,
         num_left_out=num_left_out,
         division=division,
+        exif=choice,
     )
     for split, dataset in datasets.items():
-        if not dataset.examples and not faults:  # only a made split can be: else it is a fault
+        # Only a made split can be: else it is a fault.
+        if not dataset.examples and not faults and not dataset.num_images_left_out:
             raise DataError(
                 f"{paths[split]}: too few images, the split {split!r} is empty. Expected at "
                 f"least 3 images, or `--data.{split}-split none`."
@@ -155,11 +161,13 @@ def _order_classes(files: Collection[_ReadFile]) -> tuple[str, ...]:
 
 
 def _read_files(
-    root: Path, paths: Iterable[Path], image_folder: Path | None
-) -> tuple[dict[Path, _ReadFile], list[str]]:
-    """Read JSON files and the headers of their images -> (files by path, faults)."""
-    files: dict[Path, _ReadFile] = {}
+    root: Path, paths: Iterable[Path], image_folder: Path | None, exif: ExifPolicy
+) -> tuple[dict[Path, _ReadFile], list[str], ExifChoice]:
+    """Read JSON files and the headers of their images -> (files by path, faults, choice)."""
     faults: list[str] = []
+    labeller = Labeller(exif, faults)
+    contents: dict[Path, CocoFile] = {}
+    image_ids: dict[Path, list[str]] = {}
     for path in paths:
         try:
             content = parse_coco(path)
@@ -174,9 +182,15 @@ def _read_files(
             else image_folders(image_folder, split)
         )
         finder = ImageFinder(folders, split)
-        files[path] = _read_images(content, finder, faults)
+        contents[path] = content
+        image_ids[path] = _find_images(content, finder, labeller, faults)
         finder.log_found(path)
-    return files, faults
+    choice = labeller.finish(str(root))
+    files = {
+        path: _ReadFile(content, ids, labeller.select((path, image_id) for image_id in ids))
+        for (path, content), ids in zip(contents.items(), image_ids.values(), strict=True)
+    }
+    return files, faults, choice
 
 
 def _log_replacements(content: CocoFile) -> None:
@@ -195,31 +209,26 @@ def _log_replacements(content: CocoFile) -> None:
         )
 
 
-def _read_images(content: CocoFile, finder: ImageFinder, faults: list[str]) -> _ReadFile:
-    """Read all images of a file with their objects; what is wrong is added to the faults."""
+def _find_images(
+    content: CocoFile, finder: ImageFinder, labeller: Labeller, faults: list[str]
+) -> list[str]:
+    """Find the images of a file and hand them over -> the ids of all its valid entries."""
     entries, entry_faults = list_images(content)
     groups, group_faults = group_annotations(content)
     faults += [*entry_faults, *group_faults]
-    images = []
     for entry in entries:
         try:
             image_path = finder.find(entry.file_name, f"{entry.place}, file_name")
-            image_size = read_image_size(image_path)
         except DataError as error:
             faults.append(str(error))
             continue
         annotations = groups.get(entry.key, [])
-        objects, object_faults = read_objects(annotations, content.class_names, image_size)
-        faults += object_faults
-        images.append(
-            LabelledImage(
-                str(entry.key),
-                image_path,
-                image_size,
-                objects,
-                entry.place,
-                size_differs=entry.states_another_size(image_size),
-                num_left_out=len(object_faults),
-            )
+        image = FoundImage(
+            str(entry.key),
+            image_path,
+            entry.place,
+            partial(read_objects, annotations, content.class_names),
+            entry.stated_size,
         )
-    return _ReadFile(content, [str(entry.key) for entry in entries], images)
+        labeller.add((content.source, image.image_id), image)
+    return [str(entry.key) for entry in entries]

@@ -18,6 +18,8 @@ import numpy as np
 from tf_frcnn.data.assembly import LabelledObject, clip_box
 from tf_frcnn.data.faults import enumerate_names
 from tf_frcnn.data.folders import normalise_name
+from tf_frcnn.data.rotated_boxes import ROTATION, enclose_rotated, read_rotation
+from tf_frcnn.data.stated_sizes import read_stated_size
 from tf_frcnn.errors import DataError
 
 Key = int | str  # COCO's ids are whole numbers of any size; some tools write text
@@ -53,19 +55,14 @@ class CocoImage:
     Attributes:
         key: its id.
         file_name: the image's, not yet looked for.
-        stated_size: (height, width) as they stand there; None where one is missing.
+        stated_size: (height, width); None where it states none.
         place: where the entry stands, for messages.
     """
 
     key: Key
     file_name: str
-    stated_size: tuple[Any, Any]
+    stated_size: tuple[int, int] | None
     place: str
-
-    def states_another_size(self, image_size: tuple[int, int]) -> bool:
-        """Tell whether the entry states a size and it is not this (height, width)."""
-        sides = zip(self.stated_size, image_size, strict=True)
-        return any(stated is not None and stated != actual for stated, actual in sides)
 
 
 def parse_coco(source: Path) -> CocoFile:
@@ -230,7 +227,7 @@ def _read_categories(
 def _read_image(entry: Any, place: str) -> CocoImage:
     key = _read_key(entry, "id", place)
     file_name = _read_text(entry, "file_name", place)
-    stated_size = (entry.get("height"), entry.get("width"))
+    stated_size = read_stated_size(entry.get("height"), entry.get("width"))
     return CocoImage(key, file_name, stated_size, f"{place} ({file_name})")
 
 
@@ -254,11 +251,23 @@ def _read_object(
     crowd = entry.get("iscrowd", 0)
     if crowd not in (0, 1):
         raise DataError(f"{place}, iscrowd = {shorten(crowd)}. Expected 0 or 1.")
-    box, clipped = _read_box(entry, place, image_size)
-    return LabelledObject(name, box, place, False, bool(crowd), clipped, _read_area(entry))
+    attributes = entry.get("attributes")
+    degrees = read_rotation(attributes.get(ROTATION)) if isinstance(attributes, dict) else 0.0
+    box, clipped = _read_box(entry, place, image_size, degrees)
+    return LabelledObject(
+        name,
+        box,
+        place,
+        crowd=bool(crowd),
+        clipped=clipped,
+        area=_read_area(entry),
+        rotated=bool(degrees),
+    )
 
 
-def _read_box(entry: Entry, place: str, image_size: tuple[int, int]) -> tuple[np.ndarray, bool]:
+def _read_box(
+    entry: Entry, place: str, image_size: tuple[int, int], degrees: float
+) -> tuple[np.ndarray, bool]:
     """Read a box as yxyx, cut to its image -> (box, whether anything was cut off)."""
     if "bbox" not in entry:
         raise DataError(f"{place}, key 'bbox': there is none. Expected [x, y, width, height].")
@@ -275,8 +284,8 @@ def _read_box(entry: Entry, place: str, image_size: tuple[int, int]) -> tuple[np
             "height] with width and height above 0."
         )
     # A sum such as 10.1 + 629.9 may miss the image's edge by 1e-13: not a box partly outside.
-    corners = [round(corner, 9) for corner in (y, x, y + height, x + width)]
-    box, clipped = clip_box(corners, image_size)
+    corners = tuple(round(corner, 9) for corner in (y, x, y + height, x + width))
+    box, clipped = clip_box(enclose_rotated(corners, degrees) if degrees else corners, image_size)
     if box is None:
         raise DataError(
             f"{place}, bbox = {stated}: no area inside of the image. Expected [x, y, width, "

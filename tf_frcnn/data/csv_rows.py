@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tf_frcnn.data.assembly import LabelledObject, clip_box
 from tf_frcnn.data.folders import normalise_name
+from tf_frcnn.data.stated_sizes import read_stated_size
 from tf_frcnn.errors import DataError
 
 _FILE = ("filename", "file_name", "image_id", "imageid", "image_name", "image")
@@ -137,14 +138,15 @@ def read_descriptions(source: Path) -> dict[str, str]:
     return {key.strip(): name.strip() for key, name in rows}
 
 
-def states_another_size(rows: list[CsvRow], image_size: tuple[int, int]) -> bool:
-    """Tell whether a row states a size and it is not this (height, width)."""
-    actual = {"height": image_size[0], "width": image_size[1]}
-    return any(
-        (stated := row.fields.get(side)) and _number(stated) != value
-        for row in rows
-        for side, value in actual.items()
-    )
+def read_size(header: CsvHeader, rows: list[CsvRow]) -> tuple[int, int] | None:
+    """Read the (height, width) of an image as its first row that has both states it, or None.
+
+    Fractions of the image's sides hold at any size, so none is taken where boxes are such.
+    """
+    if header.normalised:
+        return None
+    stated = (read_stated_size(row.fields.get("height"), row.fields.get("width")) for row in rows)
+    return next((size for size in stated if size), None)
 
 
 def read_objects(

@@ -4,26 +4,19 @@ Which file a split is is in `csv_layout`, what is in a file in `csv_rows`.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from tf_frcnn.data.assembly import LabelledImage, assemble_datasets
+from tf_frcnn.data.assembly import assemble_datasets
 from tf_frcnn.data.csv_layout import explain_missing_csv_split, find_descriptions, find_tables
-from tf_frcnn.data.csv_rows import read_descriptions, read_objects, read_rows, states_another_size
+from tf_frcnn.data.csv_rows import read_descriptions, read_objects, read_rows, read_size
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import FaultHandler, raise_faults
-from tf_frcnn.data.image import read_image_size
 from tf_frcnn.data.image_finder import ImageFinder, image_folders
+from tf_frcnn.data.labelling import FoundImage, Labeller
+from tf_frcnn.data.orientation import ExifPolicy
 from tf_frcnn.data.splits import Divider
 from tf_frcnn.errors import DataError
-
-
-@dataclass(frozen=True, eq=False)
-class _Table:
-    """A table that was read: the names of all its images, and those of them that can be used."""
-
-    names: list[str]
-    images: list[LabelledImage]
 
 
 def read_csv(
@@ -33,6 +26,7 @@ def read_csv(
     divider: Divider,
     on_faults: FaultHandler = raise_faults,
     image_folder: Path | None = None,
+    exif: ExifPolicy = "auto",
 ) -> dict[str, Dataset]:
     """Read splits of a CSV data set.
 
@@ -45,6 +39,7 @@ def read_csv(
         on_faults: is told all faults at once.
         image_folder: where the images are, if not in the data set's folder; none outside of it is
             read then.
+        exif: what is done about EXIF orientations.
 
     Returns:
         One `Dataset` a split, under its real name, all with the same class names, images in the
@@ -63,8 +58,9 @@ def read_csv(
     found, are_made = find_tables(root, splits)
     source = find_descriptions(root)
     descriptions = read_descriptions(source) if source else {}
-    tables: dict[str, _Table] = {}
+    tables: dict[str, list[str]] = {}  # the names of all their images
     faults: list[str] = []
+    labeller = Labeller(exif, faults)
     for name, path in dict.fromkeys(found.values()):
         folders = image_folders(image_folder or root, name)
         if image_folder is None:
@@ -74,13 +70,14 @@ def read_csv(
             tables[name] = next(iter(tables.values()))
             continue
         try:
-            tables[name] = _read_table(path, finder, descriptions, faults)
+            tables[name] = _read_table(path, finder, descriptions, labeller, faults)
         except DataError as error:
             faults.append(str(error))
-            tables[name] = _Table([], [])
+            tables[name] = []
+    choice = labeller.finish(str(root))
     division = None
     if are_made:
-        names = next(iter(tables.values())).names
+        names = next(iter(tables.values()))
         division = divider.divide(names, f"{root}: one CSV table")
         for split in splits:
             if not division[split] and not faults:
@@ -90,8 +87,8 @@ def read_csv(
                 )
     by_name = {name: _names_of(tables[name], name, division) for name, _ in found.values()}
     images = {
-        name: [image for image in tables[name].images if image.image_id in names]
-        for name, names in by_name.items()
+        name: labeller.select((path, image) for image in by_name[name])
+        for name, path in found.values()
     }
     datasets = assemble_datasets(
         root,
@@ -102,40 +99,38 @@ def read_csv(
         on_faults=on_faults,
         num_left_out={name: len(names) - len(images[name]) for name, names in by_name.items()},
         division=division,
+        exif=choice,
     )
     return {split: datasets[name] for split, (name, _) in found.items()}
 
 
-def _names_of(table: _Table, split: str, division: Mapping[str, list[str]] | None) -> set[str]:
-    return set(table.names if division is None else division[split])
+def _names_of(names: list[str], split: str, division: Mapping[str, list[str]] | None) -> list[str]:
+    """List the images of a split, in the order of its table."""
+    if division is None:
+        return names
+    chosen = set(division[split])
+    return [name for name in names if name in chosen]
 
 
 def _read_table(
-    path: Path, finder: ImageFinder, descriptions: Mapping[str, str], faults: list[str]
-) -> _Table:
-    """Read all images of a table with their objects; what is wrong is added to the faults."""
+    path: Path,
+    finder: ImageFinder,
+    descriptions: Mapping[str, str],
+    labeller: Labeller,
+    faults: list[str],
+) -> list[str]:
+    """Find the images of a table and hand them over -> the names of all of them."""
     header, rows_of_images, row_faults = read_rows(path)
     faults += row_faults
-    images = []
     for name, rows in rows_of_images.items():
+        place = rows[0].place
         try:
-            image_path = finder.find(name, f"{rows[0].place}, {header.file}")
-            image_size = read_image_size(image_path)
+            image_path = finder.find(name, f"{place}, {header.file}")
         except DataError as error:
             faults.append(str(error))
             continue
-        objects, object_faults = read_objects(header, rows, descriptions, image_size)
-        faults += object_faults
-        images.append(
-            LabelledImage(
-                name,
-                image_path,
-                image_size,
-                objects,
-                f"{rows[0].place} ({name})",
-                size_differs=states_another_size(rows, image_size),
-                num_left_out=len(object_faults),
-            )
-        )
+        read = partial(read_objects, header, rows, descriptions)
+        image = FoundImage(name, image_path, f"{place} ({name})", read, read_size(header, rows))
+        labeller.add((path, name), image)
     finder.log_found(path)
-    return _Table(list(rows_of_images), images)
+    return list(rows_of_images)

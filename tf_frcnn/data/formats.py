@@ -24,6 +24,7 @@ from tf_frcnn.data import (
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import FaultHandler
 from tf_frcnn.data.folders import describe_folder, is_folder, list_folder, survey_folder
+from tf_frcnn.data.orientation import ExifPolicy
 from tf_frcnn.data.splits import Divider
 from tf_frcnn.errors import ConfigError, DataError
 
@@ -40,8 +41,8 @@ class DatasetFormat:
             one that may not be read is a DataError.
         explain_missing_split: (root, split) -> what is there instead, or "" where the split is
             there.
-        read: (root, splits, class_names, divider, on_faults, image_folder) -> one `Dataset` a
-            split, all with the same classes; where no class names are given, those found in the
+        read: (root, splits, class_names, divider, on_faults, image_folder, exif) -> one `Dataset`
+            a split, all with the same classes; where no class names are given, those found in the
             splits (by name in VOC and CSV, by id in COCO and YOLO). The image folder is None where
             the images are in the data set's own.
     """
@@ -50,7 +51,7 @@ class DatasetFormat:
     detect: Callable[[Path], bool]
     explain_missing_split: Callable[[Path, str], str]
     read: Callable[
-        [Path, tuple[str, ...], tuple[str, ...], Divider, FaultHandler, Path | None],
+        [Path, tuple[str, ...], tuple[str, ...], Divider, FaultHandler, Path | None, ExifPolicy],
         dict[str, Dataset],
     ]
 

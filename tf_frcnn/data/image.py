@@ -1,20 +1,29 @@
 """Images from disk or memory as arrays: one policy for every part of the project.
 
-Which decoder reads a file is decided by its content, never by its extension. What is returned are
-the *stored* pixels: an EXIF orientation is ignored, an alpha channel is dropped without blending,
-and 16 bits a channel are cut to the high 8, which is what the decoders inside a TensorFlow graph
-do too. An animation gives its first frame, a TIFF its first page, the way up that its tag says: of
-a TIFF this is part of decoding. No TensorFlow here.
+Which decoder reads a file is decided by its content, never by its extension. An alpha channel is
+dropped without blending, and 16 bits a channel are cut to the high 8, which is what the decoders
+inside a TensorFlow graph do too. An animation gives its first frame, a TIFF its first page. Pixels
+are the stored ones, or turned by an EXIF orientation: `tf_frcnn.data.orientation` has the policy.
+Of a TIFF, turning is part of decoding: it is always the way up that its tag says. No TensorFlow
+here.
 """
 
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError, features
 
+from tf_frcnn.data.orientation import (
+    UPRIGHT,
+    ExifPolicy,
+    is_applied,
+    parse_orientation,
+    turn_upright,
+)
 from tf_frcnn.errors import DataError
 
 with suppress(ImportError):  # the plugin that reads HEIC, where it is installed
@@ -49,14 +58,29 @@ MAX_PIXELS = 89_478_485
 Pillow begins to warn (256 MiB of RGB), so that no accepted image brings a warning of its own."""
 
 
-def read_image(path_or_bytes: str | Path | bytes) -> np.ndarray:
+class ImageHeader(NamedTuple):
+    """What an image's file says before the pixels.
+
+    Attributes:
+        size: (height, width) of the stored pixels.
+        orientation: of EXIF, 1 to 8; 1 is upright.
+        is_16_bit: it has 16 bits a channel, of which the high 8 are used.
+    """
+
+    size: tuple[int, int]
+    orientation: int
+    is_16_bit: bool = False
+
+
+def read_image(path_or_bytes: str | Path | bytes, orientation: int = UPRIGHT) -> np.ndarray:
     """Decode a JPEG, PNG, GIF, WebP, BMP or TIFF image to RGB; AVIF and HEIC if Pillow can.
 
     Args:
         path_or_bytes: a file, or the content of one.
+        orientation: of EXIF, by which the pixels are turned; by default they are as stored.
 
     Returns:
-        [H, W, 3] uint8 RGB, the stored pixels, writable. Grey and palette images become RGB.
+        [H, W, 3] uint8 RGB, writable. Grey and palette images become RGB.
 
     Raises:
         DataError: the image is missing, broken, cut short, or has more than `MAX_PIXELS` pixels.
@@ -65,13 +89,32 @@ def read_image(path_or_bytes: str | Path | bytes) -> np.ndarray:
         image.load()
         if image.mode == "I" or image.mode.startswith("I;16"):  # 16-bit grey; Pillow would clip it
             grey = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)  # [H, W]
-            return np.repeat(grey[..., None], 3, axis=-1)
-        image.info.pop("transparency", None)  # dropped on purpose: no blending, no warning
-        return np.array(image.convert("RGB"))
+            pixels = np.repeat(grey[..., None], 3, axis=-1)
+        else:
+            image.info.pop("transparency", None)  # dropped on purpose: no blending, no warning
+            pixels = np.array(image.convert("RGB"))
+    return turn_upright(pixels, orientation)
 
 
-def read_image_size(path_or_bytes: str | Path | bytes) -> tuple[int, int]:
-    """Read an image's (height, width) in stored pixels from its header, without decoding it.
+def read_image_as(path_or_bytes: str | Path | bytes, exif: ExifPolicy) -> np.ndarray:
+    """Decode an image that comes without annotations, as a model's own images were.
+
+    Args:
+        path_or_bytes: a file, or the content of one.
+        exif: of the model, `config.data.exif`.
+
+    Returns:
+        As `read_image`.
+
+    Raises:
+        DataError: as in `read_image`.
+    """
+    orientation = read_image_header(path_or_bytes).orientation if is_applied(exif) else UPRIGHT
+    return read_image(path_or_bytes, orientation)
+
+
+def read_image_header(path_or_bytes: str | Path | bytes) -> ImageHeader:
+    """Read what an image's header says, without decoding it.
 
     Args:
         path_or_bytes: a file, or the content of one.
@@ -80,7 +123,22 @@ def read_image_size(path_or_bytes: str | Path | bytes) -> tuple[int, int]:
         DataError: the header is missing or broken, or states more than `MAX_PIXELS` pixels.
     """
     with _open_image(path_or_bytes) as image:
-        return image.height, image.width
+        exif = image.info.get("exif")
+        orientation = parse_orientation(exif) if isinstance(exif, bytes) else UPRIGHT
+        return ImageHeader((image.height, image.width), orientation, _is_16_bit(image))
+
+
+def read_image_size(path_or_bytes: str | Path | bytes) -> tuple[int, int]:
+    """Read an image's (height, width) in stored pixels; see `read_image_header`."""
+    return read_image_header(path_or_bytes).size
+
+
+def _is_16_bit(image: Image.Image) -> bool:
+    """Tell it of an image that is not decoded yet; Pillow's modes of colours are all 8 bits."""
+    if image.format not in ("PNG", "TIFF"):
+        return False
+    tiles = getattr(image, "tile", ())  # of files alone; the last item is the mode in the file
+    return image.mode.startswith("I") or any(";16" in str(tile[-1]) for tile in tiles)
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 An image is known as long as its path, its length in bytes and its time of change stay the same,
 and Pillow's version does, which decoded it. The file may be deleted at any time. Where it can't be
-read or written, nothing is known and nothing is kept, and that is said once.
+read or written, nothing is known and nothing is kept, and that is said once. Kept are facts of the
+files: sizes are those of the stored pixels, whatever is done about EXIF orientations.
 """
 
 import logging
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import PIL
 
@@ -19,11 +21,11 @@ from tf_frcnn.cache_folder import cache_folder
 
 logger = logging.getLogger(__name__)
 
-_FILE_NAME = "images-1.sqlite"  # the number changes with the table
+_FILE_NAME = "images-2.sqlite"  # the number changes with the table
 _TABLE = """
 CREATE TABLE IF NOT EXISTS images (
     path BLOB PRIMARY KEY, bytes INTEGER, changed_ns INTEGER, decoder TEXT,
-    height INTEGER, width INTEGER
+    height INTEGER, width INTEGER, brightest INTEGER
 ) WITHOUT ROWID"""
 _LOCK_SECONDS = 2  # how long another run's writing is waited for
 
@@ -47,8 +49,22 @@ class ImageState:
         return cls(os.fsencode(os.path.abspath(path)), status.st_size, status.st_mtime_ns)
 
 
+class DecodedImage(NamedTuple):
+    """What decoding showed.
+
+    Attributes:
+        height: of the stored pixels.
+        width: of the stored pixels.
+        brightest: of an image of 16 bits a channel, the largest of its high bytes; None of others.
+    """
+
+    height: int
+    width: int
+    brightest: int | None = None
+
+
 class ImageCache:
-    """Remembers the sizes of images that were decoded; use `open_image_cache`.
+    """Remembers images that were decoded; use `open_image_cache`.
 
     Args of `__init__`: `connection` to the file, or None to know and keep nothing.
     """
@@ -56,32 +72,33 @@ class ImageCache:
     def __init__(self, connection: sqlite3.Connection | None) -> None:
         self._connection = connection
 
-    def find(self, state: ImageState) -> tuple[int, int] | None:
-        """Get the (height, width) that was decoded from a file in this state, or None."""
+    def find(self, state: ImageState) -> DecodedImage | None:
+        """Get what was decoded from a file in this state, or None."""
         if self._connection is None:
             return None
         try:
-            return self._connection.execute(
-                "SELECT height, width FROM images "
+            row = self._connection.execute(
+                "SELECT height, width, brightest FROM images "
                 "WHERE path = ? AND bytes = ? AND changed_ns = ? AND decoder = ?",
                 (state.path, state.num_bytes, state.changed_ns, PIL.__version__),
             ).fetchone()
+            return row and DecodedImage(*row)
         except sqlite3.Error as error:
             self._give_up(error)
             return None
 
-    def add(self, decoded: Sequence[tuple[ImageState, tuple[int, int]]]) -> None:
-        """Keep the (height, width) of images, in one transaction."""
+    def add(self, decoded: Sequence[tuple[ImageState, DecodedImage]]) -> None:
+        """Keep what was decoded, in one transaction."""
         if self._connection is None:
             return
         rows = [
-            (state.path, state.num_bytes, state.changed_ns, PIL.__version__, *image_size)
-            for state, image_size in decoded
+            (state.path, state.num_bytes, state.changed_ns, PIL.__version__, *image)
+            for state, image in decoded
         ]
         try:
             with self._connection:
                 self._connection.executemany(
-                    "INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?)", rows
+                    "INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?, ?)", rows
                 )
         except sqlite3.Error as error:
             self._give_up(error)

@@ -27,6 +27,12 @@ from tf_frcnn.data.formats import (
     log_format,
 )
 from tf_frcnn.data.splits import Divider, Division
+from tf_frcnn.data.trained_boxes import (
+    add_up,
+    count_boxes,
+    explain_nothing_to_learn,
+    untrained_classes,
+)
 from tf_frcnn.data.verification import verify_images
 from tf_frcnn.errors import DataError
 
@@ -49,7 +55,8 @@ def load_datasets(
     Raises:
         ConfigError: no root was given, or it cannot be a folder's name.
         DataError: the folder, a split or a class is missing; or all faults of annotations and
-            images, where they stop; or a split of which nothing is left, where they are skipped.
+            images, where they stop; or a split of which nothing is left, where they are skipped;
+            or no box takes part in training.
     """
     faults = _Faults()
     datasets = read_datasets(config, seed, division, faults.collect)
@@ -126,6 +133,7 @@ def read_datasets(
         Divider(seed, division),
         on_faults or FAULT_HANDLERS[config.on_error],
         find_image_folder(config, root),
+        config.exif,
     )
     if on_faults is None:
         refuse_empty(datasets.values())
@@ -166,6 +174,7 @@ def read_dataset(
         Divider(seed, division),
         on_faults or FAULT_HANDLERS[config.on_error],
         find_image_folder(config, root),
+        config.exif,
     )[split]
     if on_faults is None:
         refuse_empty([dataset])
@@ -274,17 +283,23 @@ class _Faults:
 def _finish(
     config: DataConfig, datasets: Mapping[str, Dataset], faults: _Faults
 ) -> dict[str, Dataset]:
-    """Decode the images, tell all faults, refuse empty splits, log what is left."""
+    """Decode the images, tell all faults, refuse what cannot be trained on, log what is left."""
     verified = verify_images(datasets, on_faults=faults.collect)
+    nothing = explain_nothing_to_learn(verified["train"]) if "train" in verified else ""
+    if nothing and faults.messages and config.on_error == "stop":
+        faults.messages.append(nothing)
     FAULT_HANDLERS[config.on_error](faults.subject, faults.messages)
     refuse_empty(verified.values())
+    if nothing:
+        raise DataError(f"{config.root}: {nothing}")
     for role, dataset in verified.items():
         _log_counts(role, dataset)
     return verified
 
 
 def _log_counts(role: str, dataset: Dataset) -> None:
-    num_boxes = sum(len(example.boxes) for example in dataset.examples)
+    counts = count_boxes(dataset)
+    boxes = add_up(counts)
     left_out = ""
     if dataset.num_images_left_out or dataset.num_boxes_left_out:
         left_out = (
@@ -295,10 +310,16 @@ def _log_counts(role: str, dataset: Dataset) -> None:
         "%s: %s, %s (split %s)%s",
         role,
         counted(len(dataset.examples), "image"),
-        counted(num_boxes, "box", "boxes"),
+        counted(boxes.total, "box", "boxes"),
         dataset.split,
-        left_out,
+        f"; not trained on: {boxes}{left_out}" if role == "train" and str(boxes) else left_out,
     )
+    if role == "train" and (untrained := untrained_classes(counts)):
+        logger.warning(
+            "classes all of whose boxes take no part in training: %d: %s",
+            len(untrained),
+            enumerate_names(untrained),
+        )
 
 
 def _log_classes(root: str, names: Sequence[str]) -> None:

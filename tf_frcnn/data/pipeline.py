@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_frcnn.config import DataConfig
-from tf_frcnn.data.example import Dataset, Example
+from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.image import read_image
 from tf_frcnn.data.photometric import jitter_colours
 from tf_frcnn.data.sampler import BatchSampler
@@ -165,11 +165,11 @@ class BatchPipeline:
         index = self._index(position)
         example = self._examples[index]
         try:
-            image = read_image(example.image_path)
+            image = read_image(example.image_path, example.orientation)
         except DataError as error:  # tf.data would turn it into an error of its own
             self._failure = error
             raise
-        kept = _is_trained_on(example)
+        kept = example.is_trained_on
         return (
             image,
             example.boxes[kept].astype(np.float32),
@@ -180,7 +180,7 @@ class BatchPipeline:
     def _describe(self, position: np.int64) -> tuple[np.ndarray, np.ndarray]:
         """Give the boxes of an image as `_read` does, and its (height, width)."""
         example = self._examples[self._index(position)]
-        boxes = example.boxes[_is_trained_on(example)].astype(np.float32)
+        boxes = example.boxes[example.is_trained_on].astype(np.float32)
         return boxes, np.array(example.image_size, np.int32)
 
     def _index(self, position: np.int64) -> int:
@@ -240,10 +240,6 @@ def _resized_size(image_size: tf.Tensor, seeds: tf.Tensor, config: DataConfig) -
     return resized_size_in_graph(
         image_size, config.short_side, config.long_side, factor, config.resize_rounding
     )
-
-
-def _is_trained_on(example: Example) -> np.ndarray:
-    return ~(example.difficult | example.crowd)
 
 
 def _pad_images(batch: dict[str, tf.Tensor], size: tf.Tensor) -> dict[str, tf.Tensor]:

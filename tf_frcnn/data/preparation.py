@@ -1,5 +1,6 @@
 """From a folder, or from a `tf.data.Dataset` of one's own, to what the trainer takes."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from tf_frcnn.config import DataConfig
 from tf_frcnn.data import loading
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.formats import DATASETS, find_format
+from tf_frcnn.data.orientation import ExifPolicy
 from tf_frcnn.data.pipeline import PREFETCH, BatchPipeline, make_example, without_augmentation
 from tf_frcnn.data.splits import Divider
 from tf_frcnn.errors import DataError
@@ -33,9 +35,10 @@ def load_dataset(
     root: str | Path,
     split: str = "train",
     class_names: Sequence[str] = (),
-    format: Literal["auto", "voc", "coco", "tfds"] = "auto",
+    format: Literal["auto", "voc", "coco", "yolo", "csv", "tfds"] = "auto",
     on_error: Literal["stop", "skip"] = "stop",
     seed: int = 0,
+    exif: ExifPolicy = "auto",
 ) -> Dataset:
     """Read a split of a data set, and decode every image once to see that it can be.
 
@@ -48,9 +51,12 @@ def load_dataset(
         on_error: what to do about faults in the data: stop and list them, or leave out the boxes
             and images that have them.
         seed: divides the images where the data set has no splits of its own, as in training.
+        exif: what to do about EXIF orientations: `apply` turns images upright, `ignore` takes
+            stored pixels; `auto` is `apply` unless the sizes that annotations state speak for
+            stored pixels.
 
     Returns:
-        The split, with its `class_names`.
+        The split, with its `class_names` and the choice in `exif`.
 
     Raises:
         DataError: the folder, the split or a class is missing, or the data have faults.
@@ -58,19 +64,24 @@ def load_dataset(
     """
     seed = check_whole_number("seed", seed, 0)
     with named_as_arguments("data"):
-        config = DataConfig(root=str(root), format=format, on_error=on_error)
-    names = tuple(class_names) or _find_classes(config, split, seed)
+        config = DataConfig(root=str(root), format=format, on_error=on_error, exif=exif)
+    names = tuple(class_names)
+    if not names:  # every split is to have the same ones, and be read the same way
+        found = _read_with_others(config, split, seed)
+        names, config = found.class_names, dataclasses.replace(config, exif=found.exif)
     return loading.load_dataset(config, split, names, seed)
 
 
-def _find_classes(config: DataConfig, split: str, seed: int) -> tuple[str, ...]:
-    """List the classes of a data set's splits, whatever faults there are."""
+def _read_with_others(config: DataConfig, split: str, seed: int) -> Dataset:
+    """Read a split together with the usual ones, whatever faults there are."""
     root, name = find_format(config)
     dataset_format = DATASETS[name]
     known = (one for one in _SPLITS if not dataset_format.explain_missing_split(root, one))
     splits = tuple(dict.fromkeys((split, *known)))
-    datasets = dataset_format.read(root, splits, (), Divider(seed), lambda *faults: None, None)
-    return datasets[split].class_names
+    datasets = dataset_format.read(
+        root, splits, (), Divider(seed), lambda *faults: None, None, config.exif
+    )
+    return datasets[split]
 
 
 def prepare_dataset(

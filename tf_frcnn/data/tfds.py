@@ -15,8 +15,9 @@ from pathlib import Path, PurePosixPath
 from tf_frcnn.data.assembly import LabelledImage, assemble_datasets, order_declared_classes
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import FaultHandler, raise_faults
-from tf_frcnn.data.image import IMAGE_EXTENSIONS, read_image_size
+from tf_frcnn.data.image import IMAGE_EXTENSIONS, read_image_header
 from tf_frcnn.data.kept_images import keep_image, kept_folder
+from tf_frcnn.data.orientation import ExifPolicy, Orientations, SizeOnDisk
 from tf_frcnn.data.splits import Divider
 from tf_frcnn.data.tfds_record import Record, read_objects
 from tf_frcnn.data.tfds_set import TfdsSet, open_set
@@ -50,6 +51,7 @@ def read_tfds(
     divider: Divider,
     on_faults: FaultHandler = raise_faults,
     image_folder: Path | None = None,
+    exif: ExifPolicy = "auto",
 ) -> dict[str, Dataset]:
     """Read splits of a set of TensorFlow Datasets.
 
@@ -61,6 +63,7 @@ def read_tfds(
         divider: not needed, as a set has splits of its own.
         on_faults: is told all faults at once.
         image_folder: has to be None: a set has its images in it.
+        exif: what is done about EXIF orientations. A set states no sizes.
 
     Returns:
         One `Dataset` a split, under the split's real name, all with the same class names; images
@@ -85,8 +88,10 @@ def read_tfds(
             raise DataError(problem)
     names = {split: tfds_set.find_split(split) for split in splits}
     logger.info("%s: images are kept in %s", tfds_set.name, _folder_of(tfds_set))
-    reader = _Reader(tfds_set)
+    reader = _Reader(tfds_set, exif)
     images = {name: reader.read_split(name) for name in dict.fromkeys(names.values())}
+    orientations = Orientations(exif, reader.sizes)
+    orientations.log(tfds_set.name)
     datasets = assemble_datasets(
         root,
         images,
@@ -100,6 +105,7 @@ def read_tfds(
         num_left_out={
             name: tfds_set.count_images(name) - len(found) for name, found in images.items()
         },
+        exif=orientations.choice,
     )
     for name, dataset in datasets.items():
         if dataset.examples and not any(len(example.boxes) for example in dataset.examples):
@@ -118,14 +124,17 @@ def read_tfds(
 class _Reader:
     """Reads the splits of a set, each record once, whether or not splits overlap.
 
-    Args of `__init__`: the set.
+    Args of `__init__`: the set; what is done about EXIF orientations.
 
     Attributes:
         faults: one message each.
+        sizes: of all images that could be read.
     """
 
-    def __init__(self, tfds_set: TfdsSet) -> None:
+    def __init__(self, tfds_set: TfdsSet, exif: ExifPolicy) -> None:
         self.faults: list[str] = []
+        self.sizes: list[SizeOnDisk] = []
+        self._orientations = Orientations(exif, ())  # no sizes are stated that could say more
         self._set = tfds_set
         self._images: dict[str, LabelledImage | None] = {}  # None: it has a fault
 
@@ -148,10 +157,13 @@ class _Reader:
     def _read_image(self, record: Record, split: str, folder: Path) -> LabelledImage | None:
         place = f"{self._set.name}, split {split}, {record.file_name or record.key}"
         try:
-            image_size = read_image_size(record.content)
+            header = read_image_header(record.content)
         except DataError as error:
             self.faults.append(f"{place}: {error}")
             return None
+        size = SizeOnDisk(header.size, header.orientation)
+        self.sizes.append(size)
+        image_size = self._orientations.size_of(size)
         objects, object_faults = read_objects(
             record, place, self._set.class_names, image_size, self._set.counts_from_one
         )
@@ -163,6 +175,7 @@ class _Reader:
             objects,
             place,
             num_left_out=len(object_faults),
+            orientation=self._orientations.orientation_of(size),
         )
 
 

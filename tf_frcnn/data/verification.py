@@ -12,10 +12,16 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tf_frcnn.data.bit_depth import explain_unused_range
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import FaultHandler, raise_faults
-from tf_frcnn.data.image import read_image
-from tf_frcnn.data.image_cache import ImageCache, ImageState, open_image_cache
+from tf_frcnn.data.image import read_image, read_image_header
+from tf_frcnn.data.image_cache import (
+    DecodedImage,
+    ImageCache,
+    ImageState,
+    open_image_cache,
+)
 from tf_frcnn.errors import DataError
 from tf_frcnn.progress import track
 
@@ -47,28 +53,34 @@ def verify_images(
         DataError: there is a fault.
     """
     image_sizes = {
-        example.image_path: example.image_size
+        example.image_path: example.stored_size
         for dataset in datasets.values()
         for example in dataset.examples
     }
     images = list(image_sizes.items())
     chunks = [images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK)]
     faults: dict[Path, str] = {}
+    brightest: list[int | None] = []
     num_known = 0
     start_time = time.perf_counter()
     with open_image_cache() as cache, ThreadPoolExecutor(os.cpu_count()) as pool:
         for chunk in track(chunks, "checking images"):
-            unknown = [image for image in chunk if not _is_known(*image, cache)]
+            known = [_find_known(*image, cache) for image in chunk]
+            unknown = [image for image, found in zip(chunk, known, strict=True) if found is None]
             num_known += len(chunk) - len(unknown)
-            outcomes = list(pool.map(lambda image: _decode(*image), unknown))
             decoded = []
-            for (path, image_size), (state, fault) in zip(unknown, outcomes, strict=True):
-                if state is None:
-                    faults[path] = fault
+            outcomes = pool.map(lambda image: _decode(*image), unknown)
+            for (path, _), outcome in zip(unknown, outcomes, strict=True):
+                if isinstance(outcome, str):
+                    faults[path] = outcome
                 else:
-                    decoded.append((state, image_size))
+                    decoded.append(outcome)
             cache.add(decoded)
+            found_now = [*filter(None, known), *(image for _, image in decoded)]
+            brightest += [image.brightest for image in found_now]
     _log_rate(len(images), num_known, time.perf_counter() - start_time)
+    if remark := explain_unused_range(number for number in brightest if number is not None):
+        logger.warning("%s", remark)
     on_faults(", ".join(datasets), list(faults.values()))
     return {role: without_images(dataset, faults) for role, dataset in datasets.items()}
 
@@ -85,29 +97,32 @@ def without_images(dataset: Dataset, paths: Collection[Path]) -> Dataset:
     return dataclasses.replace(dataset, examples=kept, num_images_left_out=num_left_out)
 
 
-def _is_known(path: Path, image_size: tuple[int, int], cache: ImageCache) -> bool:
+def _find_known(path: Path, image_size: tuple[int, int], cache: ImageCache) -> DecodedImage | None:
     try:
-        return cache.find(ImageState.of(path)) == image_size
+        found = cache.find(ImageState.of(path))
     except OSError:  # decoding it will tell what is wrong
-        return False
+        return None
+    return found if found and (found.height, found.width) == image_size else None
 
 
-def _decode(path: Path, image_size: tuple[int, int]) -> tuple[ImageState | None, str]:
-    """Decode an image, compare its size -> (its file's state, or None for a fault; the fault)."""
+def _decode(path: Path, image_size: tuple[int, int]) -> tuple[ImageState, DecodedImage] | str:
+    """Decode an image and compare its size -> (its file's state, what was found), or a fault."""
     try:
         state = ImageState.of(path)  # before decoding: a later change makes it unknown again
-        height, width, _ = read_image(path).shape
+        pixels = read_image(path)
+        brightest = int(pixels.max()) if read_image_header(path).is_16_bit else None
     except DataError as error:
-        return None, str(error)
+        return str(error)
     except OSError as error:
-        return None, f"{path}: cannot be read ({error.strerror}). Expected an image."
+        return f"{path}: cannot be read ({error.strerror}). Expected an image."
+    height, width, _ = pixels.shape
     if (height, width) != image_size:
-        return None, (
+        return (
             f"{path}: has {height} rows of {width} pixels, and its header said "
             f"{image_size[0]} rows of {image_size[1]}. Expected one size: was the file changed "
             "while it was read?"
         )
-    return state, ""
+    return state, DecodedImage(height, width, brightest)
 
 
 def _log_rate(count: int, num_known: int, seconds: float) -> None:

@@ -4,12 +4,14 @@ Which files a split has is in `voc_layout`, what is in an XML file in `voc_xml`.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from tf_frcnn.data.assembly import LabelledImage, assemble_datasets
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import FaultHandler, enumerate_names, raise_faults
-from tf_frcnn.data.image import read_image_size
+from tf_frcnn.data.labelling import FoundImage, Labeller
+from tf_frcnn.data.orientation import ExifChoice, ExifPolicy
 from tf_frcnn.data.splits import Divider
 from tf_frcnn.data.voc_layout import (
     VocFolders,
@@ -22,7 +24,7 @@ from tf_frcnn.data.voc_xml import (
     parse_annotation,
     read_filename,
     read_objects,
-    states_another_size,
+    read_size,
 )
 from tf_frcnn.errors import DataError
 
@@ -34,6 +36,7 @@ def read_voc(
     divider: Divider,
     on_faults: FaultHandler = raise_faults,
     image_folder: Path | None = None,
+    exif: ExifPolicy = "auto",
 ) -> dict[str, Dataset]:
     """Read splits of a VOC data set.
 
@@ -45,6 +48,7 @@ def read_voc(
         divider: decides which image goes to which split where there are none.
         on_faults: is told all faults at once.
         image_folder: where the images are, if not in the data set's folder.
+        exif: what is done about EXIF orientations.
 
     Returns:
         One `Dataset` a split, under its real name, all with the same class names. Boxes that were
@@ -61,18 +65,20 @@ def read_voc(
             raise DataError(problem)
     found, division = find_splits(root, splits, divider, image_folder)
     by_name = {split.name: split for split in found.values()}
-    images, faults = _read_images(by_name)
+    faults: list[str] = []
+    images, choice = _read_images(root, by_name, exif, faults)
     datasets = assemble_datasets(
         root,
         images,
         class_names,
-        faults,
+        list(dict.fromkeys(faults)),  # a broken file may stand in two lists
         clipping_hint="do the coordinates start at 0 instead of 1?",
         on_faults=on_faults,
         num_left_out={
             name: len(split.names) - len(images[name]) for name, split in by_name.items()
         },
         division=division,
+        exif=choice,
     )
     return {split: datasets[found[split].name] for split in splits}
 
@@ -81,33 +87,33 @@ def read_voc(
 
 
 def _read_images(
-    splits: Mapping[str, VocSplit],
-) -> tuple[dict[str, list[LabelledImage]], list[str]]:
-    """Read the annotations of all splits, each once -> (images of each split, faults)."""
-    images: dict[tuple[Path, str], LabelledImage] = {}
-    found: dict[str, list[LabelledImage]] = {}
-    faults: list[str] = []
+    root: Path, splits: Mapping[str, VocSplit], exif: ExifPolicy, faults: list[str]
+) -> tuple[dict[str, list[LabelledImage]], ExifChoice]:
+    """Read the annotations of all splits, each once -> (images of each split, choice)."""
+    labeller = Labeller(exif, faults)
+    keys = {
+        split: [(files.folders.annotation_folder, name) for name in files.names]
+        for split, files in splits.items()
+    }
     for split, files in splits.items():
-        keys = [(files.folders.annotation_folder, name) for name in files.names]
-        for key in keys:
-            if key in images:
+        for key in keys[split]:
+            if key in labeller:
                 continue
             try:
-                images[key] = _read_image(key[1], files.origin, files.folders, faults)
+                labeller.add(key, _find_image(key[1], files.origin, files.folders))
             except DataError as error:
                 faults.append(str(error))
-        found[split] = [images[key] for key in keys if key in images]
-    return found, list(dict.fromkeys(faults))  # a broken file may stand in two lists
+    choice = labeller.finish(str(root))
+    return {split: labeller.select(keys[split]) for split in splits}, choice
 
 
-def _read_image(name: str, origin: Path, folders: VocFolders, faults: list[str]) -> LabelledImage:
-    """Read one XML file and its image's header.
+def _find_image(name: str, origin: Path, folders: VocFolders) -> FoundImage:
+    """Parse one XML file and find its image.
 
     Args:
         name: the annotation's name.
         origin: the list or folder that the name comes from, for messages.
         folders: the files that there are.
-        faults: messages about single objects are added here, and the objects left out.
 
     Raises:
         DataError: the XML file or the image is missing or cannot be read.
@@ -121,16 +127,10 @@ def _read_image(name: str, origin: Path, folders: VocFolders, faults: list[str])
         )
     source = sources[0]
     annotation = parse_annotation(source)
-    image_path = find_image(name, source, read_filename(annotation), folders)
-    image_size = read_image_size(image_path)
-    objects, object_faults = read_objects(annotation, source, image_size)
-    faults += object_faults
-    return LabelledImage(
+    return FoundImage(
         name,
-        image_path,
-        image_size,
-        objects,
+        find_image(name, source, read_filename(annotation), folders),
         str(source),
-        size_differs=states_another_size(annotation, image_size),
-        num_left_out=len(object_faults),
+        partial(read_objects, annotation, source),
+        read_size(annotation),
     )

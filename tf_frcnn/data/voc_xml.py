@@ -7,6 +7,8 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import ElementTree as SafeElementTree
 
 from tf_frcnn.data.assembly import LabelledObject, clip_box
+from tf_frcnn.data.rotated_boxes import ROTATION, enclose_rotated, read_rotation
+from tf_frcnn.data.stated_sizes import read_stated_size
 from tf_frcnn.errors import DataError
 
 
@@ -35,10 +37,9 @@ def read_filename(annotation: Element) -> str:
     return _text(annotation, "filename")
 
 
-def states_another_size(annotation: Element, image_size: tuple[int, int]) -> bool:
-    """Tell whether the annotation states a size and it is not this (height, width)."""
-    stated = [_text(annotation, "size/height"), _text(annotation, "size/width")]
-    return any(stated) and stated != [str(side) for side in image_size]
+def read_size(annotation: Element) -> tuple[int, int] | None:
+    """Read the (height, width) that the annotation states; None where it states none."""
+    return read_stated_size(_text(annotation, "size/height"), _text(annotation, "size/width"))
 
 
 def read_objects(
@@ -87,14 +88,31 @@ def _read_object(element: Element, place: str, image_size: tuple[int, int]) -> L
                 f"Expected {axis}min <= {axis}max (equal for a box one pixel wide)."
             )
     # 1-based inclusive -> half-open: the first pixel begins at 0, the last one ends at its number.
-    box, clipped = clip_box((ymin - 1, xmin - 1, ymax, xmax), image_size)
+    whole = (ymin - 1, xmin - 1, ymax, xmax)
+    degrees = _read_rotation(element)
+    box, clipped = clip_box(enclose_rotated(whole, degrees) if degrees else whole, image_size)
     if box is None:
         raise DataError(
             f"{place}, bndbox = xmin {xmin:g}, ymin {ymin:g}, xmax {xmax:g}, ymax {ymax:g}: wholly "
             f"outside of the image. Expected 1 to {image_size[1]} in x and 1 to {image_size[0]} "
             "in y."
         )
-    return LabelledObject(name, box, place, difficult=flag in ("1", "true"), clipped=clipped)
+    return LabelledObject(
+        name,
+        box,
+        place,
+        difficult=flag in ("1", "true"),
+        clipped=clipped,
+        rotated=bool(degrees),
+    )
+
+
+def _read_rotation(element: Element) -> float:
+    """Read CVAT's attribute of an <object>, in degrees."""
+    for attribute in element.iterfind("attributes/attribute"):
+        if _text(attribute, "name") == ROTATION:
+            return read_rotation(_text(attribute, "value"))
+    return 0.0
 
 
 def _read_coordinate(element: Element, field: str, place: str) -> float:

@@ -8,10 +8,10 @@ import logging
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tf_frcnn.data.assembly import (
-    LabelledImage,
     LabelledObject,
     assemble_datasets,
     clip_box,
@@ -19,7 +19,8 @@ from tf_frcnn.data.assembly import (
 )
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import FaultHandler, enumerate_names, raise_faults
-from tf_frcnn.data.image import read_image_size
+from tf_frcnn.data.labelling import FoundImage, Labeller, ObjectReader
+from tf_frcnn.data.orientation import ExifPolicy
 from tf_frcnn.data.splits import Divider, match_split
 from tf_frcnn.data.yolo_layout import (
     YoloSet,
@@ -51,6 +52,7 @@ def read_yolo(
     divider: Divider,
     on_faults: FaultHandler = raise_faults,
     image_folder: Path | None = None,
+    exif: ExifPolicy = "auto",
 ) -> dict[str, Dataset]:
     """Read splits of a YOLO data set.
 
@@ -63,6 +65,7 @@ def read_yolo(
         divider: decides which image goes to which split where there are none.
         on_faults: is told all faults at once.
         image_folder: has to be None: labels are found from their images.
+        exif: what is done about EXIF orientations. Labels state no sizes.
 
     Returns:
         One `Dataset` a split, under its real name, all with the same class names.
@@ -92,10 +95,14 @@ def read_yolo(
         )
     faults: list[str] = []
     found, division = _find_images(root, data_set, splits, divider, faults)
-    reader = _Reader(names, data_set.source, faults)
-    images = {name: reader.read(files) for name, files in found.items()}
+    labeller = Labeller(exif, faults)
     for files in found.values():
+        for key, path in files.paths.items():
+            if path not in labeller:
+                labeller.add(path, _with_objects(key, path, files.labels.get(key), data_set, names))
         _log_unlabelled(root, files)
+    choice = labeller.finish(str(root))
+    images = {name: labeller.select(files.paths.values()) for name, files in found.items()}
     datasets = assemble_datasets(
         root,
         images,
@@ -106,6 +113,7 @@ def read_yolo(
         on_faults=on_faults,
         num_left_out={name: len(found[name].paths) - len(images[name]) for name in found},
         division=division,
+        exif=choice,
     )
     if division is not None:
         return datasets
@@ -160,42 +168,17 @@ def _with_labels(paths: dict[str, Path], root: Path) -> _Images:
     return _Images(paths, {key: path for key, path in found.items() if path is not None})
 
 
-class _Reader:
-    """Reads images with their objects, each once, whether or not splits overlap.
+def _with_objects(
+    key: str, path: Path, source: Path | None, data_set: YoloSet, names: tuple[str, ...]
+) -> FoundImage:
+    read_objects: ObjectReader = _read_no_labels
+    if source is not None:
+        read_objects = partial(read_labels, source, names, data_set.source)
+    return FoundImage(key, path, str(source or path), read_objects)
 
-    Args:
-        names: of the classes, by their ids from 0.
-        origin: what names them, for messages.
-        faults: what is wrong is added to them.
-    """
 
-    def __init__(self, names: tuple[str, ...], origin: Path, faults: list[str]) -> None:
-        self._names = names
-        self._origin = origin
-        self._faults = faults
-        self._images: dict[Path, LabelledImage | None] = {}  # None: it has a fault
-
-    def read(self, files: _Images) -> list[LabelledImage]:
-        """Read the images of a split that can be used."""
-        for key, path in files.paths.items():
-            if path not in self._images:
-                try:
-                    self._images[path] = self._read_image(key, path, files.labels.get(key))
-                except DataError as error:
-                    self._faults.append(str(error))
-                    self._images[path] = None
-        return [image for path in files.paths.values() if (image := self._images[path])]
-
-    def _read_image(self, key: str, path: Path, source: Path | None) -> LabelledImage:
-        image_size = read_image_size(path)
-        objects: tuple[LabelledObject, ...] = ()
-        faults: list[str] = []
-        if source is not None:
-            objects, faults = read_labels(source, self._names, self._origin, image_size)
-            self._faults += faults
-        return LabelledImage(
-            key, path, image_size, objects, str(source or path), num_left_out=len(faults)
-        )
+def _read_no_labels(image_size: tuple[int, int]) -> tuple[tuple[LabelledObject, ...], list[str]]:
+    return (), []
 
 
 def _log_unlabelled(root: Path, files: _Images) -> None:

@@ -10,12 +10,18 @@ import numpy as np
 
 from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.config import DataConfig, ModelConfig
+from tf_frcnn.data.bit_depth import explain_unused_range
 from tf_frcnn.data.class_names import similar_names
-from tf_frcnn.data.example import Dataset
+from tf_frcnn.data.example import Dataset, Example
 from tf_frcnn.data.faults import MAX_LISTED, counted
 from tf_frcnn.data.formats import find_format
 from tf_frcnn.data.loading import read_datasets
 from tf_frcnn.data.orientation import UPRIGHT
+from tf_frcnn.data.trained_boxes import (
+    count_boxes,
+    explain_nothing_to_learn,
+    untrained_classes,
+)
 from tf_frcnn.data.verification import without_images
 from tf_frcnn.doctor.anchors import ResizedBoxes, best_ious, resize_boxes, suggest_anchors
 from tf_frcnn.doctor.box_format import box_format_signs, read_stated_boxes
@@ -36,6 +42,9 @@ _LABELS = {
     "difficult": "num_difficult",
     "crowd": "num_crowd",
     "clipped": "num_clipped",
+    "rotated": "num_rotated",
+    "repeated": "num_repeated",
+    "other size": "num_sizes_differ",
     "1 px": "num_one_pixel",
 }
 _ALWAYS_SHOWN = ("num_pictures", "num_empty_pictures", "num_boxes")
@@ -94,12 +103,12 @@ def check_data(config: DataConfig, model: ModelConfig, seed: int) -> DataCheck:
             "short_side": config.short_side,
             "long_side": config.long_side,
         },
-        **_judge(config, faults, datasets.values()),
+        **_judge(config, faults, datasets.values(), explain_nothing_to_learn(by_role["train"])),
         "faults": {"count": len(faults), "first": faults[:MAX_LISTED]},
         "roles": {role: dataset.split for role, dataset in by_role.items()},
         "class_names": list(by_role["train"].class_names),
         "splits": {split: count_split(dataset) for split, dataset in datasets.items()},
-        "pictures": _describe_images(facts),
+        "pictures": {"exif": by_role["train"].exif, **_describe_images(facts)},
         "duplicates": {
             "exact": _describe_duplicates(exact),
             "near": _describe_duplicates(near),
@@ -107,6 +116,7 @@ def check_data(config: DataConfig, model: ModelConfig, seed: int) -> DataCheck:
         "suspicions": {
             "class_names": [list(pair) for pair in similar_names(by_role["train"].class_names)],
             "box_format": box_format_signs(data_format, stated),
+            "untrained_classes": untrained_classes(count_boxes(by_role["train"])),
         },
         "anchors": anchors,
     }
@@ -114,7 +124,7 @@ def check_data(config: DataConfig, model: ModelConfig, seed: int) -> DataCheck:
 
 
 def _judge(
-    config: DataConfig, faults: Sequence[str], datasets: Iterable[Dataset]
+    config: DataConfig, faults: Sequence[str], datasets: Iterable[Dataset], nothing: str
 ) -> dict[str, Any]:
     """Tell whether training would refuse the data, and why, by the rules of `load_datasets`."""
     empty = [dataset.split for dataset in datasets if not dataset.examples]
@@ -124,6 +134,8 @@ def _judge(
     if empty:
         verdict = f"No image is left in {', '.join(empty)}: that would stop training."
         return {"would_stop_training": True, "verdict": verdict}
+    if nothing:
+        return {"would_stop_training": True, "verdict": f"That would stop training: {nothing}"}
     if faults:
         verdict = f"{count}: training would go on without what has them (--data.on-error skip)."
         return {"would_stop_training": False, "verdict": verdict}
@@ -135,6 +147,9 @@ def _describe_images(facts: Mapping[Path, ImageFacts]) -> dict[str, Any]:
     return {
         "num_files": len(facts),
         "num_unreadable": sum(bool(fact.fault) for fact in facts.values()),
+        "unused_range": explain_unused_range(
+            fact.brightest for fact in facts.values() if fact.brightest is not None
+        ),
         "exif_orientations": {str(number): count for number, count in sorted(turned.items())},
     }
 
@@ -218,6 +233,9 @@ def count_split(dataset: Dataset) -> dict[str, Any]:
         "num_crowd": sum(int(example.crowd.sum()) for example in examples),
         "num_empty_pictures": boxes_an_image.count(0),
         "num_clipped": dataset.num_clipped,
+        "num_rotated": dataset.num_rotated,
+        "num_repeated": sum(_count_repeated(example) for example in examples),
+        "num_sizes_differ": dataset.num_sizes_differ,
         "num_one_pixel": int((sides.min(axis=1) <= 1).sum()) if len(sides) else 0,
         "boxes_a_picture": {
             str(number): count for number, count in sorted(Counter(boxes_an_image).items())
@@ -227,6 +245,12 @@ def count_split(dataset: Dataset) -> dict[str, Any]:
         "box_aspect_ratio": _quantiles(height / width),
         "per_class": _count_classes(dataset),
     }
+
+
+def _count_repeated(example: Example) -> int:
+    """Count the boxes of an image that another one of its class equals, all but the first."""
+    rows = np.column_stack([example.classes, example.boxes])
+    return len(rows) - len(np.unique(rows, axis=0))
 
 
 def shown_counts(splits: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

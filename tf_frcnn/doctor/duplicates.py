@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tf_frcnn.data.image import read_image
-from tf_frcnn.data.orientation import UPRIGHT, read_orientation
+from tf_frcnn.data.image import read_image, read_image_header
+from tf_frcnn.data.orientation import UPRIGHT
 from tf_frcnn.errors import DataError
 from tf_frcnn.progress import track
 
@@ -35,12 +35,14 @@ class ImageFacts:
         digest: SHA-256 of the file, "" where it can't be read.
         steps: [2 * GRID * GRID] int8 difference hash, see `difference_hash`; None with a fault.
         orientation: of EXIF, 1 to 8; 1 is upright.
+        brightest: of an image of 16 bits a channel, the largest of its high bytes; None of others.
     """
 
     fault: str = ""
     digest: str = ""
     steps: np.ndarray | None = None
     orientation: int = UPRIGHT
+    brightest: int | None = None
 
 
 def examine_images(paths: Iterable[Path]) -> dict[Path, ImageFacts]:
@@ -88,7 +90,9 @@ def _examine(path: Path) -> ImageFacts:
         image = read_image(path)
     except DataError as error:
         return ImageFacts(str(error), digest)
-    return ImageFacts("", digest, difference_hash(image), read_orientation(path))
+    header = read_image_header(path)
+    brightest = int(image.max()) if header.is_16_bit else None
+    return ImageFacts("", digest, difference_hash(image), header.orientation, brightest)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tf_frcnn.data.orientation import describe_choice, is_quarter_turn
+
 _ANCHOR_GAIN = 0.02  # other anchors are suggested if they reach this share of the boxes in addition
 
 
@@ -21,15 +23,31 @@ def list_remarks(report: Mapping[str, Any]) -> list[str]:
             f"Class names that look like the same: {first!r} and {second!r}."
             for first, second in report["suspicions"]["class_names"]
         ),
+        *(
+            f"A class all of whose boxes take no part in training, {flags}."
+            for flags in report["suspicions"]["untrained_classes"]
+        ),
         *_duplicate_remarks(report["duplicates"]),
         *_split_remarks(report["splits"], report["class_names"]),
     ]
-    if turned := sum(report["pictures"]["exif_orientations"].values()):
-        remarks.append(
-            f"Images with an EXIF orientation: {turned}. It is ignored: boxes must be in stored "
-            "pixels, not as a viewer shows them."
-        )
+    remarks += filter(None, [report["pictures"]["unused_range"]])
+    remarks += _orientation_remarks(report["pictures"])
     return remarks + _anchor_remarks(report["anchors"])
+
+
+def _orientation_remarks(images: Mapping[str, Any]) -> list[str]:
+    counts = {int(number): count for number, count in images["exif_orientations"].items()}
+    if not counts:
+        return []
+    where = {"apply": "on the turned image", "ignore": "on the stored pixels"}[images["exif"]]
+    remark = (
+        f"Images with an EXIF orientation: {sum(counts.values())}, "
+        f"{describe_choice(images['exif'])}: boxes must be drawn {where}."
+    )
+    keeping = sum(count for number, count in counts.items() if not is_quarter_turn(number))
+    if keeping:
+        remark += f" Of {keeping} with orientations 2 to 4 no stated size tells whether they are."
+    return [remark]
 
 
 def _duplicate_remarks(duplicates: Mapping[str, Any]) -> list[str]:
@@ -50,6 +68,21 @@ def _split_remarks(splits: Mapping[str, Any], class_names: Sequence[str]) -> lis
             remarks.append(
                 f"Boxes partly outside of their image in {split}: {counts['num_clipped']}; they "
                 "are clipped."
+            )
+        if counts["num_rotated"]:
+            remarks.append(
+                f"Boxes that were drawn turned (attribute rotation) in {split}: "
+                f"{counts['num_rotated']}; the upright boxes around them are taken."
+            )
+        if counts["num_repeated"]:
+            remarks.append(
+                f"Boxes that stand there again, same class and same place, in {split}: "
+                f"{counts['num_repeated']}; each counts as another object."
+            )
+        if counts["num_sizes_differ"]:
+            remarks.append(
+                f"Images whose annotation states another size in {split}: "
+                f"{counts['num_sizes_differ']}; look whether their boxes fit."
             )
         if counts["num_one_pixel"]:
             remarks.append(

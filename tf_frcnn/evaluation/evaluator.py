@@ -67,7 +67,8 @@ def detect_dataset(dataset: Dataset, detect: Detect) -> list[Detections]:
     """
     detections = []
     for example in track(dataset.examples, "evaluating"):
-        boxes, scores, classes = detect(read_image(example.image_path))
+        image = read_image(example.image_path, example.orientation)
+        boxes, scores, classes = detect(image)
         detections.append(
             Detections(
                 image_id=example.image_id,

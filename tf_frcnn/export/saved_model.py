@@ -11,6 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from tf_frcnn.config import Config, save_config
+from tf_frcnn.data.orientation import is_applied
 from tf_frcnn.errors import UserError
 from tf_frcnn.export.signatures import make_signatures, matrices, plain_weights
 from tf_frcnn.export.warmup import write_warmup_requests
@@ -62,7 +63,7 @@ def export_saved_model(
         version = export_dir / str(1 + max(_versions(export_dir), default=0))
         # A server that watches the folder looks at names that are numbers only.
         partial = Path(tempfile.mkdtemp(prefix=f".partial-{version.name}-", dir=export_dir))
-        signatures = make_signatures(model, frozen)
+        signatures = make_signatures(model, frozen, is_applied(config.data.exif))
         with tempfile.TemporaryDirectory(dir=partial) as assets:
             module = tf.Module()
             module.assets = _write_assets(Path(assets), config, records or {})

@@ -35,7 +35,9 @@ def plain_weights(model: InferenceModel) -> dict[str, tf.Variable]:
     }
 
 
-def make_signatures(model: InferenceModel, frozen: bool = False) -> dict[str, Signature]:
+def make_signatures(
+    model: InferenceModel, frozen: bool = False, apply_exif: bool = False
+) -> dict[str, Signature]:
     """Make the functions that become an export's signatures.
 
     `serving_default` takes `images` uint8 [B, H, W, 3] RGB of any B, H, W; `serve_float` the same
@@ -45,6 +47,8 @@ def make_signatures(model: InferenceModel, frozen: bool = False) -> dict[str, Si
     Args:
         model: what they run.
         frozen: keep its variables as constants instead, all but its `matrices`.
+        apply_exif: have `serve_encoded` turn images upright by their EXIF orientation; boxes are in
+            pixels of the turned image.
 
     Returns:
         Name -> function.
@@ -70,7 +74,7 @@ def make_signatures(model: InferenceModel, frozen: bool = False) -> dict[str, Si
         return detect(images)
 
     def detect_one(content: tf.Tensor) -> Mapping[str, tf.Tensor]:
-        image = tf.cast(decode_image(content), tf.float32)
+        image = tf.cast(decode_image(content, apply_exif), tf.float32)
         return {
             name: tf.squeeze(value, 0) for name, value in detect(tf.expand_dims(image, 0)).items()
         }

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tf_frcnn.data.faults import counted
-from tf_frcnn.data.image import read_image
-from tf_frcnn.data.orientation import UPRIGHT, read_orientation, turn_upright
+from tf_frcnn.data.image import read_image, read_image_header
+from tf_frcnn.data.orientation import UPRIGHT
 from tf_frcnn.errors import DataError
 from tf_frcnn.files import write_json
 from tf_frcnn.predict.inputs import Reading, common_folder, relative_name
@@ -123,8 +123,8 @@ def _predict_images(
         )
     elif num_oriented:
         logger.warning(
-            "%d images have an EXIF orientation, which was ignored, as in training: boxes are in "
-            "stored pixels. --exif apply turns the images upright first.",
+            "%d images have an EXIF orientation, which was ignored: boxes are in stored pixels. "
+            "--exif apply turns the images upright first.",
             num_oriented,
         )
     if num_read:
@@ -195,8 +195,8 @@ def _predict_video(
         )
     elif video.orientation != UPRIGHT:
         logger.warning(
-            "%s: its orientation, %d, was ignored, as in training: boxes are in stored pixels, and "
-            "the drawing is not turned either. --exif apply turns the frames upright first.",
+            "%s: its orientation, %d, was ignored: boxes are in stored pixels, and the drawing is "
+            "not turned either. --exif apply turns the frames upright first.",
             path,
             video.orientation,
         )
@@ -225,8 +225,9 @@ def _read_images(paths: Iterable[Path], apply_exif: bool) -> Iterator[_Image]:
     """Read images one at a time; warn of those that cannot be read, and go on."""
     for path in paths:
         try:
-            image, orientation = read_image(path), read_orientation(path)
+            orientation = read_image_header(path).orientation
+            image = read_image(path, orientation if apply_exif else UPRIGHT)
         except DataError as error:
             logger.warning("skipped: %s", error)
             continue
-        yield _Image(path, turn_upright(image, orientation) if apply_exif else image, orientation)
+        yield _Image(path, image, orientation)

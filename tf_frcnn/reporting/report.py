@@ -283,6 +283,5 @@ def draw_example(
     classes = found.classes[shown]
     names = tuple(dataset.class_names[class_id - 1] for class_id in classes)
     prediction = Prediction(found.boxes[shown], found.scores[shown], classes, names)
-    return draw_detections(
-        read_image(example.image_path), prediction, truth_boxes, fit_size=(side, side)
-    )
+    image = read_image(example.image_path, example.orientation)
+    return draw_detections(image, prediction, truth_boxes, fit_size=(side, side))

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tf_frcnn.data.image import IMAGE_EXTENSIONS, read_image
+from tf_frcnn.data.image import IMAGE_EXTENSIONS, read_image, read_image_as
 from tf_frcnn.data.loading import read_dataset
+from tf_frcnn.data.orientation import ExifPolicy
 from tf_frcnn.errors import DataError, UserError
 from tf_frcnn.model_files import ModelFiles
 
@@ -53,12 +54,13 @@ def _is_readable(path: Path) -> bool:
     return True
 
 
-def read_resized(path: Path, size: tuple[int, int]) -> np.ndarray:
+def read_resized(path: Path, size: tuple[int, int], exif: ExifPolicy) -> np.ndarray:
     """Read an image at the size that a TFLite file takes, whatever shape it has.
 
     Args:
         path: the file.
         size: (height, width) in pixels.
+        exif: of the model's data, `config.data.exif`.
 
     Returns:
         [height, width, 3] uint8 RGB.
@@ -67,7 +69,7 @@ def read_resized(path: Path, size: tuple[int, int]) -> np.ndarray:
         DataError: it cannot be read.
     """
     height, width = size
-    image = Image.fromarray(read_image(path))
+    image = Image.fromarray(read_image_as(path, exif))
     return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
 
 

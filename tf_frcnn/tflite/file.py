@@ -1,7 +1,8 @@
 """What is in a TFLite file, read by its schema: operators, tensors, and the stage of each."""
 
+import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ _TYPE_NAMES = {
 }
 
 
+METADATA = "tf_frcnn"
 WEIGHTED_OPERATORS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
@@ -57,6 +59,34 @@ def pack_model(model: Any) -> bytes:
     builder = flatbuffers.Builder(1 << 20)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
+
+
+def add_metadata(content: bytes, values: Mapping[str, Any]) -> bytes:
+    """Write what is known of the model into a file, as TFLite metadata named `METADATA`.
+
+    Args:
+        content: of a TFLite file.
+        values: ready for JSON.
+
+    Returns:
+        The content of the file with them.
+    """
+    model = read_model(content)
+    buffer, metadata = schema.BufferT(), schema.MetadataT()
+    buffer.data = np.frombuffer(json.dumps(values).encode(), np.uint8)
+    metadata.name, metadata.buffer = METADATA, len(model.buffers)
+    model.buffers.append(buffer)
+    model.metadata = [*(model.metadata or ()), metadata]
+    return pack_model(model)
+
+
+def read_metadata(content: bytes) -> dict[str, Any]:
+    """Read what `add_metadata` wrote; nothing from a file without it."""
+    model = read_model(content)
+    for entry in model.metadata or ():
+        if entry.name == METADATA.encode():
+            return json.loads(bytes(model.buffers[entry.buffer].data))
+    return {}
 
 
 def operator_counts(model: Any) -> dict[str, int]:

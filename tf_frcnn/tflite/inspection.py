@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_frcnn.data.orientation import ExifPolicy
 from tf_frcnn.inference import InferenceModel
 from tf_frcnn.tflite.calibration import read_resized
 from tf_frcnn.tflite.file import describe_file
@@ -15,7 +16,11 @@ from tf_frcnn.tflite.timing import milliseconds_by_stage
 
 
 def inspect_file(
-    model: InferenceModel, content: bytes, size: tuple[int, int], images: Sequence[Path]
+    model: InferenceModel,
+    content: bytes,
+    size: tuple[int, int],
+    images: Sequence[Path],
+    exif: ExifPolicy,
 ) -> dict[str, Any]:
     """Collect the report on a file.
 
@@ -24,6 +29,7 @@ def inspect_file(
         content: of the file.
         size: (height, width) of its images, in pixels.
         images: files; the first one is run on, or noise where there is none.
+        exif: of the model's data, `config.data.exif`.
 
     Returns:
         What `describe_file` returns, milliseconds added to the stages; `interpreter`, `threads`,
@@ -31,7 +37,7 @@ def inspect_file(
         `compare_detections` returns.
     """
     if images:
-        name, image = str(images[0]), read_resized(images[0], size)
+        name, image = str(images[0]), read_resized(images[0], size, exif)
     else:
         name = "noise (no image of the run can be read: --calibration DIR)"
         noise = np.random.default_rng(0).integers(0, 256, (*size, 3))
