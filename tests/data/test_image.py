@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 
 from tf_frcnn.data import image as image_module
-from tf_frcnn.data.image import MAX_PIXELS, read_image, read_image_size
-from tf_frcnn.data.orientation import read_orientation
+from tf_frcnn.data.image import MAX_PIXELS, read_image, read_image_header, read_image_size
 from tf_frcnn.errors import DataError
 
 # Height 3, width 5: an image whose axes cannot be mistaken for each other.
@@ -166,7 +165,7 @@ def test_a_tiffs_orientation_is_part_of_decoding(tmp_path):
     # 6: the first row is the right side, the first column the top: turned clockwise by a quarter.
     assert read_image_size(path) == (40, 24)
     np.testing.assert_array_equal(read_image(path), np.rot90(smooth_image(), -1))
-    assert read_orientation(path) == 1  # nothing is left to turn
+    assert read_image_header(path).orientation == 1  # nothing is left to turn
 
 
 @pytest.mark.skipif("AVIF" not in image_module.IMAGE_FORMATS, reason="Pillow without AVIF")
