@@ -141,8 +141,8 @@ def test_a_size_that_contradicts_is_a_fault_of_its_image(tmp_path):
         message
     )
     assert "EXIF orientation 6, stored 60 x 40" in message
-    assert "Of the 3 images turned by a quarter, 2 state the size of the turned image" in message
-    assert "(`--data.exif apply`) and 1 that of the stored pixels (`--data.exif ignore`)" in message
+    assert "and --data.exif auto turns images upright. Of 3 images turned by a quarter, " in message
+    assert "2 speak for `--data.exif apply`, 1 for `--data.exif ignore`: give the one" in message
     assert "--data.on-error skip" in message
     # Asked for stored pixels, it is the other two.
     message = message_of(root, "ignore")
@@ -154,7 +154,7 @@ def test_a_size_that_contradicts_is_a_fault_of_its_image(tmp_path):
 
 def test_what_is_asked_for_is_done_whatever_speaks_against_it(tmp_path):
     root = write_coco(tmp_path, [6], [STORED])
-    assert "images are turned as viewers show them: --data.exif apply" in message_of(root, "apply")
+    assert "--data.exif apply turns images upright" in message_of(root, "apply")
     assert read_train(root, "ignore").exif == "ignore"
 
 

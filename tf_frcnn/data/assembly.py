@@ -244,15 +244,16 @@ def _find_resized(images: Sequence[LabelledImage]) -> tuple[set[LabelledImage], 
 def _log_oddities(images: Iterable[LabelledImage], clipping_hint: str) -> None:
     """Warn once of clipped boxes, of turned boxes and of sizes that differ, with the first."""
     images = list(images)
-    clipped = [item for image in images for item in image.objects if item.clipped]
-    if clipped:
+    objects = [item for image in images for item in image.objects]
+    # One that was drawn turned inside of its image may well need a box that is not.
+    if clipped := [item for item in objects if item.clipped and not item.rotated]:
         logger.warning(
             "boxes partly outside of their image, clipped: %d%s; the first: %s",
             len(clipped),
             f" ({clipping_hint})" if clipping_hint else "",
             clipped[0].place,
         )
-    if rotated := [item for image in images for item in image.objects if item.rotated]:
+    if rotated := [item for item in objects if item.rotated]:
         logger.warning(
             "boxes that were drawn turned (attribute rotation), of which the upright boxes around "
             "them are taken: %d; the first: %s",

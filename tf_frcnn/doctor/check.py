@@ -267,7 +267,7 @@ def shown_counts(splits: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 
 def box_sides(dataset: Dataset) -> np.ndarray:
-    """Compute (height, width) of all boxes of a split, [N, 2] float32, in stored pixels."""
+    """Compute (height, width) of all boxes of a split, [N, 2] float32, in image pixels."""
     boxes = [np.zeros((0, 4), np.float32), *(example.boxes for example in dataset.examples)]
     stacked = np.concatenate(boxes)
     return stacked[:, 2:] - stacked[:, :2]
