@@ -150,6 +150,9 @@ def test_a_size_that_contradicts_is_a_fault_of_its_image(tmp_path):
     kept = read_train(root, on_faults=lambda *_: None)
     assert [example.image_id for example in kept.examples] == ["0", "2", "3"]
     assert kept.num_images_left_out == 1
+    # Its file is looked at with the others, so that all that is wrong is told at once.
+    assert [example.image_path.name for example in kept.left_out] == ["train1.png"]
+    assert len(kept.left_out[0].boxes) == 0
 
 
 def test_what_is_asked_for_is_done_whatever_speaks_against_it(tmp_path):

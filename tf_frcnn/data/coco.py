@@ -224,10 +224,10 @@ def _label_images(
     faults += group_faults
     images = []
     for item in located:
+        annotations = groups.get(item.entry.key, [])
         if problem := orientations.explain_contradiction(item.size):
             faults.append(f"{item.entry.place}: {problem}")
-            continue
-        annotations = groups.get(item.entry.key, [])
+            annotations = []  # whether they are right is told by the image that they belong to
         image_size = orientations.size_of(item.size)
         objects, object_faults = read_objects(annotations, content.class_names, image_size)
         faults += object_faults
@@ -241,6 +241,7 @@ def _label_images(
                 stated_size=item.size.stated,
                 num_left_out=len(object_faults),
                 orientation=orientations.orientation_of(item.size),
+                is_unfit=bool(problem),
             )
         )
     return images

@@ -276,15 +276,18 @@ def _read_images(
     for name, item in located.items():
         if item.size.orientation == UPRIGHT:
             continue
+        image_size = orientations.size_of(item.size)
         if problem := orientations.explain_contradiction(item.size):
             faults.append(f"{item.source}: {problem}")
-            continue
-        if name not in images:
+            # Whether its boxes are right is told by the image that they belong to.
+            images[name] = _label_image(item, Element("annotation"), image_size, faults)
+        elif name not in images:
             annotation = parse_annotation(item.source)
-            image_size = orientations.size_of(item.size)
             images[name] = _label_image(item, annotation, image_size, faults)
         orientation = orientations.orientation_of(item.size)
-        images[name] = dataclasses.replace(images[name], orientation=orientation)
+        images[name] = dataclasses.replace(
+            images[name], orientation=orientation, is_unfit=bool(problem)
+        )
     # A broken file may stand in two lists.
     return images, list(dict.fromkeys(faults)), orientations.choice
 

@@ -84,7 +84,8 @@ def check_data(config: DataConfig, model: ModelConfig, seed: int) -> DataCheck:
         dataset.split: [example.image_path for example in dataset.examples]
         for dataset in by_role.values()
     }
-    facts = examine_images(path for split in paths.values() for path in split)
+    left_out = [item.image_path for one in by_role.values() for item in one.left_out]
+    facts = examine_images([*(path for split in paths.values() for path in split), *left_out])
     undecodable = {path: fact.fault for path, fact in facts.items() if fact.fault}
     faults += undecodable.values()
     by_role = {role: without_images(dataset, undecodable) for role, dataset in by_role.items()}
