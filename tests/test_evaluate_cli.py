@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import evaluate
+from tf_frcnn.commands.evaluate import parse_arguments
 from tf_frcnn.errors import run_command
 from tf_frcnn.reporting.summary import OUTCOME
 from tf_frcnn.run_folder import RunFolder, start_run
@@ -169,6 +170,14 @@ def test_data_of_the_run_that_were_moved_ask_for_their_folder(finished_run, tmp_
     assert f"once/here: there is no such folder, seen from {Path.cwd()}. It is the" in err
     assert f"--data.root that {run} was trained with" in err and "`--data.root DIR`" in err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_has_its_choice_about_exif_orientations_unless_another_is_given(finished_run):
+    model = str(finished_run.output)
+    for options, exif in (((), "apply"), (("--data.exif", "ignore"), "ignore")):
+        assert parse_arguments([model, *options]).load_config().data.exif == exif
+    of_others = ["--detections", "found.json", "--data.root", "somewhere"]
+    assert parse_arguments(of_others).load_config().data.exif == "auto"
 
 
 def test_a_class_that_the_model_does_not_know(finished_run, voc_folder, tmp_path, capsys):

@@ -150,8 +150,8 @@ def test_a_size_that_contradicts_is_a_fault_of_its_image(tmp_path):
         message
     )
     assert "EXIF orientation 6, stored 60 x 40" in message
-    assert "Of the 3 images turned by a quarter, 2 state the size of the turned image" in message
-    assert "(`--data.exif apply`) and 1 that of the stored pixels (`--data.exif ignore`)" in message
+    assert "and --data.exif auto turns images upright. Of 3 images turned by a quarter, " in message
+    assert "2 speak for `--data.exif apply`, 1 for `--data.exif ignore`: give the one" in message
     assert "--data.on-error skip" in message
     # Asked for stored pixels, it is the other two.
     message = message_of(root, "ignore")
@@ -159,11 +159,14 @@ def test_a_size_that_contradicts_is_a_fault_of_its_image(tmp_path):
     kept = read_train(root, on_faults=lambda *_: None)
     assert [example.image_id for example in kept.examples] == ["0", "2", "3"]
     assert kept.num_images_left_out == 1
+    # Its file is looked at with the others, so that all that is wrong is told at once.
+    assert [example.image_path.name for example in kept.left_out] == ["train1.png"]
+    assert len(kept.left_out[0].boxes) == 0
 
 
 def test_what_is_asked_for_is_done_whatever_speaks_against_it(tmp_path):
     root = write_coco(tmp_path, [6], [STORED])
-    assert "images are turned as viewers show them: --data.exif apply" in message_of(root, "apply")
+    assert "--data.exif apply turns images upright" in message_of(root, "apply")
     assert read_train(root, "ignore").exif == "ignore"
 
 

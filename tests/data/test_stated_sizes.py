@@ -9,7 +9,7 @@ from tests.data.coco_writer import annotation, content, image, write_coco
 from tests.data.coco_writer import read_train as read_coco_train
 from tests.data.voc_writer import SIZE, message_of, read_train, write_voc
 from tf_frcnn.config import DataConfig, ModelConfig
-from tf_frcnn.data.loading import read_datasets
+from tf_frcnn.data.loading import load_datasets, read_datasets
 from tf_frcnn.data.splits import Divider
 from tf_frcnn.data.stated_sizes import find_resized, read_stated_size
 from tf_frcnn.data.voc import read_voc
@@ -96,6 +96,20 @@ def test_it_is_told_first_and_with_all_other_faults(tmp_path):
     (root / "Annotations" / "b.xml").write_text(voc_xml(HALF, [("cat", 9, 9, 8, 8)]))
     first, second = message_of(root).splitlines()[1:3]
     assert "2 times as large" in first and "b.xml: object 1 (cat)" in second
+
+
+def test_broken_files_among_resized_images_are_told_with_them(tmp_path):
+    root = write_resized(tmp_path)
+    path = root / "JPEGImages" / "b.png"
+    path.write_bytes(path.read_bytes()[:-30])  # its header is whole
+    config = DataConfig(root=str(root), format="voc", val_split="none", test_split="none")
+    with pytest.raises(DataError) as caught:
+        load_datasets(config, 0)
+    message = str(caught.value)
+    assert "2 faults" in message and "2 times as large" in message
+    assert "b.png: the image cannot be decoded" in message
+    report = check_data(config, ModelConfig(), 0).report
+    assert report["faults"]["count"] == 2 and report["pictures"]["num_unreadable"] == 1
 
 
 def test_single_sizes_that_differ_are_a_warning_and_a_remark(tmp_path, caplog):

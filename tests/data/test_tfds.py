@@ -228,3 +228,18 @@ def test_check_data_reads_a_set_and_tfds_stays_silent(data_dir, tmp_path, capfd)
     for words in ("Dataset toy", "it/s", "examples/s", "absl", "deprecated"):
         assert words not in printed + logged
     assert "validation" in (output / "check_data.html").read_text()
+
+
+# === EXIF orientations ===
+
+
+def test_boxes_are_fractions_of_the_image_as_it_is_used(data_dir):
+    # Stored 48 x 80 and turned by a quarter: 80 rows of 48. Half of the one side, all of the other.
+    turned = record(0, item([0.0, 0.0, 0.5, 1.0]), image=encode_image(0, orientation=6))
+    write_set(data_dir, {"train": [turned]})
+    for exif, size, orientation in (("auto", (80, 48), 6), ("ignore", (48, 80), 1)):
+        dataset = read_train(exif=exif)
+        (example,) = dataset.examples
+        assert dataset.exif == ("apply" if exif == "auto" else "ignore")
+        assert (example.image_size, example.orientation) == (size, orientation)
+        assert example.boxes.tolist() == [[0, 0, size[0] / 2, size[1]]]

@@ -39,11 +39,13 @@ def unchecked_boxes():
     return tfds.features.Tensor(shape=(4,), dtype=np.float32)
 
 
-def encode_image(seed, size=SIZE, image_format="PNG"):
+def encode_image(seed, size=SIZE, image_format="PNG", orientation=1):
     """Draw noise, so that no two images and no two of their pixels are alike."""
     noise = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
     file = io.BytesIO()
-    Image.fromarray(noise).save(file, image_format)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(noise).save(file, image_format, **({"exif": exif} if orientation > 1 else {}))
     return file.getvalue()
 
 

@@ -62,6 +62,7 @@ class LabelledImage:
         stated_size: (height, width) in the annotation; None where it states none.
         num_left_out: objects of the annotation that are not valid.
         orientation: of EXIF, by which stored pixels are turned; 1 where they are taken as stored.
+        is_unfit: it has a fault of the whole image, and is left out, but its file can be checked.
     """
 
     image_id: str
@@ -72,6 +73,7 @@ class LabelledImage:
     stated_size: tuple[int, int] | None = None
     num_left_out: int = 0
     orientation: int = UPRIGHT
+    is_unfit: bool = False
 
     @property
     def size_differs(self) -> bool:
@@ -131,7 +133,8 @@ def assemble_datasets(
     images = list(dict.fromkeys(image for split in splits.values() for image in split))
     objects = [item for image in images for item in image.objects]
     class_faults = _class_faults(objects, class_names)
-    resized, size_fault = _find_resized(images)
+    resized, size_fault = _find_resized([image for image in images if not image.is_unfit])
+    unfit = resized | {image for image in images if image.is_unfit}
     faults = [*size_fault, *faults]
     on_faults(str(root), [*faults, *class_faults.values()])
     if not (objects or class_names or faults):
@@ -139,18 +142,16 @@ def assemble_datasets(
             f"{root}: no object in any of the {len(images)} annotations of "
             f"{', '.join(splits)}. Expected at least one, or the classes by `--data.classes`."
         )
-    images = [image for image in images if image not in resized]
+    images = [image for image in images if image not in unfit]
     objects = [item for image in images for item in image.objects]
     _log_oddities(images, clipping_hint)
     _log_emptied(images, class_faults)
     class_names = class_names or tuple(sorted({item.name for item in objects} - set(class_faults)))
     missing = num_left_out or {}
-    datasets = {}
-    for name, split in splits.items():
-        kept = [image for image in split if image not in resized]
-        num_missing = missing.get(name, 0) + len(split) - len(kept)
-        datasets[name] = _build_dataset(name, kept, class_names, num_missing, division, exif)
-    return datasets
+    return {
+        name: _build_dataset(name, split, unfit, class_names, missing.get(name, 0), division, exif)
+        for name, split in splits.items()
+    }
 
 
 def order_declared_classes(
@@ -246,15 +247,16 @@ def _find_resized(images: Sequence[LabelledImage]) -> tuple[set[LabelledImage], 
 def _log_oddities(images: Iterable[LabelledImage], clipping_hint: str) -> None:
     """Warn once of clipped boxes, of turned boxes and of sizes that differ, with the first."""
     images = list(images)
-    clipped = [item for image in images for item in image.objects if item.clipped]
-    if clipped:
+    objects = [item for image in images for item in image.objects]
+    # One that was drawn turned inside of its image may well need a box that is not.
+    if clipped := [item for item in objects if item.clipped and not item.rotated]:
         logger.warning(
             "boxes partly outside of their image, clipped: %d%s; the first: %s",
             len(clipped),
             f" ({clipping_hint})" if clipping_hint else "",
             clipped[0].place,
         )
-    if rotated := [item for image in images for item in image.objects if item.rotated]:
+    if rotated := [item for item in objects if item.rotated]:
         logger.warning(
             "boxes that were drawn turned (attribute rotation), of which the upright boxes around "
             "them are taken: %d; the first: %s",
@@ -293,12 +295,15 @@ def _log_emptied(images: Iterable[LabelledImage], unusable: Collection[str]) -> 
 def _build_dataset(
     split: str,
     images: Sequence[LabelledImage],
+    unfit: Collection[LabelledImage],
     class_names: tuple[str, ...],
     num_images_left_out: int,
     division: Mapping[str, Sequence[str]] | None,
     exif: ExifChoice,
 ) -> Dataset:
     ids = {name: number for number, name in enumerate(class_names, start=1)}
+    left_out = [image for image in images if image in unfit]
+    images = [image for image in images if image not in unfit]
     objects = [item for image in images for item in image.objects]
     return Dataset(
         split,
@@ -307,7 +312,8 @@ def _build_dataset(
         num_clipped=sum(item.clipped for item in objects),
         num_rotated=sum(item.rotated for item in objects),
         num_sizes_differ=sum(image.size_differs for image in images),
-        num_images_left_out=num_images_left_out,
+        num_images_left_out=num_images_left_out + len(left_out),
+        left_out=tuple(_build_example(image, ids) for image in left_out),
         num_boxes_left_out=sum(image.num_left_out for image in images)
         + sum(item.name not in ids for item in objects),
         division=division,

@@ -63,6 +63,7 @@ class Dataset:
         num_sizes_differ: images whose annotation states another size than they have.
         num_images_left_out: images of the split that have faults and were skipped.
         num_boxes_left_out: boxes with faults that were skipped, in images that were kept.
+        left_out: those of them whose files can be checked all the same, as the others' are.
         division: the image ids of all splits, where they were made by a seed; None where the data
             set has splits of its own.
         exif: what was chosen for the EXIF orientations of its images.
@@ -76,5 +77,6 @@ class Dataset:
     num_sizes_differ: int = 0
     num_images_left_out: int = 0
     num_boxes_left_out: int = 0
+    left_out: tuple[Example, ...] = ()
     division: Mapping[str, Sequence[str]] | None = None
     exif: ExifChoice = "apply"

@@ -93,18 +93,26 @@ class Labeller:
             size = sizes[key]
             if problem := orientations.explain_contradiction(size):
                 self._faults.append(f"{image.source}: {problem}")
-                continue
-            self._label(key, image, orientations.size_of(size), orientations.orientation_of(size))
+            image_size, orientation = orientations.size_of(size), orientations.orientation_of(size)
+            self._label(key, image, image_size, orientation, is_unfit=bool(problem))
         self._waiting.clear()
         return orientations.choice
 
     def select(self, keys: Iterable[Hashable]) -> list[LabelledImage]:
-        """Get those of these images that can be used, after `finish`."""
+        """Get those of these images that could be read, after `finish`."""
         return [image for key in keys if (image := self._images.get(key))]
 
-    def _label(self, key: Hashable, image: FoundImage, image_size: Size, orientation: int) -> None:
+    def _label(
+        self,
+        key: Hashable,
+        image: FoundImage,
+        image_size: Size,
+        orientation: int,
+        is_unfit: bool = False,
+    ) -> None:
         try:
-            objects, faults = image.read_objects(image_size)
+            # Whether boxes of an unfit image are right is told by the image that they belong to.
+            objects, faults = ((), []) if is_unfit else image.read_objects(image_size)
         except DataError as error:
             self._faults.append(str(error))
             return
@@ -118,4 +126,5 @@ class Labeller:
             stated_size=image.stated_size,
             num_left_out=len(faults),
             orientation=orientation,
+            is_unfit=is_unfit,
         )

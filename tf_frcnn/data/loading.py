@@ -286,8 +286,9 @@ def _finish(
     """Decode the images, tell all faults, refuse what cannot be trained on, log what is left."""
     verified = verify_images(datasets, on_faults=faults.collect)
     nothing = explain_nothing_to_learn(verified["train"]) if "train" in verified else ""
-    if nothing and faults.messages and config.on_error == "stop":
-        faults.messages.append(nothing)
+    has_flags = bool(nothing) and add_up(count_boxes(verified["train"])).total > 0
+    if has_flags and faults.messages and config.on_error == "stop":
+        faults.messages.append(nothing)  # without flags, those faults are the reason
     FAULT_HANDLERS[config.on_error](faults.subject, faults.messages)
     refuse_empty(verified.values())
     if nothing:

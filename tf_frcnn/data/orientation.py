@@ -144,16 +144,15 @@ class Orientations:
         side = _speaks_for(image)
         if side is None or side == self.choice or image.stated is None:
             return ""
-        other = {"apply": "that of the turned image", "ignore": "that of the stored pixels"}
-        done = {"apply": "turned as viewers show them", "ignore": "taken as they are stored"}
+        size = {"apply": "that of the turned image", "ignore": "that of the stored pixels"}
+        done = {"apply": "turns images upright", "ignore": "takes stored pixels"}
         return (
-            f"the annotation states {describe_size(image.stated)}, {other[side]} (EXIF orientation "
-            f"{image.orientation}, stored {describe_size(image.stored)}), and images are "
-            f"{done[self.choice]}: --data.exif {self._policy}. Of the {self._num_quarter} images "
-            f"turned by a quarter, {self._num_apply} state the size of the turned image "
-            f"(`--data.exif apply`) and {self._num_ignore} that of the stored pixels "
-            "(`--data.exif ignore`). Expected one of these for all: give that option, or "
-            "`--data.on-error skip` to leave the others out."
+            f"the annotation states {describe_size(image.stated)}, {size[side]} (EXIF orientation "
+            f"{image.orientation}, stored {describe_size(image.stored)}), and --data.exif "
+            f"{self._policy} {done[self.choice]}. Of {self._num_quarter} images turned by a "
+            f"quarter, {self._num_apply} speak for `--data.exif apply`, {self._num_ignore} for "
+            "`--data.exif ignore`: give the one that fits, or `--data.on-error skip` to leave the "
+            "others out."
         )
 
     def log(self, subject: str) -> None:

@@ -41,7 +41,7 @@ def verify_images(
     Memory does not grow with the number of images: each thread holds one image.
 
     Args:
-        datasets: by role, as `read_datasets` gives them.
+        datasets: by role, as `read_datasets` gives them; images that were left out are checked too.
         on_faults: is told at once of all images that can't be decoded, or have other sizes than
             their headers say.
 
@@ -55,7 +55,7 @@ def verify_images(
     image_sizes = {
         example.image_path: example.stored_size
         for dataset in datasets.values()
-        for example in dataset.examples
+        for example in (*dataset.examples, *dataset.left_out)
     }
     images = list(image_sizes.items())
     chunks = [images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK)]

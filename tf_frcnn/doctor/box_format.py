@@ -27,7 +27,7 @@ class StatedBoxes:
 
     Attributes:
         numbers: [N, 4] float64: xmin, ymin, xmax, ymax (VOC) or x, y, width, height (COCO).
-        image_sizes: [N, 2] float64 (width, height) of the stored pixels.
+        image_sizes: [N, 2] float64 (width, height) of the images as they are used.
     """
 
     numbers: np.ndarray

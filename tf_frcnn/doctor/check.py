@@ -85,7 +85,8 @@ def check_data(config: DataConfig, model: ModelConfig, seed: int) -> DataCheck:
         dataset.split: [example.image_path for example in dataset.examples]
         for dataset in by_role.values()
     }
-    facts = examine_images(path for split in paths.values() for path in split)
+    left_out = [item.image_path for one in by_role.values() for item in one.left_out]
+    facts = examine_images([*(path for split in paths.values() for path in split), *left_out])
     undecodable = {path: fact.fault for path, fact in facts.items() if fact.fault}
     faults += undecodable.values()
     by_role = {role: without_images(dataset, undecodable) for role, dataset in by_role.items()}
@@ -270,7 +271,7 @@ def shown_counts(splits: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 
 def box_sides(dataset: Dataset) -> np.ndarray:
-    """Compute (height, width) of all boxes of a split, [N, 2] float32, in stored pixels."""
+    """Compute (height, width) of all boxes of a split, [N, 2] float32, in image pixels."""
     boxes = [np.zeros((0, 4), np.float32), *(example.boxes for example in dataset.examples)]
     stacked = np.concatenate(boxes)
     return stacked[:, 2:] - stacked[:, :2]
