@@ -203,6 +203,8 @@ def _settings(short_side: int, long_side: int, proposals: int) -> Mapping[str, M
             "frozen_layers": (),
             "weight_decay": 1e-4,
             "ignore_border_anchors": False,
+            "ignore_padding_anchors": False,
+            "loss_mean": "batch",
             "rpn_pre_nms_top_k": 2000,
             "rpn_post_nms_top_k": 2000,
             "roi_batch_size": 512,

@@ -147,6 +147,8 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
         "frozen_layers": (),
         "weight_decay": 1e-4,
         "ignore_border_anchors": False,
+        "ignore_padding_anchors": False,
+        "loss_mean": "batch",
         "rpn_pre_nms_top_k": 2000,
         "rpn_post_nms_top_k": 2000,
         "roi_batch_size": 512,
