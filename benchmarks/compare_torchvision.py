@@ -5,6 +5,11 @@ own, and then called one after the other, round by round. What counts is the med
 ratios. Weights are random: the arithmetic does not depend on them, and 300 proposals there are
 always.
 
+`--model all`, or some names, compares torchvision's own detectors: both sides have the same seeded
+weights (those of `tests/fixtures/seeded.py`) and the same image of the size that enters the
+network, 800 x 1088 or 320 x 426. They must find as many proposals and detections, or nothing is
+written. The tables go into `results/compare_torchvision.md` as well.
+
 `--train` compares training steps instead: first with all layers trained, then with conv1 and conv2
 kept as they are. Peak memory is that of each process, its libraries included.
 
@@ -14,6 +19,7 @@ environment that has torch and torchvision.
 
 import json
 import multiprocessing
+import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -30,6 +36,14 @@ from tf_frcnn.config import Config, DataConfig
 HERE = Path(__file__).resolve().parent
 CLASSES = tuple(f"class {number}" for number in range(1, 21))
 REDUCED = "reduced"  # folder of the export with smaller FC layers
+SIZES = {  # of images for torchvision's own detectors
+    "fasterrcnn_resnet50_fpn": (800, 1088),
+    "fasterrcnn_resnet50_fpn_v2": (800, 1088),
+    "fasterrcnn_mobilenet_v3_large_fpn": (800, 1088),
+    "fasterrcnn_mobilenet_v3_large_320_fpn": (320, 426),
+}
+PAGE = ROOT / "results" / "compare_torchvision.md"
+MARKS = "<!-- detectors: written by the benchmark -->\n", "<!-- end of detectors -->\n"
 
 
 @dataclass(frozen=True)
@@ -46,8 +60,12 @@ class Arguments:
     """Images a call."""
     rounds: int = 9
     """Calls of each system that count."""
-    warm_up: int = 3
-    """Calls of each before them."""
+    warm_up: int = 5
+    """Calls of each before them: the first of torch's take several times as long."""
+    model: tuple[str, ...] = ()
+    """Compare these of torchvision's own detectors, or all, instead of VGG16."""
+    note: str = ""
+    """What else is to be said of the tables of the detectors, such as other work on the machine."""
     train: bool = False
     """Compare training steps instead of detection."""
     head_rank: int = 0
@@ -95,14 +113,7 @@ def compare(arguments: Arguments) -> dict[str, Any]:
     size = [str(value) for value in (arguments.height, arguments.width, arguments.batch)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        # In a process of its own, so that its memory is free again.
-        writer = multiprocessing.get_context("spawn").Process(
-            target=write_exports, args=(arguments, folder)
-        )
-        writer.start()
-        writer.join()
-        if writer.exitcode:
-            raise SystemExit("The exports could not be written; the reason is above.")
+        run_alone(write_exports, arguments, folder)
         peer = [arguments.torch_python, str(HERE / "torchvision_detector.py"), str(len(CLASSES))]
         export = [sys.executable, str(HERE / "exported_detector.py")]
         file = [sys.executable, str(HERE / "tflite_detector.py")]
@@ -118,6 +129,120 @@ def compare(arguments: Arguments) -> dict[str, Any]:
         for form in arguments.tflite:
             commands[f"TFLite {form}"] = [*file, str(folder / f"{form}.tflite"), *size[:2]]
         return call_in_turn(commands, arguments.rounds, arguments.warm_up)
+
+
+def write_named_exports(name: str, folder: Path) -> None:
+    """Export a detector with the weights in `folder`, and check that it finds as much there.
+
+    Raises:
+        SystemExit: the numbers of proposals or detections differ from torchvision's.
+    """
+    from tf_frcnn.environment import load_tensorflow
+
+    load_tensorflow()
+    import tensorflow as tf
+
+    from tf_frcnn.architectures import ARCHITECTURES
+    from tf_frcnn.config import ModelConfig
+    from tf_frcnn.export.saved_model import export_saved_model
+    from tf_frcnn.inference import InferenceModel
+    from tf_frcnn.model import FasterRCNN, forward
+    from tf_frcnn.pretrained.torch_file import read_state_dict
+    from tf_frcnn.pretrained.torchvision import load_state_dict
+
+    settings = ARCHITECTURES[name].settings
+    model_config = ModelConfig(**{**settings["model"], "architecture": name})
+    classes = tuple(f"class {number}" for number in range(1, 91))
+    config = Config(DataConfig(classes=classes, **settings["data"]), model_config)
+    network = FasterRCNN(model_config, len(classes))
+    load_state_dict(network, read_state_dict(folder / "weights.pth"), "weights.pth")
+    data = config.data
+    model = InferenceModel(network, classes, data.short_side, data.long_side, data.resize_rounding)
+    proposals = []
+
+    def call(stage_name: str, inputs: Any) -> Any:
+        outputs = network.run_stage(stage_name, inputs)
+        if stage_name == "proposal_layer":
+            proposals.append(outputs)
+        return outputs
+
+    image = tf.constant(np.load(folder / "image.npy")[None], tf.float32)
+    found = forward(call, image, tf.constant([image.shape[1:3]], tf.float32))
+    heights = proposals[0][0, :, 2] - proposals[0][0, :, 0]
+    ours = {
+        "proposals": int(np.sum(heights > 0)),
+        "detections": int(found["num_detections"][0]),
+    }
+    theirs = json.loads((folder / "counts.json").read_text())
+    print(name, "torchvision:", theirs, "tf_frcnn:", ours, flush=True)
+    if ours != theirs:
+        raise SystemExit(f"{name}: both sides must do the same work.")
+    for form in ("variables", "frozen"):
+        export_saved_model(model, config, folder / form, frozen=form == "frozen")
+
+
+def compare_named(arguments: Arguments, name: str) -> dict[str, Any]:
+    """Compare with one of torchvision's own detectors -> the figures of the systems."""
+    height, width = SIZES[name]
+    size = [str(height), str(width), "1"]
+    sys.path.insert(0, str(ROOT))
+    from tests.fixtures.seeded import seeded_image
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        np.save(folder / "image.npy", seeded_image(0, (height, width)))
+        peer = [arguments.torch_python, str(HERE / "torchvision_detector.py"), name, *size]
+        subprocess.run([*peer, "write", str(folder)], check=True)
+        run_alone(write_named_exports, name, folder)
+        export = [sys.executable, str(HERE / "exported_detector.py")]
+        image = str(folder / "image.npy")
+        commands = {
+            "torchvision": [*peer, "default", str(folder)],
+            "torchvision, channels-last": [*peer, "channels-last", str(folder)],
+            "variables": [*export, str(folder / "variables" / "1"), *size, image],
+            "frozen": [*export, str(folder / "frozen" / "1"), *size, image],
+        }
+        systems = call_in_turn(commands, arguments.rounds, arguments.warm_up)
+        return {"counts": json.loads((folder / "counts.json").read_text()), "systems": systems}
+
+
+def run_alone(work: Any, *arguments: Any) -> None:
+    """Run in a process of its own, so that its memory is free again."""
+    process = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise SystemExit("The exports could not be written; the reason is above.")
+
+
+def detectors_page(tables: dict[str, Any]) -> str:
+    """Write the tables of torchvision's own detectors as Markdown."""
+    lines = ["## torchvision's own detectors", ""]
+    for name, (height, width) in SIZES.items():
+        title = f"{name}, 1 x {height} x {width}"
+        if title not in tables:
+            continue
+        table = tables[title]
+        counts = table["counts"]
+        lines += [
+            f"`{name}`, {height} x {width}: {counts['proposals']} proposals and "
+            f"{counts['detections']} detections on both sides. `{table['command']}` at "
+            f"`{table['commit']}`, {processor()}. {table['note']}".rstrip(),
+            "",
+            "| | seconds | x best | x default | first call |",
+            "|---|---|---|---|---|",
+        ]
+        for system, figures in table["systems"].items():
+            ratios = table["speed_ratios"].get(system, {})
+            cells = [f"{one:.2f}" for one in reversed(list(ratios.values()))] or ["", ""]
+            label = {"variables": "export with variables", "frozen": "export, `--freeze`"}
+            lines.append(
+                f"| {label.get(system, system)} | {figures['median']:.3f} | "
+                + " | ".join(cells)
+                + f" | {figures['first_call']:.1f} s |"
+            )
+        lines.append("")
+    return "\n".join(lines) + "\n"
 
 
 def compare_training(arguments: Arguments, layers: str) -> dict[str, Any]:
@@ -139,7 +264,22 @@ def main() -> None:
     """Compare, print the ratios, and keep the figures."""
     arguments = tyro.cli(Arguments, description=__doc__)
     size = f"{arguments.batch} x {arguments.height} x {arguments.width}"
-    if arguments.train:
+    if arguments.model:
+        names = tuple(SIZES) if arguments.model == ("all",) else arguments.model
+        if unknown := sorted(set(names) - set(SIZES)):
+            raise SystemExit(f"--model {unknown[0]}: expected all, or some of {', '.join(SIZES)}.")
+        command = f"python benchmarks/compare_torchvision.py --model {' '.join(arguments.model)}"
+        for name in names:
+            figures = compare_named(arguments, name)
+            height, width = SIZES[name]
+            extra = {"counts": figures["counts"], "command": command, "note": arguments.note}
+            title = f"{name}, 1 x {height} x {width}"
+            tables = keep(arguments, title, figures["systems"], extra)
+            before, rest = PAGE.read_text(encoding="utf-8").split(MARKS[0])
+            _, after = rest.split(MARKS[1])
+            page = before + MARKS[0] + detectors_page(tables) + MARKS[1] + after
+            PAGE.write_text(page, encoding="utf-8")
+    elif arguments.train:
         keep(arguments, f"training step, {size}", compare_training(arguments, "all"))
         name = f"training step, conv1 and conv2 frozen, {size}"
         keep(arguments, name, compare_training(arguments, "frozen"))
@@ -147,8 +287,13 @@ def main() -> None:
         keep(arguments, size, compare(arguments))
 
 
-def keep(arguments: Arguments, table: str, systems: dict[str, Any]) -> None:
-    """Print the ratios of a table, and write it to the file beside the others."""
+def keep(
+    arguments: Arguments,
+    table: str,
+    systems: dict[str, Any],
+    extra: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Print the ratios of a table, and write it to the file -> all tables of this processor."""
     medians = {name: figures["median"] for name, figures in systems.items()}
     ratios = {
         name: {
@@ -169,8 +314,10 @@ def keep(arguments: Arguments, table: str, systems: dict[str, Any]) -> None:
         "rounds": arguments.rounds,
         "systems": systems,
         "speed_ratios": ratios,
+        **(extra or {}),
     }
     arguments.output.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    return kept[processor()]
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """An export of this project, timed on request: a process of `compare_torchvision.py`.
 
-    python exported_detector.py SAVED_MODEL HEIGHT WIDTH BATCH
+    python exported_detector.py SAVED_MODEL HEIGHT WIDTH BATCH [IMAGE.npy]
 
-answers each line on its input with the seconds that one call took.
+answers each line on its input with the seconds that one call took. Images are noise where there is
+no file of one.
 """
 
 import sys
@@ -26,6 +27,8 @@ def main() -> None:
     seconds = time.perf_counter() - start
     serve = module.signatures["serving_default"]
     images = np.random.default_rng(0).integers(0, 256, (batch, height, width, 3)).astype(np.uint8)
+    if len(sys.argv) > 5:
+        images = np.load(sys.argv[5])[None]
     answer(
         f"TensorFlow {tf.__version__}; loaded in {seconds:.1f} s",
         lambda: serve(images=tf.constant(images))["num_detections"].numpy(),

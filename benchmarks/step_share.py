@@ -45,6 +45,7 @@ def make_functions(height: int, width: int) -> dict[str, Callable[[], Any]]:
     import tensorflow as tf
 
     from tf_frcnn.model import FasterRCNN
+    from tf_frcnn.training.losses import samples_an_image
     from tf_frcnn.training.tasks.box import box_losses, sample_rois
     from tf_frcnn.training.tasks.rpn import assign_anchor_targets, rpn_losses
     from tf_frcnn.training.trainer import FasterRCNNTrainer
@@ -88,9 +89,13 @@ def make_functions(height: int, width: int) -> dict[str, Callable[[], Any]]:
         with tf.GradientTape() as tape:
             tape.watch(inputs)
             losses = rpn_losses(
-                objectness, anchor_deltas, anchor_targets, config.rpn_box_sigma
+                *(objectness, anchor_deltas, anchor_targets),
+                samples_an_image(anchor_targets.weights, config.loss_mean),
+                config.rpn_box_sigma,
             ) | box_losses(
-                *head_outputs, roi_targets, box_std, config.box_loss, config.roi_box_sigma
+                *(*head_outputs, roi_targets),
+                samples_an_image(roi_targets.weights, config.loss_mean),
+                *(box_std, config.box_loss, config.roi_box_sigma),
             )
             total = tf.add_n(list(losses.values()))
         kept = tf.math.count_nonzero(proposals[0, :, 2] > proposals[0, :, 0])

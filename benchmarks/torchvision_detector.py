@@ -1,15 +1,21 @@
-"""torchvision's Faster R-CNN on VGG16, timed on request: a process of `compare_torchvision.py`.
+"""torchvision's Faster R-CNN, timed on request: a process of `compare_torchvision.py`.
 
-Needs torch and torchvision alone, so that it can run in an environment of its own. The network is
-that of this project's `vgg16`: anchors, RoI pooling, layers, numbers of proposals, thresholds.
+Needs torch and torchvision alone, so that it can run in an environment of its own.
 
-    python torchvision_detector.py CLASSES HEIGHT WIDTH BATCH default|channels-last
+    python torchvision_detector.py NETWORK HEIGHT WIDTH BATCH default|channels-last [FOLDER]
 
-answers each line on its input with the seconds that one call took.
+answers each line on its input with the seconds that one call took. NETWORK is a number of classes,
+for VGG16 as this project's `vgg16` is: anchors, RoI pooling, layers, numbers of proposals,
+thresholds. Or it is the name of one of torchvision's own detectors: its weights are seeded and its
+image is `FOLDER/image.npy`; BATCH is 1. With `write` for the layout it leaves `weights.pth` and
+`counts.json`, the numbers of proposals and detections, in the folder.
 """
 
+import json
 import sys
+from pathlib import Path
 
+import numpy as np
 import torch
 import torchvision
 from on_request import answer
@@ -57,15 +63,44 @@ def build(num_classes: int, height: int, width: int) -> FasterRCNN:
     )
 
 
+def build_named(name: str) -> FasterRCNN:
+    """Build one of torchvision's own detectors with seeded weights."""
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "fixtures"))
+    from torchvision_stages import build as build_seeded
+
+    return build_seeded(name, epsilon=1e-5, small=False)
+
+
+def write(network: FasterRCNN, images: list[torch.Tensor], folder: Path) -> None:
+    """Write the weights, and how many proposals and detections there are."""
+    torch.save(network.state_dict(), folder / "weights.pth")
+    counts: dict[str, int] = {}
+    network.rpn.register_forward_hook(
+        lambda _, __, out: counts.update(proposals=len(out[0][0]))  # of the only image
+    )
+    counts["detections"] = len(network(images)[0]["boxes"])
+    (folder / "counts.json").write_text(json.dumps(counts), encoding="utf-8")
+
+
 def main() -> None:
     """Load, then answer requests until the input ends."""
-    num_classes, height, width, batch = map(int, sys.argv[1:5])
+    name, layout = sys.argv[1], sys.argv[5]
+    height, width, batch = map(int, sys.argv[2:5])
     torch.manual_seed(0)
-    network = build(num_classes, height, width).eval()
-    if sys.argv[5] == "channels-last":
-        network = network.to(memory_format=torch.channels_last)
-    images = [torch.rand(3, height, width) for _ in range(batch)]
+    if name.isdecimal():
+        network = build(int(name), height, width).eval()
+        images = [torch.rand(3, height, width) for _ in range(batch)]
+    else:
+        folder = Path(sys.argv[6])
+        network = build_named(name)
+        image = np.load(folder / "image.npy")
+        images = [torch.from_numpy(image).permute(2, 0, 1).float() / 255]
     with torch.inference_mode():
+        if layout == "write":
+            write(network, images, folder)
+            return
+        if layout == "channels-last":
+            network = network.to(memory_format=torch.channels_last)
         answer(
             f"torch {torch.__version__}, torchvision {torchvision.__version__}",
             lambda: network(images),

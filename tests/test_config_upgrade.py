@@ -34,6 +34,8 @@ def test_a_file_of_format_1_is_read_whole():
     assert new["model"].pop("unused_columns") == ()
     assert new["train"].pop("trainable_stages") is None
     assert new["train"].pop("normalization") == "batch"
+    assert new["train"].pop("ignore_padding_anchors") is True
+    assert new["train"].pop("loss_mean") == "images"
     # The rest is the same, number for number; JSON makes lists of tuples.
     assert json.loads(json.dumps(new)) == {"format": 3, "tf_frcnn": new["tf_frcnn"], **old}
 

@@ -20,7 +20,12 @@ from tf_frcnn.ops.anchors import cell_anchors, grid_anchors
 from tf_frcnn.ops.boxes import decode_deltas, encode_deltas
 from tf_frcnn.ops.matching import match_boxes
 from tf_frcnn.presets import voc07
-from tf_frcnn.training.losses import box_loss, classification_loss, objectness_loss
+from tf_frcnn.training.losses import (
+    box_loss,
+    classification_loss,
+    objectness_loss,
+    samples_an_image,
+)
 from tf_frcnn.training.tasks.box import sample_rois
 from tf_frcnn.training.tasks.rpn import assign_anchor_targets
 
@@ -214,22 +219,25 @@ def test_rpn_loss():
     targets = as_float([[as_stored(0.125, 0.125, 1.0, 1.1), as_stored(0.25, -0.25, 2.0, 2.2)]])
     deltas = as_float([[as_stored(0.4, 0.2, 1.2, 1.2), as_stored(0.2, 0.35, 2.0, 2.0)]])
     positives, weights = as_float([[1, 0]]), as_float([[1, 1]])
+    samples = samples_an_image(weights, "images")
     num_samples = 2  # the deck sums, the functions divide by the mini-batch
 
     # Anchor 1 alone is an object. Differences 0.4 - 0.125 = 0.275, 0.2 - 0.125 = 0.075,
     # log 1.2 - log 1.0 = 0.182322, log 1.2 - log 1.1 = 0.087011:
     # 0.5 * (0.075625 + 0.005625 + 0.033241 + 0.007571) = 0.061031.
-    regression = num_samples * box_loss(deltas, targets, positives, weights, sigma=1.0)
+    regression = num_samples * box_loss(deltas, targets, positives, samples, sigma=1.0)
     assert float(regression) == pytest.approx(0.061031, abs=1e-6)
 
     # p(1) = (0.6, 0.4), p^(1) = (1, 0); p(2) = (0.2, 0.8), p^(2) = (0, 1):
     # -log 0.6 - log 0.8 = 0.510826 + 0.223144 = 0.733969 (rounded once, at the end).
     pairs = as_logits([[[0.6, 0.4], [0.2, 0.8]]])
-    classification = num_samples * classification_loss(pairs, tf.constant([[0, 1]]), weights)
+    classification = num_samples * classification_loss(
+        pairs, tf.constant([[0, 1]]), weights, samples
+    )
     assert float(classification) == pytest.approx(0.733969, abs=1e-6)
     # The RPN's own loss takes the difference of the pair.
     logits = pairs[..., 0] - pairs[..., 1]
-    classification = num_samples * objectness_loss(logits, positives, weights)
+    classification = num_samples * objectness_loss(logits, positives, weights, samples)
     assert float(classification) == pytest.approx(0.733969, abs=1e-6)
 
 
@@ -295,15 +303,16 @@ def test_detection_loss():
     deltas = tf.gather(as_float(y.reshape(1, 2, 4, 4)), classes, batch_dims=2)
     targets = as_float([[as_stored(-0.2, 0.2, 1.0, 1.0), [0, 0, 0, 0]]])
     positives, weights = as_float([[1, 0]]), as_float([[1, 1]])
+    samples = samples_an_image(weights, "images")
     num_samples = 2  # the deck sums, the functions divide by the mini-batch
 
     # 0.5 * 0.1^2 + 0.5 * 0.1^2 + 0.5 * (log 0.8)^2 + 0.5 * (log 1.2)^2
     # = 0.005 + 0.005 + 0.024897 + 0.016620 = 0.051517 (rounded once, at the end).
-    regression = num_samples * box_loss(deltas, targets, positives, weights, sigma=1.0)
+    regression = num_samples * box_loss(deltas, targets, positives, samples, sigma=1.0)
     assert float(regression) == pytest.approx(0.051517, abs=1e-6)
 
     # p(1) = (0.1, 0.7, 0.1, 0.1), p(2) = (0.6, 0.0, 0.2, 0.2):
     # -log 0.7 - log 0.6 = 0.356675 + 0.510826 = 0.867501.
     logits = as_logits([[[0.1, 0.7, 0.1, 0.1], [0.6, 0.0, 0.2, 0.2]]])
-    classification = num_samples * classification_loss(logits, classes, weights)
+    classification = num_samples * classification_loss(logits, classes, weights, samples)
     assert float(classification) == pytest.approx(0.867501, abs=1e-6)

@@ -356,6 +356,9 @@ class TrainConfig:
     """Share of objects among them, at most."""
     ignore_border_anchors: bool = True
     """Leave anchors that cross the image's border out of the RPN's losses."""
+    ignore_padding_anchors: bool = True
+    """Leave anchors whose centre is in the padding out of them; torchvision's detectors learn that
+    they are background."""
     rpn_pre_nms_top_k: Count = 12_000
     """Proposals kept before NMS in training."""
     rpn_post_nms_top_k: Count = 2_000
@@ -368,6 +371,9 @@ class TrainConfig:
     """A proposal whose largest IoU reaches this is an object of that box's class."""
     roi_background_iou: Probability = 0.0
     """Background proposals are taken from this IoU up first (the paper's 0.1 is in `voc07`)."""
+    loss_mean: Literal["images", "batch"] = "images"
+    """What the losses are means over: the samples of each image, then the images; or all samples of
+    the batch at once, as in torchvision, where an image with more samples weighs more."""
     box_loss: Literal["smooth_l1", "giou"] = "smooth_l1"
     """The box head's box loss: smooth L1 of the offsets, or the generalised IoU of the boxes; the
     RPN's is always smooth L1."""

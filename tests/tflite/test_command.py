@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.tflite.conftest import noise
+from tests.tflite.conftest import build_inference_model, noise
 from tf_frcnn import cli, inference
 from tf_frcnn.checkpoints import save_checkpoint
 from tf_frcnn.commands import tflite as command
@@ -35,7 +35,7 @@ def run(tmp_path, tiny_config, voc_folder):
 @pytest.fixture
 def converted(monkeypatch, inference_model, float_content):
     """Spare the slow parts: loading, converting (the float32 file stands for all), measuring."""
-    monkeypatch.setattr(inference, "load_network", lambda model: inference_model)
+    monkeypatch.setattr(inference, "load_network", lambda *_: inference_model)
     monkeypatch.setattr(conversion.Converter, "convert", lambda self, *_: float_content)
     monkeypatch.setattr(timing, "NUM_RUNS", 1)
 
@@ -142,6 +142,29 @@ def test_the_default_size_is_that_of_3_to_4(run, tmp_path, monkeypatch):
     assert not (tmp_path / "m.tflite").exists()
 
 
+def test_fewer_rois_are_compared_with_the_model_itself(
+    run, tmp_path, monkeypatch, inference_model, float_content
+):
+    seen = []
+
+    def load(model, config=None):
+        return inference_model if config is None else build_inference_model(config.model)
+
+    def convert(self, *_):
+        seen.append(self.model.network.proposal_layer.post_nms_top_k)
+        return float_content
+
+    monkeypatch.setattr(inference, "load_network", load)
+    monkeypatch.setattr(conversion.Converter, "convert", convert)
+    monkeypatch.setattr(timing, "NUM_RUNS", 1)
+    output = tmp_path / "m.tflite"
+    assert tflite(run, "--output", output, "--size", "50x70", "--num-rois", 5) == 0
+    report = json.loads((tmp_path / "m.report.json").read_text())
+    assert seen == [5] and report["num_rois"] == 5
+    # The file, a stand-in, is that of all RoIs, and so is the model that it is compared with.
+    assert report["deviation"]["num_unmatched"] == 0 < report["deviation"]["num_found"]
+
+
 # === What is there already ===
 
 
@@ -196,6 +219,14 @@ def test_a_full_disk_leaves_nothing(name, run, tmp_path, capsys, monkeypatch):
         (
             ("--output", "OUT/m.tflite", "--size", "2x900"),
             "nothing could be found. Expected --size",
+        ),
+        (
+            ("--output", "OUT/m.tflite", "--num-rois", "0"),
+            "--num-rois 0: expected a number from 1 to 20",
+        ),
+        (
+            ("--output", "OUT/m.tflite", "--num-rois", "21"),
+            "--num-rois 21: expected a number from 1 to 20",
         ),
         (("--output", "/proc/out/m.tflite"), "--output /proc/out: the folder cannot be made"),
         (

@@ -10,6 +10,8 @@ import tensorflow as tf
 from tests.tflite.conftest import IMAGE_SIZE, build_inference_model, noise
 from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.architectures.vgg16 import build_vgg16
+from tf_frcnn.layers.heads.box_head import BoxHead
+from tf_frcnn.model import FasterRCNN
 from tf_frcnn.tflite.conversion import Converter
 from tf_frcnn.tflite.file import Graph, read_model
 from tf_frcnn.tflite.quantization import RangeObserver, RoundingObserver, observing
@@ -49,6 +51,15 @@ def test_layers_without_normalisation_are_observed_themselves():
 def test_projections_of_a_head_of_low_rank_are_observed(tiny_config):
     inference_model = build_inference_model(dataclasses.replace(tiny_config.model, head_rank=5))
     assert {"fc1_projection", "fc2_projection"} < observed_names(inference_model.network)
+
+
+def test_convolutions_of_the_box_head_are_observed_behind_their_activation(tiny_config):
+    head = BoxHead(8, 3, num_fcs=1, conv_channels=(6, 5), name="box_head")
+    network = FasterRCNN(tiny_config.model, 3, box_head=head)
+    of_head = {
+        name for name in observed_names(network) if name.startswith(("box_conv", "bn_", "fc"))
+    }
+    assert of_head == {"box_conv1_relu", "box_conv2_relu", "fc1"}
 
 
 def test_the_layers_are_left_as_they_were(inference_model):

@@ -46,9 +46,9 @@ def test_loss_and_gradient_are_those_of_addons():
     std = (0.1, 0.1, 0.2, 0.2)
     targets = encode_deltas(gt, rois, std)
     deltas = tf.Variable(np.random.default_rng(0).normal(0, 1, (1, 4, 4)).astype(np.float32))
-    positives, weights = tf.constant([[1.0, 1.0, 1.0, 0.0]]), tf.ones((1, 4))
+    positives, samples = tf.constant([[1.0, 1.0, 1.0, 0.0]]), tf.constant([4.0])
     with tf.GradientTape() as tape:
-        loss = giou_loss(deltas, targets, rois, positives, weights, std)
+        loss = giou_loss(deltas, targets, rois, positives, samples, std)
     gradient = tape.gradient(loss, deltas)
     with tf.GradientTape() as tape:
         sizes = rois[..., 2:] - rois[..., :2]  # the decoding of the paper, written out

@@ -10,11 +10,18 @@ from tf_frcnn.training.losses import (
     box_loss,
     classification_loss,
     giou_loss,
+    objectness_loss,
+    samples_an_image,
     smooth_l1,
 )
 
 HUGE = 1e20
 STD = (0.1, 0.1, 0.2, 0.2)
+
+
+def own(weights):
+    """Count each image's own samples."""
+    return samples_an_image(tf.constant(weights, tf.float32), "images")
 
 
 def gradient_of(function, point):
@@ -67,6 +74,7 @@ def test_classification_loss_is_the_mean_of_samples_then_of_images():
         tf.constant(np.log(probabilities), tf.float32),
         tf.constant([[0, 1], [1, 0]]),
         tf.constant([[1.0, 1.0], [1.0, 0.0]]),
+        own([[1, 1], [1, 0]]),
     )
     assert float(loss) == pytest.approx(0.663701, abs=1e-6)
 
@@ -82,10 +90,32 @@ def test_box_loss_is_the_sum_of_objects_over_the_number_of_samples():
         tf.constant(deltas),
         tf.constant(targets),
         tf.constant([[1.0, 0, 0], [0, 0, 0]]),
-        tf.constant([[1.0, 1, 0], [1, 1, 1]]),
+        own([[1, 1, 0], [1, 1, 1]]),
         1.0,
     )
     assert float(loss) == pytest.approx(0.40625)
+
+
+def test_over_the_batch_an_image_with_more_samples_weighs_more():
+    # Image 0 has two samples, image 1 one: 1.5 an image. Over the batch -log 0.25, -log 0.5 and
+    # -log 0.75 have the mean (1.386294 + 0.693147 + 0.287682) / 3 = 0.789041.
+    weights = tf.constant([[1.0, 1.0], [1.0, 0.0]])
+    samples = samples_an_image(weights, "batch")
+    np.testing.assert_array_equal(samples, [1.5, 1.5])
+    np.testing.assert_array_equal(samples_an_image(weights, "images"), [2, 1])
+    probabilities = np.array([[[0.25, 0.75], [0.5, 0.5]], [[0.25, 0.75], [0.01, 0.99]]])
+    logits = tf.constant(np.log(probabilities), tf.float32)
+    loss = classification_loss(logits, tf.constant([[0, 1], [1, 0]]), weights, samples)
+    assert float(loss) == pytest.approx(0.789041, abs=1e-6)
+    # The RPN's is the same with the difference of the logits, where column 0 is the object.
+    positives = tf.constant([[1.0, 0.0], [0.0, 0.0]])
+    loss = objectness_loss(logits[..., 0] - logits[..., 1], positives, weights, samples)
+    assert float(loss) == pytest.approx(0.789041, abs=1e-6)
+    # One object, off by 2 in one number: (2 - 0.5) / 3.
+    deltas = np.zeros((2, 2, 4), np.float32)
+    deltas[0, 0, 0] = 2.0
+    loss = box_loss(tf.constant(deltas), tf.zeros([2, 2, 4]), positives, samples, 1.0)
+    assert float(loss) == pytest.approx(0.5)
 
 
 def random_mini_batch():
@@ -98,6 +128,7 @@ def random_mini_batch():
         "targets": rng.normal(0, 0.6, (2, 3, 4)),
         "positives": np.array([[1.0, 0, 0], [1, 1, 0]]),
         "weights": np.array([[1.0, 1, 0], [1, 1, 0]]),
+        "samples": np.array([2.0, 2.0]),
     }
 
 
@@ -113,7 +144,7 @@ def test_classification_loss_and_gradient_equal_the_loop():
         return sum(images) / 2
 
     def ours(logits):
-        return classification_loss(logits, batch["classes"], batch["weights"])
+        return classification_loss(logits, batch["classes"], batch["weights"], batch["samples"])
 
     assert float(ours(batch["logits"])) == pytest.approx(loop(batch["logits"]))
     expected = oracles.numerical_gradient(loop, batch["logits"], 1e-5)
@@ -133,7 +164,7 @@ def test_box_loss_and_gradient_equal_the_loop(sigma):
         return total
 
     def ours(deltas):
-        return box_loss(deltas, batch["targets"], batch["positives"], batch["weights"], sigma)
+        return box_loss(deltas, batch["targets"], batch["positives"], batch["samples"], sigma)
 
     assert float(ours(batch["deltas"])) == pytest.approx(loop(batch["deltas"]))
     expected = oracles.numerical_gradient(loop, batch["deltas"], 1e-6)
@@ -144,10 +175,10 @@ def test_without_samples_losses_and_gradients_are_zero():
     nothing = tf.zeros([2, 3])
 
     def classify(logits):
-        return classification_loss(logits, tf.zeros([2, 3], tf.int32), nothing)
+        return classification_loss(logits, tf.zeros([2, 3], tf.int32), nothing, own(nothing))
 
     def regress(deltas):
-        return box_loss(deltas, tf.zeros([2, 3, 4]), nothing, nothing, 3.0)
+        return box_loss(deltas, tf.zeros([2, 3, 4]), nothing, own(nothing), 3.0)
 
     ones = np.ones((2, 3, 4), np.float32)
     for function in (classify, regress):
@@ -161,10 +192,10 @@ def test_huge_outputs_give_finite_losses_and_gradients():
     huge = np.full((1, 2, 4), HUGE, np.float32)
 
     def regress(deltas):
-        return box_loss(deltas, tf.zeros([1, 2, 4]), positives, weights, 3.0)
+        return box_loss(deltas, tf.zeros([1, 2, 4]), positives, own(weights), 3.0)
 
     def classify(logits):
-        return classification_loss(logits, tf.constant([[3, 0]]), weights)
+        return classification_loss(logits, tf.constant([[3, 0]]), weights, own(weights))
 
     assert np.isfinite(regress(huge))
     # One object of two samples: 1 / 2 for each of its four numbers.
@@ -184,8 +215,8 @@ def test_giou_loss_by_hand():
     rois = tf.constant([[[10.0, 20, 30, 60], [5, 6, 7, 9]], [[5, 5, 9, 9], [0, 0, 0, 0]]])
     deltas = np.zeros((2, 2, 4), np.float32)
     deltas[0, 0, 0], deltas[0, 1], deltas[1] = 1.0, 7.0, -3.0
-    positives, weights = tf.constant([[1.0, 0], [0, 0]]), tf.constant([[1.0, 1], [1, 0]])
-    loss = giou_loss(tf.constant(deltas), tf.zeros([2, 2, 4]), rois, positives, weights, STD)
+    positives, samples = tf.constant([[1.0, 0], [0, 0]]), own([[1, 1], [1, 0]])
+    loss = giou_loss(tf.constant(deltas), tf.zeros([2, 2, 4]), rois, positives, samples, STD)
     assert float(loss) == pytest.approx(GIOU_WEIGHT * (1 - 18 / 22) / 4, rel=1e-5)
     assert GIOU_WEIGHT == 5.0
 
@@ -196,7 +227,9 @@ def test_both_box_losses_pull_alike_at_the_target():
     one = tf.ones([1, 1])
     roi = tf.constant([[[0.0, 0, 100, 100]]])
     delta = np.array([[[1e-3, 0, 0, 0]]], np.float32)
-    gradient = gradient_of(lambda x: giou_loss(x, tf.zeros([1, 1, 4]), roi, one, one, STD), delta)
+    gradient = gradient_of(
+        lambda x: giou_loss(x, tf.zeros([1, 1, 4]), roi, one, own(one), STD), delta
+    )
     assert gradient[0, 0, 0] == pytest.approx(1.0, rel=1e-2)
 
 
@@ -217,7 +250,7 @@ def test_giou_loss_and_gradient_equal_the_loop():
         return total
 
     def ours(deltas):
-        rest = (batch["targets"], rois, batch["positives"], batch["weights"], STD)
+        rest = (batch["targets"], rois, batch["positives"], batch["samples"], STD)
         return giou_loss(deltas, *rest)
 
     apart = oracles.iou(
@@ -234,10 +267,10 @@ def test_giou_loss_and_gradient_equal_the_loop():
 def test_giou_of_huge_outputs_is_finite(size):
     # Of an object, of background, and of padding, whose RoI is empty.
     rois = tf.constant([[[10.0, 20, 30, 60], [0, 0, 900, 1400], [0, 0, 0, 0]]])
-    positives, weights = tf.constant([[1.0, 0, 0]]), tf.constant([[1.0, 1, 0]])
+    positives, samples = tf.constant([[1.0, 0, 0]]), own([[1, 1, 0]])
 
     def loss(deltas):
-        return giou_loss(deltas, tf.zeros([1, 3, 4]), rois, positives, weights, STD)
+        return giou_loss(deltas, tf.zeros([1, 3, 4]), rois, positives, samples, STD)
 
     huge = np.full((1, 3, 4), size, np.float32)
     assert np.isfinite(loss(huge)) and np.isfinite(gradient_of(loss, huge)).all()

@@ -45,6 +45,14 @@ def test_losses_are_means_over_all_replicas(both):
     assert both["losses"][1] == pytest.approx(both["losses"][0], rel=1e-4)
 
 
+def test_losses_over_the_batch_count_the_samples_of_all_replicas(train_both):
+    # Fewer anchors of an image are inside it than are to be drawn, so that images differ.
+    both = train_both("--train.loss-mean", "batch", "--train.rpn-batch-size", "1000")
+    assert both["replicas"] == [1, 2]
+    assert both["difference"] < 1e-5
+    assert both["losses"][1] == pytest.approx(both["losses"][0], rel=1e-4)
+
+
 def test_the_scale_of_a_loss_in_float16_is_taken_out_once(train_both):
     # Not clipped, which would hide a gradient that is scaled. Activations have 11 bits, so that
     # another order of additions shows in one of two thousand parts of how far the weights went; a

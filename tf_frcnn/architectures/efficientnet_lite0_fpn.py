@@ -181,6 +181,8 @@ EFFICIENTNET_LITE0_FPN = build_architecture(
             "learning_rate": 5e-4,
             "schedule": "cosine",
             "clip_norm": 10.0,
+            "ignore_padding_anchors": True,
+            "loss_mean": "images",
             "rpn_post_nms_top_k": 500,
             "roi_batch_size": 128,
         },

@@ -65,6 +65,8 @@ def build_settings(
             "frozen_layers": (),
             "weight_decay": 1e-4,
             "ignore_border_anchors": False,
+            "ignore_padding_anchors": False,
+            "loss_mean": "batch",
             "rpn_pre_nms_top_k": 2000,
             "rpn_post_nms_top_k": 2000,
             "roi_batch_size": 512,

@@ -4,6 +4,7 @@ The file takes one image of a fixed size and answers what a SavedModel does; doc
 what is in it.
 """
 
+import dataclasses
 import json
 import logging
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from typing import Literal
 import tyro
 
 from tf_frcnn.commands.model_options import ModelOptions
+from tf_frcnn.config import Config
 from tf_frcnn.data.faults import counted
 from tf_frcnn.data.orientation import ExifChoice, is_applied
 from tf_frcnn.environment import set_up_logging, set_up_tensorflow
@@ -43,6 +45,9 @@ class TFLiteArguments(ModelOptions):
     size: str | None = None
     """Height and width of the images that the file takes, as HxW; when not given, those at which
     an image of 3:4 enters the network."""
+    num_rois: int | None = None
+    """Proposals that are looked at, K at most: fewer than the model's own number are faster and
+    find less; the report says how much less on its image."""
     calibration: Path | None = None
     """Folder of images in which `int8` finds its ranges and the report compares, at most 100 of
     them; training images of the run when not given."""
@@ -57,6 +62,22 @@ class TFLiteArguments(ModelOptions):
         """
         if self.output.suffix != ".tflite":
             raise UserError(f"--output {self.output}: expected the name of a file, FILE.tflite.")
+
+    def apply_to(self, config: Config) -> Config:
+        """Replace the number of RoIs by the one that was asked for.
+
+        Raises:
+            UserError: it is none, or above the model's own.
+        """
+        if self.num_rois is None:
+            return config
+        own = config.model.rpn_post_nms_top_k
+        if not 1 <= self.num_rois <= own:
+            raise UserError(
+                f"--num-rois {self.num_rois}: expected a number from 1 to {own}, the model's own."
+            )
+        model = dataclasses.replace(config.model, rpn_post_nms_top_k=self.num_rois)
+        return dataclasses.replace(config, model=model)
 
 
 def main(argv: Sequence[str], prog: str) -> int:
@@ -82,6 +103,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     model = arguments.find_model(arguments.model)
     config = model.load_config()
     exif = config.data.exif
+    reduced = arguments.apply_to(config)
     size = parse_size(arguments.size) if arguments.size else default_size(config.data)
     check_size(size, config.data, config.model.rpn_min_size)
     try:
@@ -101,7 +123,9 @@ def main(argv: Sequence[str], prog: str) -> int:
     from tf_frcnn.tflite.inspection import inspect_file
     from tf_frcnn.tflite.report import print_report
 
-    converted = load_network(model)
+    whole = load_network(model)
+    # What is written is compared with the model itself, not with one of fewer RoIs.
+    converted = whole if reduced == config else load_network(model, reduced)
     converter, ranges = Converter(converted, size), None
     if arguments.quantize == "int8":
         logger.info("finding the ranges of int8 in %s", counted(len(images), "image"))
@@ -112,8 +136,9 @@ def main(argv: Sequence[str], prog: str) -> int:
         "model": str(model.path),
         "quantize": arguments.quantize,
         "picture_size": list(size),
+        "num_rois": converted.network.config.rpn_post_nms_top_k,
         "exif": choice,
-        **inspect_file(converted, content, size, images, exif),
+        **inspect_file(whole, content, size, images, exif),
     }
     write_together(
         {

@@ -90,6 +90,17 @@ def test_anchors_across_the_border(ignored, objects, background):
     assert drawn(targets, True) == objects and drawn(targets, False) == background
 
 
+def test_anchors_in_the_padding_are_background_where_torchvision_is_followed():
+    # An image of 60 x 80 in a batch of 80 x 96. Anchor 1 has its centre (62, 82) in the padding,
+    # anchor 2 lies in it.
+    anchors = [[0, 0, 20, 40], [50, 70, 74, 94], [62, 0, 80, 40]]
+    options = {"size": (60, 80), "ignore_border_anchors": False}
+    targets = anchor_targets(anchors, [[0, 0, 20, 40]], **options)
+    assert drawn(targets, True) == [0] and drawn(targets, False) == []
+    targets = anchor_targets(anchors, [[0, 0, 20, 40]], ignore_padding_anchors=False, **options)
+    assert drawn(targets, True) == [0] and drawn(targets, False) == [1, 2]
+
+
 def test_an_anchor_across_the_border_is_not_the_best_of_its_object():
     # Anchor 1 has IoU 1 but leaves the image; anchor 0, with 0.5, is the best of those inside.
     anchors = [[30, 40, 40, 80], [30, 40, 50, 80]]

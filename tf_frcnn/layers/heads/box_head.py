@@ -93,6 +93,11 @@ class BoxHead(keras.layers.Layer):
         self.norms = [
             batch_normalization(f"bn_{conv.name}", self.dtype_policy) for conv in self.convs
         ]
+        # Layers, as int8 ranges are found between layers.
+        self.activations = [
+            keras.layers.ReLU(name=f"{conv.name}_relu", dtype=self.dtype_policy)
+            for conv in self.convs
+        ]
         self.classes, self.deltas = (
             keras.layers.Dense(
                 size * (1 + num_classes),
@@ -132,8 +137,8 @@ class BoxHead(keras.layers.Layer):
         hidden = roi_features
         if self.convs:
             hidden = tf.reshape(hidden, [-1, *hidden.shape[2:]])
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            hidden = tf.nn.relu(norm(conv(hidden, training=training), training=training))
+        for conv, norm, activate in zip(self.convs, self.norms, self.activations, strict=True):
+            hidden = activate(norm(conv(hidden, training=training), training=training))
         hidden = tf.reshape(hidden, [-1, self.flat_size])
         for name, stream in zip(self.fc_names, _DROPOUT_STREAMS, strict=False):
             if self.rank:

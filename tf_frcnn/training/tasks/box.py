@@ -9,7 +9,13 @@ from tf_frcnn.ops.boxes import box_area, encode_deltas, pairwise_iou
 from tf_frcnn.ops.matching import match_boxes
 from tf_frcnn.ops.random_streams import SamplingStream, sampling_seeds
 from tf_frcnn.ops.sampling import subsample_labels
-from tf_frcnn.training.losses import Losses, box_loss, classification_loss, giou_loss
+from tf_frcnn.training.losses import (
+    Losses,
+    box_loss,
+    classification_loss,
+    giou_loss,
+    samples_an_image,
+)
 from tf_frcnn.training.tasks.task import Step, Task
 
 
@@ -48,6 +54,7 @@ def compute(step: Step) -> Losses:
         class_logits,
         box_deltas,
         targets,
+        samples_an_image(targets.weights, config.loss_mean),
         box_std,
         config.box_loss,
         config.roi_box_sigma,
@@ -58,6 +65,7 @@ def box_losses(
     class_logits: tf.Tensor,
     box_deltas: tf.Tensor,
     targets: RoITargets,
+    samples: tf.Tensor,
     box_std: tuple[float, ...],
     kind: str,
     sigma: float,
@@ -68,6 +76,7 @@ def box_losses(
         class_logits: [B, R, 1 + N] float32.
         box_deltas: [B, R, 1 + N, 4] float32.
         targets: the mini-batch.
+        samples: [B] float32 of `samples_an_image`.
         box_std: what the offsets are divided by.
         kind: of the box loss, "smooth_l1" or "giou".
         sigma: of the smooth L1.
@@ -77,13 +86,13 @@ def box_losses(
     """
     # The offsets of the target class; background rows are masked in the loss.
     deltas = tf.gather(box_deltas, targets.classes, batch_dims=2)  # [B, R, 4]
-    positives, weights = targets.positives, targets.weights
+    positives = targets.positives
     if kind == "giou":
-        box = giou_loss(deltas, targets.deltas, targets.rois, positives, weights, box_std)
+        box = giou_loss(deltas, targets.deltas, targets.rois, positives, samples, box_std)
     else:
-        box = box_loss(deltas, targets.deltas, positives, weights, sigma)
+        box = box_loss(deltas, targets.deltas, positives, samples, sigma)
     return {
-        "roi_class": classification_loss(class_logits, targets.classes, weights),
+        "roi_class": classification_loss(class_logits, targets.classes, targets.weights, samples),
         "roi_box": box,
     }
 

@@ -9,7 +9,7 @@ from tf_frcnn.ops.boxes import encode_deltas, inside_images, pairwise_iou
 from tf_frcnn.ops.matching import best_of_each_object, match_boxes
 from tf_frcnn.ops.random_streams import SamplingStream, sampling_seeds
 from tf_frcnn.ops.sampling import subsample_labels
-from tf_frcnn.training.losses import Losses, box_loss, objectness_loss
+from tf_frcnn.training.losses import Losses, box_loss, objectness_loss, samples_an_image
 from tf_frcnn.training.tasks.task import Step, Task
 
 
@@ -37,11 +37,16 @@ def compute(step: Step) -> Losses:
         anchors, batch["image_sizes"], batch["gt_boxes"], batch["seeds"], config
     )
     objectness, anchor_deltas = tf.concat(step.objectness, 1), tf.concat(step.anchor_deltas, 1)
-    return step.run(rpn_losses, objectness, anchor_deltas, targets, config.rpn_box_sigma)
+    samples = samples_an_image(targets.weights, config.loss_mean)
+    return step.run(rpn_losses, objectness, anchor_deltas, targets, samples, config.rpn_box_sigma)
 
 
 def rpn_losses(
-    objectness: tf.Tensor, anchor_deltas: tf.Tensor, targets: AnchorTargets, sigma: float
+    objectness: tf.Tensor,
+    anchor_deltas: tf.Tensor,
+    targets: AnchorTargets,
+    samples: tf.Tensor,
+    sigma: float,
 ) -> Losses:
     """Compute both losses of the RPN.
 
@@ -49,6 +54,7 @@ def rpn_losses(
         objectness: [B, A] float32 logits.
         anchor_deltas: [B, A, 4] float32.
         targets: the mini-batch.
+        samples: [B] float32 of `samples_an_image`.
         sigma: of the smooth L1.
 
     Returns:
@@ -56,13 +62,16 @@ def rpn_losses(
     """
     return {
         "rpn_objectness": objectness_loss(
-            tf.gather(objectness, targets.indices, batch_dims=1), targets.positives, targets.weights
+            tf.gather(objectness, targets.indices, batch_dims=1),
+            targets.positives,
+            targets.weights,
+            samples,
         ),
         "rpn_box": box_loss(
             tf.gather(anchor_deltas, targets.indices, batch_dims=1),
             targets.deltas,
             targets.positives,
-            targets.weights,
+            samples,
             sigma,
         ),
     }
@@ -79,7 +88,8 @@ def assign_anchor_targets(
 
     An anchor is an object if its IoU with a ground-truth box reaches `rpn_positive_iou` or is the
     largest that this box has with any anchor; background if all its IoUs are below
-    `rpn_negative_iou`; anchors that cross the image's border are ignored.
+    `rpn_negative_iou`; anchors that cross the image's border, or whose centre is in the padding,
+    are ignored if that is set.
 
     Args:
         anchors: [A, 4] float32 yxyx boxes in pixels of the network's input.
@@ -93,11 +103,11 @@ def assign_anchor_targets(
     """
     iou = pairwise_iou(tf.expand_dims(anchors, 0), gt_boxes)  # [B, A, G]
     if config.ignore_border_anchors:
-        inside = inside_images(anchors, image_sizes)
-    else:  # still nothing from the padding: the centre must be in the image
+        iou = tf.where(tf.expand_dims(inside_images(anchors, image_sizes), -1), iou, -1.0)
+    elif config.ignore_padding_anchors:
         centers = 0.5 * (anchors[:, :2] + anchors[:, 2:])
         inside = tf.reduce_all(tf.expand_dims(centers, 0) < tf.expand_dims(image_sizes, 1), -1)
-    iou = tf.where(tf.expand_dims(inside, -1), iou, -1.0)
+        iou = tf.where(tf.expand_dims(inside, -1), iou, -1.0)
     matched, labels = match_boxes(iou, config.rpn_positive_iou, config.rpn_negative_iou)
     labels = tf.where(best_of_each_object(iou), 1, labels)
     indices, sampled = subsample_labels(
