@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from tf_frcnn.data.image import read_image, read_image_header
+from tf_frcnn.data.image import IMAGE_FORMATS, read_image, read_image_header
 from tf_frcnn.data.orientation import UPRIGHT, turn_upright
 
 ORIENTATION = 0x0112  # the EXIF tag
+WITHOUT_AVIF = {
+    "condition": "AVIF" not in IMAGE_FORMATS,
+    "reason": "the installed Pillow reads no AVIF",
+}
 
 
 def write_image(path, orientation, size=(40, 60)):
@@ -18,7 +22,9 @@ def write_image(path, orientation, size=(40, 60)):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("extension", ["png", "webp"])
+@pytest.mark.parametrize(
+    "extension", ["png", "webp", pytest.param("avif", marks=pytest.mark.skipif(**WITHOUT_AVIF))]
+)
 def test_turning_is_what_pillow_does(orientation, extension, tmp_path):
     pixels = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3) * 10
     exif = Image.Exif()

@@ -91,9 +91,9 @@ def test_a_worker_decodes_its_own_images_only(images, monkeypatch, training):
     decoded = []
     read_image = pipeline_module.read_image
 
-    def read_and_note(path):
+    def read_and_note(path, orientation):
         decoded.append(path.stem)
-        return read_image(path)
+        return read_image(path, orientation)
 
     monkeypatch.setattr(pipeline_module, "read_image", read_and_note)
     share = Share(worker=1, num_workers=2)

@@ -135,7 +135,7 @@ def test_voc_and_coco_figures_of_one_mistake():
 def test_detect_dataset_reads_each_image_and_keeps_the_order(dataset, monkeypatch):
     read = []
 
-    def read_image(path):
+    def read_image(path, orientation):
         read.append(path)
         return np.full((2, 3, 3), len(read), np.uint8)
 
@@ -161,7 +161,7 @@ def test_memory_does_not_grow_with_the_size_of_the_set(monkeypatch):
     image_bytes = 500 * 400 * 3
     dataset = make_dataset(*(image(f"p{number}", [A]) for number in range(40)))
 
-    def read_image(path):
+    def read_image(path, orientation):
         return np.ones((500, 400, 3), np.uint8)
 
     def detect(image):
@@ -187,7 +187,7 @@ def test_detect_dataset_then_metrics(dataset, monkeypatch):
         example = truth[names[image[0, 0, 0]]]
         return example.boxes, np.ones(len(example.boxes)), example.classes
 
-    def read_image(path):
+    def read_image(path, orientation):
         return np.full((1, 1, 3), names.index(path.name), np.uint8)
 
     monkeypatch.setattr(evaluator, "read_image", read_image)

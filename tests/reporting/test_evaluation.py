@@ -74,8 +74,13 @@ def test_the_sheet_shows_what_a_user_would_act_on(dataset, tmp_path, monkeypatch
 def test_images_of_the_sheet_come_from_all_over_the_split(dataset, tmp_path, monkeypatch):
     drawn = []
     read = report.read_image
+
+    def read_and_note(path, orientation):
+        drawn.append(path.stem)
+        return read(path, orientation)
+
     monkeypatch.setattr(evaluation, "SHEET_IMAGES", 3)
-    monkeypatch.setattr(report, "read_image", lambda path: drawn.append(path.stem) or read(path))
+    monkeypatch.setattr(report, "read_image", read_and_note)
     detections = detect_dataset(dataset, perfect(dataset))
     evaluation.draw_sheet(dataset, detections, tmp_path / "sheet.png")
     # 6 images, 3 shown: numbers 0 * 6 // 3, 1 * 6 // 3, 2 * 6 // 3 = 0, 2, 4.

@@ -7,8 +7,8 @@ of a data set, and it goes with the model that is trained on them: `apply` turns
 otherwise; where nothing is stated, as in a photo to detect in, `auto` is `apply`.
 
 The orientation is that of the EXIF block before the pixels: APP1 of JPEG, eXIf of PNG (third
-edition, table 7), EXIF of WebP. `export.decoding` reads it by the same rule inside of a graph. No
-TensorFlow here.
+edition, table 7), EXIF of WebP and AVIF. `export.decoding` reads it by the same rule inside of a
+graph. No TensorFlow here.
 """
 
 import logging
