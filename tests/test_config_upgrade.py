@@ -31,6 +31,8 @@ def test_a_file_of_format_1_is_read_whole():
     assert new["data"].pop("resize_rounding") == "nearest"
     assert new["data"].pop("exif") == "ignore"  # what new runs do by default is another thing
     assert new["model"].pop("unused_columns") == ()
+    assert new["train"].pop("trainable_stages") is None
+    assert new["train"].pop("normalization") == "batch"
     # The rest is the same, number for number; JSON makes lists of tuples.
     assert json.loads(json.dumps(new)) == {"format": 3, "tf_frcnn": new["tf_frcnn"], **old}
 
