@@ -151,7 +151,7 @@ EFFICIENTNET_LITE0_FPN = build_architecture(
     rpn_head=partial(build_rpn_head, channels=PYRAMID_CHANNELS),
     box_head=partial(build_box_head, units=FC_UNITS, num_fcs=1),
     frozen_from_weights=FROZEN,
-    # Chosen on BCCD's validation split: results/bccd_lite0.md.
+    # How they were chosen, and what is not measured yet: results/bccd_lite0.md.
     settings={
         **_settings,
         "model": {
