@@ -1,12 +1,18 @@
-"""Measure the forms of a TFLite file: size, time and AP of each, beside the Keras network's.
+r"""Measure the forms of a TFLite file: size, time and AP of each, beside the Keras network's.
 
 Images are stretched to the size of the file and boxes scaled back, which every program that uses
 such a file must do; where all images have the shape of the file, nothing is lost by that. Each
 form is judged on the same split by the same rules. Times are medians over the images of the
 split, on all cores, with the interpreter that is installed. `int8` finds its ranges in training
 images of the run.
+
+Of a published detector with weights of one's own, MODEL is its name:
+
+    python benchmarks/tflite.py fasterrcnn_mobilenet_v3_large_320_fpn --weights FILE.pth \
+        --weights-classes cat dog duck --root VOC_ROOT --short-side 192
 """
 
+import dataclasses
 import statistics
 import time
 from dataclasses import dataclass, field
@@ -25,7 +31,7 @@ from tf_frcnn.evaluation.evaluator import Detect, compute_metrics, detect_datase
 from tf_frcnn.files import write_json
 from tf_frcnn.image_size import default_size, parse_size
 from tf_frcnn.model_files import find_model
-from tf_frcnn.tflite.calibration import find_images, read_resized
+from tf_frcnn.tflite.calibration import MAX_IMAGES, find_images, read_resized
 
 FORMS = ("none", "float16", "dynamic", "int8")
 FIGURES = ("coco_ap", "coco_ap50", "coco_ap75")
@@ -37,8 +43,17 @@ class Arguments:
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Run folder, checkpoint, SavedModel version folder, or its parent."""
+    weights: Path | None = None
+    """Of a published detector: a file in torchvision's layout."""
+    weights_classes: tuple[str, ...] = ()
+    """Names of the classes that it was trained for."""
+    root: str | None = None
+    """Folder of the data set; the run's own when not given."""
+    short_side: int | None = None
+    """Shorter side at which images enter the network, the longer one being twice that at most; as
+    the model has it when not given."""
     split: str = "test"
-    """Split of the run's data set."""
+    """Split of the data set."""
     forms: tuple[str, ...] = field(default=FORMS)
     """Values of `tf-frcnn tflite --quantize`."""
     size: str | None = None
@@ -74,22 +89,27 @@ class TimedDetector:
 
 def measure(arguments: Arguments) -> int:
     """Convert, run and judge each form, and write the figures -> exit status."""
-    model = find_model(arguments.model)
+    model = find_model(arguments.model, arguments.weights, arguments.weights_classes)
     config = model.load_config()
-    size = parse_size(arguments.size) if arguments.size else default_size(config.data)
+    data = config.data
+    if arguments.root is not None:
+        data = dataclasses.replace(data, root=arguments.root)
+    if (side := arguments.short_side) is not None:
+        data = dataclasses.replace(data, short_side=side, long_side=2 * side)
+    config = dataclasses.replace(config, data=data)
+    size = parse_size(arguments.size) if arguments.size else default_size(data)
     load_tensorflow()
     from tf_frcnn.inference import load_network
     from tf_frcnn.tflite.conversion import Converter
     from tf_frcnn.tflite.interpreter import NUM_THREADS, FileRunner
 
-    data = config.data
-    dataset = load_dataset(
-        data, arguments.split, data.classes, config.train.seed, model.load_division()
-    )
-    inference_model = load_network(model)
+    division = model.load_division()
+    dataset = load_dataset(data, arguments.split, data.classes, config.train.seed, division)
+    inference_model = load_network(model, config)
     converter = Converter(inference_model, size)
     results: dict[str, Any] = {
         "command": f"python benchmarks/tflite.py MODEL --split {arguments.split}",
+        "model": config.model.architecture,
         "commit": commit(),
         "processor": processor(),
         "picture_size": list(size),
@@ -98,6 +118,11 @@ def measure(arguments: Arguments) -> int:
         "num_pictures": len(dataset.examples),
         "forms": {},
     }
+
+    def training_images() -> list[Path]:
+        split = load_dataset(data, data.train_split, data.classes, config.train.seed, division)
+        paths = [example.image_path for example in split.examples]
+        return paths[:: -(-len(paths) // MAX_IMAGES)]
 
     def judge(name: str, detect: Detect, num_bytes: int | None) -> None:
         timed = TimedDetector(detect, size)
@@ -113,7 +138,7 @@ def measure(arguments: Arguments) -> int:
     for form in arguments.forms:
         ranges = None
         if form == "int8":
-            images = find_images(None, model)
+            images = find_images(None, model) if arguments.root is None else training_images()
             ranges = converter.find_ranges(read_resized(path, size, data.exif) for path in images)
         content = converter.convert(form, ranges)
         judge(form, FileRunner(content).detect, len(content))
