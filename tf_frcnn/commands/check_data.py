@@ -1,5 +1,6 @@
 """`tf-frcnn check-data --data.root DIR`: look at a data set as training would, and report."""
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -85,8 +86,9 @@ def main(argv: Sequence[str], prog: str) -> int:
     from tf_frcnn.doctor.page import write_check_page
     from tf_frcnn.doctor.summary import print_summary
 
-    model = ModelConfig(**vars(arguments.model))
-    check_sizes(ARCHITECTURES[model.architecture], model.anchor_sizes)
+    check_sizes(ARCHITECTURES[arguments.model.architecture], arguments.model.anchor_sizes)
+    config = _config_of(arguments.model.architecture)
+    model = dataclasses.replace(config.model, **vars(arguments.model))
     root, data_format = find_format(arguments.data)  # before a folder is made for what is none
     log_format(arguments.data, data_format)
     data = DataConfig(**{**vars(arguments.data), "format": data_format})
@@ -105,7 +107,12 @@ def _defaults(architecture: str) -> CheckArguments:
     """Make the defaults that go with the architecture that was typed, or with none."""
     if architecture not in ARCHITECTURES:
         return CheckArguments()
-    config = with_architecture(Config(model=finetune().model), architecture)
+    config = _config_of(architecture)
     names = ("architecture", "anchor_sizes", "aspect_ratios")
     model = CheckedModel(**{name: getattr(config.model, name) for name in names})
     return CheckArguments(data=config.data, model=model)
+
+
+def _config_of(architecture: str) -> Config:
+    """Make the configuration that an architecture brings."""
+    return with_architecture(Config(model=finetune().model), architecture)
