@@ -162,8 +162,8 @@ def compare_trained(name: str, arguments: Arguments, folder: Path) -> dict[str, 
     side, names, file = arguments.short_side, tuple(CLASS_NAMES), folder / "theirs.json"
     weights = arguments.trained / f"{name}.pth"
     script = ROOT / "benchmarks" / "torchvision_checkpoint.py"
-    command = [script, name, weights, arguments.data_root, str(side), file, *names]
-    subprocess.run([arguments.torch_python, *command], check=True)
+    command = [script, name, weights, arguments.data_root, side, file, *names]
+    subprocess.run([arguments.torch_python, *map(str, command)], check=True)
     network = FasterRCNN.from_preset(name, len(names))
     load_state_dict(network, read_state_dict(weights), str(weights))
     detector = Detector.from_network(network, names, side, 2 * side, "floor")
@@ -377,7 +377,7 @@ def main() -> int:
             else:
                 script = FIXTURES / f"torchvision_{part}.py"
                 options = ["--eps", str(epsilon)] if part == "stages" else []
-                command = [arguments.torch_python, script, name, folder, *options]
+                command = [arguments.torch_python, str(script), name, folder, *options]
                 subprocess.run(command, check=True)
                 if part == "stages":
                     row = compare(name, epsilon, Path(folder))
