@@ -9,7 +9,12 @@ and the stages are compared: the largest difference, as a share of the largest n
 features on, both are given torchvision's proposals, for among a thousand random ones some are as
 good as equal; whole detections are those of each one's own.
 
-Writes `results/parity.json` and `results/parity.md`; exit status 1 where something is not equal.
+`--part steps` compares losses, gradients and three training steps (`torchvision_steps.py`), the
+box head given torchvision's proposals; `--part trained` detectors that torchvision trained:
+`FOLDER/NAME.pth`, by COCO's AP on the test images of `--data-root` and by what is found.
+
+Writes `results/parity.json`, where figures of other parts and detectors stay, and the tables in
+`results/parity.md`, whose other text stays. Exit status 1 where something is not equal.
 """
 
 import json
@@ -20,7 +25,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tyro
@@ -28,7 +33,8 @@ from provenance import ROOT, commit, processor
 
 sys.path.insert(0, str(ROOT))  # for what the tests share with this
 
-SCRIPT = ROOT / "tests" / "fixtures" / "torchvision_stages.py"
+FIXTURES = ROOT / "tests" / "fixtures"
+BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 # torchvision publishes the first with an epsilon of 0; anybody else's training has 1e-5.
 CASES = (
     ("fasterrcnn_resnet50_fpn", 0.0),
@@ -39,6 +45,10 @@ CASES = (
 )
 LIMIT = 1e-4
 SCORE_LIMIT, BOX_LIMIT = 1e-4, 0.05
+LACKING_LIMIT = 0.01  # of proposals and of detections: near ties of random heads
+STEP_LIMIT = 1e-3
+AP_LIMIT = 1e-3
+FOUND_SCORE = 0.3
 STAGES = (
     *("network_input", "trunk", "maps", "objectness", "anchor_deltas", "anchors", "proposals"),
     *("roi_features", "class_logits", "box_deltas", "detections"),
@@ -53,6 +63,14 @@ class Arguments:
     """Python with torch and torchvision."""
     names: tuple[str, ...] = ()
     """Detectors; all when not given."""
+    part: Literal["stages", "steps", "trained"] = "stages"
+    """What to compare."""
+    trained: Path | None = None
+    """Folder of NAME.pth, for `trained`."""
+    data_root: Path | None = None
+    """Folder in Pascal VOC's layout, for `trained`."""
+    short_side: int = 192
+    """At which the images enter the network, for `trained`; the longer side at most twice that."""
     output: Path = ROOT / "results" / "parity"
     """Files of the figures, without .json and .md."""
 
@@ -95,6 +113,89 @@ def compare(name: str, epsilon: float, folder: Path) -> dict[str, dict[str, Any]
         rows[batch] = row
         print(name, epsilon, batch, json.dumps(row), flush=True)
     return rows
+
+
+def compare_steps(name: str, folder: Path) -> dict[str, Any]:
+    """Compare losses, gradients and three steps with what torchvision left in a folder."""
+    from tests.fixtures.seeded import NUM_COLUMNS, STEPS, named_layers
+    from tests.pretrained.steps import run_steps
+    from tf_frcnn.model import FasterRCNN
+    from tf_frcnn.pretrained.torch_file import read_state_dict
+    from tf_frcnn.pretrained.torchvision import load_state_dict
+
+    network = FasterRCNN.from_preset(name, NUM_COLUMNS - 1)
+    load_state_dict(network, read_state_dict(folder / "weights.pth"), "weights.pth")
+    with np.load(folder / "steps.npz") as file:
+        theirs = dict(file)
+    ours = run_steps(network, STEPS, theirs)
+    errors = np.abs(ours["losses"] / theirs["losses"] - 1)
+    row: dict[str, Any] = {
+        "losses": dict(zip(STEPS.loss_names.values(), errors[0].tolist(), strict=True)),
+        "later_losses": float(errors[1:].max()),
+    }
+    for kind in ("gradient", "change"):
+        keys = [key for key in ours if key.startswith(kind)]
+        of_all = {key.split("/")[1]: _difference(ours[key], theirs[key]) for key in keys}
+        row[kind] = {
+            "named": {key: of_all[key] for key in named_layers(name)},
+            "median": float(np.median(list(of_all.values()))),
+            "worst": max(of_all.values()),
+        }
+    print(name, json.dumps(row), flush=True)
+    return row
+
+
+def compare_trained(name: str, arguments: Arguments, folder: Path) -> dict[str, Any]:
+    """Compare a detector that torchvision trained: its COCO AP, and what it finds."""
+    from tf_frcnn.config import DataConfig
+    from tf_frcnn.data.drawn.animals import CLASS_NAMES
+    from tf_frcnn.data.loading import load_dataset
+    from tf_frcnn.detector import Detector
+    from tf_frcnn.evaluation.coco import coco_figures
+    from tf_frcnn.evaluation.evaluator import detect_dataset
+    from tf_frcnn.evaluation.results_file import read_results
+    from tf_frcnn.model import FasterRCNN
+    from tf_frcnn.pretrained.torch_file import read_state_dict
+    from tf_frcnn.pretrained.torchvision import load_state_dict
+
+    assert arguments.trained is not None and arguments.data_root is not None
+    side, names, file = arguments.short_side, tuple(CLASS_NAMES), folder / "theirs.json"
+    weights = arguments.trained / f"{name}.pth"
+    script = ROOT / "benchmarks" / "torchvision_checkpoint.py"
+    command = [script, name, weights, arguments.data_root, side, file, *names]
+    subprocess.run([arguments.torch_python, *map(str, command)], check=True)
+    network = FasterRCNN.from_preset(name, len(names))
+    load_state_dict(network, read_state_dict(weights), str(weights))
+    detector = Detector.from_network(network, names, side, 2 * side, "floor")
+    data = DataConfig(root=str(arguments.data_root), classes=names)
+    dataset = load_dataset(data, "test", names, 0)
+    theirs = read_results(file, dataset)
+    ours = detect_dataset(dataset, detector.detect)
+    pairs = [
+        _unmatched(*(_found(one, FOUND_SCORE) for one in pair))
+        for pair in zip(ours, theirs, strict=True)
+    ]
+    figures = [coco_figures(dataset, one).overall for one in (ours, theirs)]
+    row = {
+        "short_side": side,
+        "images": len(theirs),
+        "ap": [one["coco_ap"] for one in figures],
+        "ap50": [one["coco_ap50"] for one in figures],
+        "found": sum(pair["theirs"] for pair in pairs),
+        "lacking": sum(pair["missing"] + pair["beyond"] for pair in pairs),
+        "px": max(pair["px"] for pair in pairs),
+    }
+    print(name, json.dumps(row), flush=True)
+    return row
+
+
+def _found(detections: Any, score: float) -> dict[str, np.ndarray]:
+    kept = detections.scores > score
+    return {
+        "boxes": detections.boxes[kept],
+        "scores": detections.scores[kept],
+        "labels": detections.classes[kept],
+    }
 
 
 def _difference(ours: np.ndarray, theirs: np.ndarray) -> float:
@@ -151,48 +252,105 @@ def _near(
     return bool(abs(ours["scores"][one] - theirs["scores"][row]) < SCORE_LIMIT)
 
 
-def table(figures: Mapping[str, Any]) -> str:
+def faults(part: str, case: Mapping[str, Any]) -> list[str]:
+    """List what is beyond the limits in the figures of a detector."""
+    found = []
+    if part == "stages":
+        for batch, row in case["figures"].items():
+            stages = [one for one in STAGES if one not in ("proposals", "detections")]
+            found += [f"{batch}: {one} {row[one]:.0e}" for one in stages if not row[one] <= LIMIT]
+        for one in ("proposals", "detections"):
+            lacking, all_of_them = _lacking(case["figures"], one)
+            if lacking > LACKING_LIMIT * all_of_them:
+                found.append(f"{lacking} of {all_of_them} {one}")
+    elif part == "steps":
+        row = case["figures"]
+        found += [f"{key} {one:.0e}" for key, one in row["losses"].items() if not one <= LIMIT]
+        for kind in ("gradient", "change"):
+            named = row[kind]["named"].items()
+            found += [f"{kind} of {key} {one:.0e}" for key, one in named if not one <= STEP_LIMIT]
+    else:
+        row = case["figures"]
+        if abs(row["ap"][0] - row["ap"][1]) > AP_LIMIT:
+            found.append(f"AP {row['ap']}")
+        if row["lacking"] or not row["found"]:
+            found.append(f"{row['lacking']} of {row['found']} detections")
+    return found
+
+
+def _lacking(rows: Mapping[str, Any], stage: str) -> tuple[int, int]:
+    """Count the proposals or detections that one side lacks, and all."""
+    pairs = [one for row in rows.values() for one in row[stage]]
+    lacking = sum(one["missing"] + one["beyond"] for one in pairs)
+    return lacking, sum(one["theirs"] for one in pairs)
+
+
+def tables(figures: Mapping[str, Any]) -> str:
     """Write the figures as Markdown."""
-    lines = [
-        "# Parity with torchvision's detectors, stage by stage",
-        "",
-        "`python benchmarks/torchvision_parity.py --torch-python PYTHON`; weights and statistics "
-        "of normalisation drawn from their keys, 91 columns, the ten unused ones silenced; default "
-        "settings of the detectors. Images of 480 x 640, 640 x 427, 161 x 193 (799 rows), "
-        "300 x 1500, 20 x 31, 1 x 40, and a batch of two sizes. Of a stage: the largest difference "
-        "of any image, as a share of the largest number. Of proposals and detections: those that "
-        f"the other side lacks (boxes within {BOX_LIMIT} px, scores within {SCORE_LIMIT:g}), of "
-        "all.",
-        "",
-        f"Commit {figures['commit']}; {figures['processor']}; {figures['versions']}.",
-        "",
-        "| detector | epsilon | " + " | ".join(STAGES) + " |",
-        "|---" * (len(STAGES) + 2) + "|",
-    ]
-    for case, rows in figures["cases"].items():
-        name, epsilon = case.split("@")
-        cells = []
-        for stage in STAGES:
-            values = [row[stage] for row in rows.values()]
-            if stage in ("proposals", "detections"):
-                pairs = [one for value in values for one in value]
-                lacking = sum(one["missing"] + one["beyond"] for one in pairs)
-                cells.append(f"{lacking} of {sum(one['theirs'] for one in pairs)}")
+    lines = []
+    heads = {
+        "stages": ("detector", "epsilon", *STAGES),
+        "steps": (
+            *("detector", "RPN objectness", "RPN boxes", "classes", "boxes", "losses, steps 2-3"),
+            *("gradient: pyramid", "RPN", "box head", "all: median", "worst"),
+            *("3 steps: pyramid", "RPN", "box head", "all: median", "worst"),
+        ),
+        "trained": (
+            *("detector", "short side", "AP here", "AP torchvision", "AP50 here", "torchvision"),
+            *(f"found above {FOUND_SCORE}", "one side lacks", "px apart, at most"),
+        ),
+    }
+    for part, head in heads.items():
+        if part not in figures:
+            continue
+        lines += [f"## {part.capitalize()}", ""]
+        lines += ["| " + " | ".join((*head, "commit")) + " |", "|---" * (len(head) + 1) + "|"]
+        for case, entry in figures[part].items():
+            name, _, epsilon = case.partition("@")
+            cells, row = [f"`{name}`"], entry["figures"]
+            if part == "stages":
+                cells.append(epsilon)
+                for stage in STAGES:
+                    if stage in ("proposals", "detections"):
+                        cells.append("{} of {}".format(*_lacking(row, stage)))
+                    else:
+                        cells.append(f"{max(one[stage] for one in row.values()):.0e}")
+            elif part == "steps":
+                numbers = [*row["losses"].values(), row["later_losses"]]
+                for kind in ("gradient", "change"):
+                    of_kind = row[kind]
+                    numbers += [*of_kind["named"].values(), of_kind["median"], of_kind["worst"]]
+                cells += [f"{one:.0e}" for one in numbers]
             else:
-                cells.append(f"{max(values):.0e}")
-        lines.append(f"| `{name}` | {epsilon} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+                cells += [str(row["short_side"])]
+                cells += [f"{one:.4f}" for one in (*row["ap"], *row["ap50"])]
+                cells += [str(row["found"]), str(row["lacking"]), f"{row['px']:.4f}"]
+            lines.append("| " + " | ".join((*cells, entry["commit"])) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def write(path: Path, figures: Mapping[str, Any]) -> None:
+    """Write the figures, and their tables into the text, which stays otherwise."""
+    path.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    page = path.with_suffix(".md")
+    text = page.read_text(encoding="utf-8") if page.exists() else f"{BEGIN}\n{END}\n"
+    before, _, rest = text.partition(BEGIN)
+    after = rest.partition(END)[2]
+    page.write_text(f"{before}{BEGIN}\n\n{tables(figures)}\n{END}{after}", encoding="utf-8")
 
 
 def main() -> int:
     """Compare, and write the tables."""
     arguments = tyro.cli(Arguments, description=__doc__)
+    part = arguments.part
+    if part == "trained" and (arguments.trained is None or arguments.data_root is None):
+        sys.exit("error: --part trained needs --trained FOLDER and --data-root DIR.")
     from tf_frcnn.environment import load_tensorflow
 
     load_tensorflow()
     import tensorflow as tf
 
-    path = arguments.output.with_suffix(".json")
     versions = subprocess.run(
         [
             arguments.torch_python,
@@ -204,31 +362,38 @@ def main() -> int:
         text=True,
         check=True,
     ).stdout.strip()
-    cases: dict[str, Any] = {}
-    for name, epsilon in CASES:
+    path = arguments.output.with_suffix(".json")
+    figures = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    all_faults = []
+    cases = CASES if part == "stages" else dict.fromkeys((name for name, _ in CASES), 1e-5).items()
+    for name, epsilon in cases:
         if arguments.names and name not in arguments.names:
             continue
         with tempfile.TemporaryDirectory() as folder:
-            subprocess.run(
-                [arguments.torch_python, SCRIPT, name, folder, "--eps", str(epsilon)], check=True
-            )
-            cases[f"{name}@{epsilon:g}"] = compare(name, epsilon, Path(folder))
-    figures = {
-        "commit": commit(),
-        "processor": processor(),
-        "versions": f"TensorFlow {tf.__version__}, {versions}",
-        "cases": cases,
-    }
-    path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    path.with_suffix(".md").write_text(table(figures), encoding="utf-8")
-    errors = [
-        row[stage]
-        for rows in cases.values()
-        for row in rows.values()
-        for stage in STAGES
-        if stage not in ("proposals", "detections")
-    ]
-    return int(max(errors) > LIMIT)
+            row: dict[str, Any]
+            case = f"{name}@{epsilon:g}" if part == "stages" else name
+            if part == "trained":
+                row = compare_trained(name, arguments, Path(folder))
+            else:
+                script = FIXTURES / f"torchvision_{part}.py"
+                options = ["--eps", str(epsilon)] if part == "stages" else []
+                command = [arguments.torch_python, str(script), name, folder, *options]
+                subprocess.run(command, check=True)
+                if part == "stages":
+                    row = compare(name, epsilon, Path(folder))
+                else:
+                    row = compare_steps(name, Path(folder))
+        entry = {
+            "commit": commit(),
+            "processor": processor(),
+            "versions": f"TensorFlow {tf.__version__}, {versions}",
+            "figures": row,
+        }
+        figures.setdefault(part, {})[case] = entry
+        write(arguments.output, figures)
+        all_faults += [f"{case}: {fault}" for fault in faults(part, entry)]
+    print(*(f"not equal: {fault}" for fault in all_faults), sep="\n")
+    return int(bool(all_faults))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from tf_frcnn.layers.convolution import Conv3x3
 from tf_frcnn.layers.detections import DetectionLayer
 from tf_frcnn.layers.heads.box_head import BoxHead
 from tf_frcnn.layers.heads.rpn import RPNHead
+from tf_frcnn.layers.means import ChannelMeans
 from tf_frcnn.layers.preprocessing import Preprocessing
 from tf_frcnn.layers.proposals import ProposalLayer
 from tf_frcnn.layers.roi_pooling import RoIPooling
@@ -327,3 +328,15 @@ def test_roi_pooling_names_its_operators():
         RoIPooling("mean", [16])
     with pytest.raises(ValueError, match=r"'roi_pool' on 2 map.*expected one of roi_align, roi"):
         RoIPooling("roi_pool", [8, 16])
+
+
+def test_means_of_a_padded_map_are_exact_to_float32():
+    # Most cells are equal, as in padding: added up one by one, their rounding piles up to 7e-5.
+    random = np.random.default_rng(0)
+    features = np.full((1, 152, 136, 8), 0.37, np.float32)
+    features *= random.uniform(0.5, 2, 8).astype(np.float32)
+    features[:, :100, :100] = random.uniform(0, 2, (1, 100, 100, 8))
+    means = ChannelMeans()(features)
+    assert means.shape == (1, 1, 1, 8)
+    expected = features.astype(np.float64).mean(axis=(1, 2), keepdims=True)
+    np.testing.assert_allclose(means, expected, rtol=3e-6)

@@ -159,9 +159,10 @@ class _Adder:
         import keras
 
         from tf_frcnn.layers.activations import HardSigmoid
+        from tf_frcnn.layers.means import ChannelMeans
 
         layers, options = keras.layers, {"dtype": self.dtype}
-        means = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_means", **options)
+        means = ChannelMeans(name=f"{name}_means", **options)
         reduce = layers.Conv2D(squeezed, 1, activation="relu", name=f"{name}_reduce", **options)
         excite = layers.Conv2D(features.shape[-1], 1, name=f"{name}_excite", **options)
         gate = HardSigmoid(name=f"{name}_gate", **options)
