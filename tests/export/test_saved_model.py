@@ -24,7 +24,7 @@ def fake_saving(monkeypatch, error=None):
         if error is not None:
             raise error
 
-    monkeypatch.setattr(saved_model, "make_signatures", lambda inference_model, frozen: {})
+    monkeypatch.setattr(saved_model, "make_signatures", lambda *arguments: {})
     monkeypatch.setattr(saved_model.tf.saved_model, "save", save)
 
 

@@ -137,7 +137,13 @@ def _load_dataset(arguments: VerifyArguments, entry: PublishedWeights) -> Datase
     from tf_frcnn.data.loading import load_dataset
 
     # A box that COCO itself has wrong must not stop the comparison; the result tells of it.
-    data = DataConfig(format="coco", root=arguments.data.root, test_split=SPLIT, on_error="skip")
+    data = DataConfig(
+        format="coco",
+        root=arguments.data.root,
+        test_split=SPLIT,
+        on_error="skip",
+        exif="ignore",  # torchvision's figures are those of stored pixels
+    )
     dataset = load_dataset(data, SPLIT, tuple(entry.categories.values()), seed=0)
     if arguments.limit is not None:
         return replace(dataset, examples=dataset.examples[: arguments.limit])
