@@ -8,7 +8,6 @@ import pytest
 from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.data.example import Example
 from tf_frcnn.doctor.anchors import best_ious, map_sizes, resize_boxes, suggest_anchors
-from tf_frcnn.errors import ConfigError
 from tf_frcnn.iou import pairwise_iou
 
 VGG16 = ARCHITECTURES["vgg16"]
@@ -180,9 +179,3 @@ def test_the_suggestion_has_a_size_for_each_map():
     resized = resize_boxes([example(boxes)], 100, 200)
     sizes, ratios = suggest_anchors(resized, chosen, (3.0,), PYRAMID)
     assert (sizes, ratios) == ((20.0, 40.0, 80.0, 160.0, 320.0), (1.0,))
-
-
-def test_another_number_of_sizes_is_refused():
-    resized = resize_boxes([example([[1, 2, 9, 9]])], 100, 200)
-    with pytest.raises(ConfigError, match=r"^--model.anchor-sizes 8 16: expected 5 of them, one"):
-        best_ious(resized, (8, 16), (1,), PYRAMID)

@@ -160,7 +160,9 @@ def test_an_architecture_brings_its_sizes_and_its_maps(voc_folder, tmp_path, cap
     assert len(anchors["suggested"]["sizes"]) == 5
     options = ["--model.architecture", name, "--output", str(tmp_path / "two"), *SMALL]
     assert main(["check-data", "--data.root", str(voc_folder), *options]) == 2
-    assert "--model.anchor-sizes 16 32: expected 5 of them" in capsys.readouterr().err
+    assert "--model.anchor-sizes 16.0 32.0: expected one size for each map, with the 5 maps of" in (
+        capsys.readouterr().err
+    )
     assert not (tmp_path / "two").exists()
 
 

@@ -81,12 +81,10 @@ def main(argv: Sequence[str], prog: str) -> int:
         default=_defaults(typed_value(argv, "--model.architecture")),
     )
     set_up_logging()
-    from tf_frcnn.doctor.anchors import check_sizes
     from tf_frcnn.doctor.check import check_data
     from tf_frcnn.doctor.page import write_check_page
     from tf_frcnn.doctor.summary import print_summary
 
-    check_sizes(ARCHITECTURES[arguments.model.architecture], arguments.model.anchor_sizes)
     config = _config_of(arguments.model.architecture)
     model = dataclasses.replace(config.model, **vars(arguments.model))
     root, data_format = find_format(arguments.data)  # before a folder is made for what is none

@@ -35,7 +35,7 @@ class LabelledObject:
         difficult: as in `Example`.
         crowd: as in `Example`.
         clipped: the box was partly outside of the image.
-        area: in pixels of the stored image, as the annotation states it; None where it does not.
+        area: in pixels, as the annotation states it; None where it does not.
         rotated: the box is the upright one around one that was drawn turned.
     """
 

@@ -22,9 +22,8 @@ class Example:
         difficult: [G] bool; left out of training, ignored (not removed) in VOC evaluation.
         crowd: [G] bool; COCO's crowd regions, treated as difficult outside COCO evaluation.
         source: where the boxes came from, for messages: the annotation file.
-        areas: [G] float64 areas in pixels of the stored image as the annotation states them, by
-            which COCO's figures tell small from large; NaN where it states none, None where it
-            states none of any.
+        areas: [G] float64 areas in pixels as the annotation states them, by which COCO's figures
+            tell small from large; NaN where it states none, None where it states none of any.
         orientation: of EXIF, by which stored pixels are turned; 1 where they are taken as stored.
     """
 

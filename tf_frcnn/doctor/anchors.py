@@ -13,7 +13,6 @@ import numpy as np
 
 from tf_frcnn.architectures.architecture import Architecture
 from tf_frcnn.data.example import Example
-from tf_frcnn.errors import ConfigError
 from tf_frcnn.iou import paired_iou
 from tf_frcnn.ops.resized_size import Rounding, resized_size
 
@@ -88,21 +87,6 @@ def padded_sizes(architecture: Architecture, image_sizes: np.ndarray) -> np.ndar
     return -(-image_sizes // multiple) * multiple
 
 
-def check_sizes(architecture: Architecture, sizes: Sequence[float]) -> None:
-    """See that there is a size for each map, where each map has one.
-
-    Raises:
-        ConfigError: there are more, or fewer.
-    """
-    num_maps = architecture.num_maps
-    if architecture.anchors.one_size_a_map and len(sizes) != num_maps:
-        listed = " ".join(f"{size:g}" for size in sizes)
-        raise ConfigError(
-            f"--model.anchor-sizes {listed}: expected {num_maps} of them, one for each map of this "
-            "architecture, fine to coarse."
-        )
-
-
 def best_ious(
     resized: ResizedBoxes,
     sizes: Sequence[float],
@@ -116,17 +100,14 @@ def best_ious(
 
     Args:
         resized: the boxes.
-        sizes: square roots of the anchors' areas, in pixels of the network's input.
+        sizes: square roots of the anchors' areas, in pixels of the network's input; as many as
+            `ModelConfig` lets this architecture have.
         aspect_ratios: height / width of the anchors.
         architecture: says on which maps anchors stand, and where.
 
     Returns:
         [N] float64 in [0, 1].
-
-    Raises:
-        ConfigError: it wants another number of sizes.
     """
-    check_sizes(architecture, sizes)
     grid = architecture.anchors
     padded = padded_sizes(architecture, resized.image_sizes)
     centers = 0.5 * (resized.boxes[:, :2] + resized.boxes[:, 2:])  # [N, 2]

@@ -79,7 +79,7 @@ def _boxes_an_image_svg(datasets: Mapping[str, Dataset]) -> Markup:
 
 
 def _sizes_svg(datasets: Mapping[str, Dataset]) -> Markup:
-    """Draw the boxes' widths and heights in stored pixels, on logarithmic axes."""
+    """Draw the boxes' widths and heights in pixels, on logarithmic axes."""
     figure, axes = make_plot((4.6, 3.0), "width, pixels", "height, pixels")
     axes.set(xscale="log", yscale="log")
     for index, (split, dataset) in enumerate(datasets.items()):

@@ -18,7 +18,7 @@ class Detections:
 
     Attributes:
         image_id: name of the image, as in its `Example`.
-        boxes: [D, 4] float32 yxyx boxes in pixels of the stored image, half-open.
+        boxes: [D, 4] float32 yxyx boxes in pixels of the image as it is read, half-open.
         scores: [D] float32; only their order matters to AP.
         classes: [D] int32 class ids, from 1.
 

@@ -2,8 +2,8 @@
 
 https://cocodataset.org/#format-results: a JSON list with one object per detection:
 
-- `bbox`: [x, y, width, height] in pixels of the stored image, 0-based and half-open: a box of VOC
-  is [xmin - 1, ymin - 1, xmax - xmin + 1, ymax - ymin + 1];
+- `bbox`: [x, y, width, height] in pixels of the image as it is read (`--data.exif`), 0-based and
+  half-open: a box of VOC is [xmin - 1, ymin - 1, xmax - xmin + 1, ymax - ymin + 1];
 - `score`: a finite number, higher for surer detections;
 - the image by `image_id` or `file_name`;
 - the class by `category_id` or `category_name`.
