@@ -1,4 +1,4 @@
-"""What a command checks and says first: backend, devices, versions, seed."""
+"""What a command checks and says first: backend, device, versions, seed."""
 
 import json
 import logging
@@ -16,6 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.logging import RichHandler
 
+from tf_frcnn.devices import describe_device, explain_unused_card, grow_gpu_memory
 from tf_frcnn.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -133,6 +134,8 @@ def set_up_tensorflow(seed: int = 0, deterministic: bool = False) -> None:
     tf.random.set_seed(seed)
     keras.utils.set_random_seed(seed)
     logger.info("device: %s", describe_device())
+    if explanation := explain_unused_card():
+        logger.warning("%s", explanation)
     logger.info(
         "versions: tf_frcnn %s, TensorFlow %s, Keras %s, NumPy %s, Python %s",
         metadata.version("tf_frcnn"),
@@ -142,28 +145,3 @@ def set_up_tensorflow(seed: int = 0, deterministic: bool = False) -> None:
         platform.python_version(),
     )
     logger.info("seed: %d", seed)
-
-
-def grow_gpu_memory() -> None:
-    """Let TensorFlow take GPU memory as it needs it, not all of it at once.
-
-    Before the first operation, that is: where a program has used TensorFlow already, what it chose
-    stays.
-    """
-    import tensorflow as tf
-
-    for gpu in tf.config.list_physical_devices("GPU"):
-        if not tf.config.experimental.get_memory_growth(gpu):
-            try:
-                tf.config.experimental.set_memory_growth(gpu, True)
-            except RuntimeError as error:
-                logger.debug("%s: memory growth stays off (%s)", gpu.name, error)
-
-
-def describe_device() -> str:
-    """Name the GPUs that TensorFlow sees, or the processor."""
-    import tensorflow as tf
-
-    gpus = tf.config.list_physical_devices("GPU")
-    names = [tf.config.experimental.get_device_details(gpu).get("device_name", "") for gpu in gpus]
-    return ", ".join(names) if gpus else f"CPU, {os.cpu_count()} cores, {platform.machine()}"

@@ -1,6 +1,7 @@
 """`tf-frcnn train [PRESET] [--section.field VALUE ...]`: train, evaluate and export a detector."""
 
 import dataclasses
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +19,14 @@ from tf_frcnn.environment import check_backend, set_up_logging, set_up_tensorflo
 from tf_frcnn.errors import EXIT_OK, ConfigError
 from tf_frcnn.files import write_json
 from tf_frcnn.model_files import DATASET_FILE, METRICS_FILE, TORCH_SUFFIXES, ModelFiles, find_start
-from tf_frcnn.presets import PRESETS, with_architecture
+from tf_frcnn.presets import PRESETS, explain_rate, with_architecture
 from tf_frcnn.pretrained.detectors import DETECTORS
 from tf_frcnn.pretrained.trunks import IMAGENET, NO_WEIGHTS, TRUNKS
 from tf_frcnn.resuming import check_moved_data, has_moved_data, prepare_run
 from tf_frcnn.run_folder import RunFolder, start_run, with_classes, with_exif
 from tf_frcnn.training.distribution import join_workers
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_PRESET = "quickstart"
 NOTHING_KEPT: dict[str, Any] = {
@@ -65,8 +68,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
     Raises:
         UserError: something that the user can mend.
     """
-    arguments = parse_arguments(argv, prog)
     set_up_logging()
+    arguments = parse_arguments(argv, prog)
     check_backend()
     distribution = join_workers(arguments.config.distribution)
     folder = RunFolder(arguments.output, is_writer=distribution.is_chief)
@@ -181,13 +184,16 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str = "train.py") -
             f"The defaults below are those of {name} with {preset.model.architecture}.",
         ]
     )
-    return tyro.cli(
+    parsed = tyro.cli(
         TrainArguments,
         prog=f"{prog} {name}",
         description=description,
         args=arguments,
         default=default,
     )
+    if remark := explain_rate(parsed.train, preset.train):
+        logger.warning("%s", remark)
+    return parsed
 
 
 def _start_from(preset: Config, source: str, architecture: str) -> Config:
