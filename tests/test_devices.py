@@ -1,4 +1,4 @@
-"""A graphics card that TensorFlow cannot use is told of, with TensorFlow's own reason."""
+"""GPUs that are used, those that are left alone, and a card that TensorFlow cannot use."""
 
 import subprocess
 
@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tf_frcnn import devices
-from tf_frcnn.devices import explain_unused_card
+from tf_frcnn.devices import describe_device, explain_unused_card, leave_other_gpus_alone
 
 SAID = """\
 2026-01-02 03:04:05.678901: I tensorflow/core/util/port.cc:153] oneDNN custom operations are on.
@@ -67,3 +67,38 @@ def test_a_process_that_does_not_answer_is_no_harm(card, monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", hang)
     assert "TensorFlow says: nothing that could be read (TimeoutExpired)" in explain_unused_card()
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Pretend that there are three GPUs -> what is visible of them."""
+    visible = ["GPU:0", "GPU:1", "GPU:2"]
+    monkeypatch.setattr(
+        tf.config, "list_physical_devices", lambda kind: ["GPU:0", "GPU:1", "GPU:2"]
+    )
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: visible)
+    monkeypatch.setattr(
+        tf.config.experimental, "get_device_details", lambda gpu: {"device_name": f"card {gpu}"}
+    )
+
+    def see(devices, kind):
+        visible[:] = devices
+
+    monkeypatch.setattr(tf.config, "set_visible_devices", see)
+    return visible
+
+
+def test_one_gpu_is_used_and_the_others_are_left_alone(gpus):
+    assert describe_device() == "card GPU:0, card GPU:1, card GPU:2"
+    leave_other_gpus_alone()
+    assert gpus == ["GPU:0"]
+    assert describe_device() == "card GPU:0; left alone: 2 more"
+
+
+def test_what_a_program_chose_before_stays(gpus, monkeypatch):
+    def refuse(devices, kind):
+        raise RuntimeError("Visible devices cannot be modified after being initialized")
+
+    monkeypatch.setattr(tf.config, "set_visible_devices", refuse)
+    leave_other_gpus_alone()
+    assert len(gpus) == 3

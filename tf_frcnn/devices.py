@@ -17,6 +17,22 @@ _TELLING = ("cuda", "gpu", "dlopen", "driver")  # words of lines that may say wh
 _SECONDS = 120  # to import TensorFlow on a slow disk
 
 
+def leave_other_gpus_alone() -> None:
+    """Use the first GPU alone, where there are several: TensorFlow takes memory of all it sees.
+
+    Before the first operation, as in `grow_gpu_memory`.
+    """
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if len(gpus) < 2:
+        return
+    try:
+        tf.config.set_visible_devices(gpus[:1], "GPU")
+    except RuntimeError as error:
+        logger.debug("all GPUs stay visible (%s)", error)
+
+
 def grow_gpu_memory() -> None:
     """Let TensorFlow take GPU memory as it needs it, not all of it at once.
 
@@ -25,7 +41,7 @@ def grow_gpu_memory() -> None:
     """
     import tensorflow as tf
 
-    for gpu in tf.config.list_physical_devices("GPU"):
+    for gpu in tf.config.get_visible_devices("GPU"):
         if not tf.config.experimental.get_memory_growth(gpu):
             try:
                 tf.config.experimental.set_memory_growth(gpu, True)
@@ -34,12 +50,16 @@ def grow_gpu_memory() -> None:
 
 
 def describe_device() -> str:
-    """Name the GPUs that TensorFlow sees, or the processor."""
+    """Name the GPUs that are used, and count those that are not; or name the processor."""
     import tensorflow as tf
 
-    gpus = tf.config.list_physical_devices("GPU")
+    gpus = tf.config.get_visible_devices("GPU")
+    if not gpus:
+        return f"CPU, {os.cpu_count()} cores, {platform.machine()}"
     names = [tf.config.experimental.get_device_details(gpu).get("device_name", "") for gpu in gpus]
-    return ", ".join(names) if gpus else f"CPU, {os.cpu_count()} cores, {platform.machine()}"
+    num_others = len(tf.config.list_physical_devices("GPU")) - len(gpus)
+    others = f"; left alone: {num_others} more" if num_others else ""
+    return ", ".join(names) + others
 
 
 def explain_unused_card() -> str:

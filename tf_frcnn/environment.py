@@ -16,7 +16,12 @@ import numpy as np
 from rich.console import Console
 from rich.logging import RichHandler
 
-from tf_frcnn.devices import describe_device, explain_unused_card, grow_gpu_memory
+from tf_frcnn.devices import (
+    describe_device,
+    explain_unused_card,
+    grow_gpu_memory,
+    leave_other_gpus_alone,
+)
 from tf_frcnn.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -112,12 +117,13 @@ def without_library_messages() -> Iterator[None]:
             os.close(terminal)
 
 
-def set_up_tensorflow(seed: int = 0, deterministic: bool = False) -> None:
+def set_up_tensorflow(seed: int = 0, deterministic: bool = False, all_gpus: bool = False) -> None:
     """Load TensorFlow, turn on GPU memory growth, seed all generators; log what there is.
 
     Args:
         seed: of Python's, NumPy's and TensorFlow's generators; weights are drawn from it.
         deterministic: let TensorFlow use only operations that give the same bits each time.
+        all_gpus: use all of the machine, not the first alone.
 
     Raises:
         UserError: see `check_backend`.
@@ -126,6 +132,8 @@ def set_up_tensorflow(seed: int = 0, deterministic: bool = False) -> None:
     import keras
     import tensorflow as tf
 
+    if not all_gpus:
+        leave_other_gpus_alone()
     grow_gpu_memory()
     if deterministic:
         tf.config.experimental.enable_op_determinism()

@@ -21,7 +21,13 @@ from tf_frcnn.training.distribution import ALONE, Distribution
 from tf_frcnn.training.epochs import EpochCallbacks, check_callbacks
 from tf_frcnn.training.loop import OnNotFinite, StopRequest, stop_on_signals, train
 from tf_frcnn.training.non_finite.guard import NonFiniteGuard
-from tf_frcnn.training.saving import BestCheckpoint, Checkpoints, Stateful, restore_states
+from tf_frcnn.training.saving import (
+    BestCheckpoint,
+    Checkpoints,
+    Stateful,
+    Writer,
+    restore_states,
+)
 from tf_frcnn.training.start import start_network
 from tf_frcnn.training.trainer import FasterRCNNTrainer
 
@@ -183,7 +189,12 @@ class _Run:
     @cached_property
     def best(self) -> BestCheckpoint:
         """What keeps the best weights; on the chief alone it is told of anything."""
-        return BestCheckpoint(self.folder.checkpoints, self.start)
+        return BestCheckpoint(self.folder.checkpoints, self.start, self.writer)
+
+    @cached_property
+    def writer(self) -> Writer:
+        """What writes the checkpoints beside the steps."""
+        return Writer()
 
     def train(self) -> int:
         """Run the steps and what is beside them -> the steps done in all, on every worker."""
@@ -208,6 +219,7 @@ class _Run:
             train_config.keep_checkpoints,
             self.start,
             stateful,
+            self.writer,
         )
         sizes = (train_config.steps, self.start, train_config.batch_size)
         with ProgressBar(*sizes, steps_per_epoch=length) as progress:
