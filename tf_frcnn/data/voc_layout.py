@@ -28,6 +28,7 @@ from tf_frcnn.data.folders import (
     normalise_name,
     only_folder,
 )
+from tf_frcnn.data.foreign_signs import is_cvat
 from tf_frcnn.data.image import IMAGE_EXTENSIONS
 from tf_frcnn.data.splits import MADE_SPLITS, Divider, match_split, names_a_split, role_of
 from tf_frcnn.errors import DataError
@@ -94,16 +95,19 @@ def detect_voc(root: Path) -> bool:
     """
     if not is_folder(root):
         return False
-    return (
-        bool(_index_lists(root))
-        or any(index_files(folder, _XML_EXTENSIONS) for folder in list_data_folders(root))
-        or bool(index_data_folders(root, "Annotations", _XML_EXTENSIONS))
-        or bool(_split_folders(root))
-    )
+    if _index_lists(root) or _split_folders(root):
+        return True
+    folders = (index_files(folder, _XML_EXTENSIONS) for folder in list_data_folders(root))
+    tree = index_tree(root / "Annotations", _XML_EXTENSIONS)
+    xml_files = (path for index in (*folders, tree) for paths in index.values() for path in paths)
+    return any(not is_cvat(path) for path in xml_files)  # the first of a VOC folder tells
 
 
-def explain_missing_voc_split(root: Path, split: str) -> str:
-    """Say what is there instead of a split: one message, or "" where the split is there."""
+def explain_missing_voc_split(root: Path, split: str, image_folder: Path | None = None) -> str:
+    """Say what is there instead of a split: one message, or "" where the split is there.
+
+    Which splits there are does not depend on the images, wherever they are.
+    """
     if not is_folder(root):
         return f"{root}: {describe_folder(root)}. Expected a data set, {LAYOUT}."
     lists = _index_lists(root)
