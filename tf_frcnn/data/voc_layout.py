@@ -12,6 +12,7 @@ files found there are opened, so a name such as `../../secret` is just a name th
 import logging
 import re
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -31,6 +32,7 @@ from tf_frcnn.data.folders import (
 from tf_frcnn.data.foreign_signs import is_cvat
 from tf_frcnn.data.image import IMAGE_EXTENSIONS
 from tf_frcnn.data.splits import MADE_SPLITS, Divider, match_split, names_a_split, role_of
+from tf_frcnn.data.voc_xml import parse_annotation, read_filename
 from tf_frcnn.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -210,6 +212,19 @@ def find_image(name: str, source: Path, filename: str, folders: VocFolders) -> P
     return paths[0]
 
 
+def _unlabelled_images(folders: VocFolders) -> list[str]:
+    """List the images that neither have the name of an XML file nor are named by one."""
+    unlabelled = folders.images.keys() - folders.annotations.keys()
+    others = folders.annotations.keys() - folders.images.keys() if unlabelled else set()
+    names = {path: name for name, paths in folders.images.items() for path in paths}
+    for name in others:
+        with suppress(DataError):  # which is told when it is read
+            source = folders.annotations[name][0]
+            filename = read_filename(parse_annotation(source))
+            unlabelled.discard(names[find_image(name, source, filename, folders)])
+    return sorted(unlabelled)
+
+
 # === Folders ===
 
 
@@ -294,7 +309,7 @@ def _make_splits(
         origin, what = folders.annotation_folder, "XML files"
         names = list(folders.annotations)
         made = divider.divide(names, f"{origin}: no ImageSets/Main")
-        if unlabelled := sorted(folders.images.keys() - folders.annotations.keys()):
+        if unlabelled := _unlabelled_images(folders):
             logger.warning(
                 "%s: images without XML file, left out: %d: %s",
                 folders.image_folder,
