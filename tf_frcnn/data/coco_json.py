@@ -372,7 +372,8 @@ def _refuse_repetition(seen: dict[str, str], statement: str, place: str) -> None
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    """Tell whether a value is a number that pycocotools can hold, which takes 32 bits."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32
 
 
 def _is_finite(value: Any) -> bool:
