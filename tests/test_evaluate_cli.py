@@ -8,6 +8,9 @@ import pytest
 
 import evaluate
 from tf_frcnn.commands.evaluate import parse_arguments
+from tf_frcnn.config import load_config
+from tf_frcnn.data.fingerprint import fingerprint
+from tf_frcnn.data.loading import read_datasets
 from tf_frcnn.errors import run_command
 from tf_frcnn.reporting.summary import OUTCOME
 from tf_frcnn.run_folder import RunFolder, start_run
@@ -230,3 +233,22 @@ def test_a_run_is_evaluated_on_the_splits_that_were_made_for_it(
     shutil.copytree(data, other)
     assert run_evaluate(run, "--data.root", other, "--output", tmp_path / "others") == 0
     assert read_json(tmp_path / "others" / "metrics.json")["num_pictures"] == 1
+    # The same images and boxes, by their fingerprint, are divided as they were, wherever they lie.
+    record = fingerprint(
+        "there", "voc", read_datasets(load_config(run / "config.json").data, 0, division)
+    )
+    (run / "dataset.json").write_text(json.dumps(record))
+    shutil.rmtree(data)
+    capsys.readouterr()
+    assert run_evaluate(run, "--data.root", other, "--output", tmp_path / "moved") == 0
+    assert read_json(tmp_path / "moved" / "metrics.json")["num_pictures"] == 2
+    assert f"the images and boxes of {run}, divided as there" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    annotation = other / "Annotations" / "train_3.xml"
+    annotation.write_text(annotation.read_text().replace("<xmin>50<", "<xmin>51<"))
+    assert run_evaluate(run, "--data.root", other, "--output", tmp_path / "changed") == 0
+    assert read_json(tmp_path / "changed" / "metrics.json")["num_pictures"] == 1
+    assert "divided anew, and the model may have seen some of them" in " ".join(
+        capsys.readouterr().err.split()
+    )

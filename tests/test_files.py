@@ -14,6 +14,7 @@ from tf_frcnn.files import (
     move_aside,
     prepare_output,
     whole_file,
+    whole_folder,
     write_json,
 )
 
@@ -37,6 +38,28 @@ def test_whatever_goes_wrong_the_old_file_stays(tmp_path, error):
         raise error
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_new_folder_has_its_name_when_it_is_whole(tmp_path):
+    path = tmp_path / "above" / "made"
+    with whole_folder(path) as folder:
+        (folder / "notes").write_text("new")
+        assert not path.exists()
+    assert [one.name for one in path.iterdir()] == ["notes"]
+    assert list(path.parent.iterdir()) == [path]
+    assert path.stat().st_mode & 0o777 == path.parent.stat().st_mode & 0o777  # not mkdtemp's own
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_whatever_goes_wrong_no_half_folder_stays(tmp_path, error, is_there):
+    path = tmp_path / "above" / "made"
+    if is_there:
+        path.mkdir(parents=True)
+    with pytest.raises(error), whole_folder(path) as folder:
+        (folder / "notes").write_text("half")
+        raise error
+    assert [one.name for one in tmp_path.rglob("*")] == ["above", "made"] * is_there
 
 
 @pytest.mark.parametrize("failing", ["the file", "the folder"])

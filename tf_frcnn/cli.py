@@ -17,6 +17,10 @@ COMMANDS = {
     "tflite": ("tf_frcnn.commands.tflite", "write a model as a TFLite file, and look into it"),
     "benchmark": ("tf_frcnn.commands.benchmark", "measure how long a model takes, by stage"),
     "check-data": ("tf_frcnn.commands.check_data", "look at a data set as training would"),
+    "convert-data": (
+        "tf_frcnn.commands.convert_data",
+        "write a data set of another tool as COCO or VOC",
+    ),
     "models": ("tf_frcnn.commands.models", "detectors known by name; fetch one, check a file"),
     "verify": (
         "tf_frcnn.commands.verify",

@@ -147,7 +147,7 @@ class DataConfig:
     root: str = ""
     """Folder of the data set; with the format `tfds` its name, such as voc/2007."""
     images: str = ""
-    """Folder of its images, where they are elsewhere; not with YOLO and TensorFlow Datasets."""
+    """Folder of its images, where they are elsewhere; not with TensorFlow Datasets."""
     train_split: Annotated[str, _expect(lambda name: name != NONE_SPLIT, "a split's name")] = (
         "train"
     )

@@ -5,6 +5,7 @@ import itertools
 import json
 import logging
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -46,6 +47,35 @@ def whole_file(path: Path) -> Iterator[Path]:
         with suppress(OSError):  # it may not even be there
             partial.unlink()
         raise
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Give a folder to write to; then give it its name.
+
+    Args:
+        path: the folder, which may be there and empty; those above it are made.
+
+    Yields:
+        A new folder in a hidden one beside it. It is removed if the block fails.
+
+    Raises:
+        OSError: it cannot be made or renamed, or the block raised it.
+    """
+    place = path.resolve()  # a link stays one: the folder comes to where it points
+    missing = missing_folders(place.parent)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    workshop = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+    try:
+        folder = workshop / place.name  # one level down: nobody else could read mkdtemp's own
+        folder.mkdir()
+        yield folder
+        if place.exists():
+            place.rmdir()
+        folder.rename(place)
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)
+        remove_empty(missing)
 
 
 def write_together(files: Mapping[Path, bytes]) -> None:

@@ -105,7 +105,7 @@ def has_moved_data(folder: RunFolder, config: Config) -> bool:
         folder: of the run, which may not have been started.
         config: as it is to go on.
     """
-    return folder.has_started and not _is_same_place(folder.load_config().data, config.data)
+    return folder.has_started and not is_same_place(folder.load_config().data, config.data)
 
 
 def check_moved_data(folder: RunFolder, config: Config, record: Mapping[str, Any]) -> None:
@@ -148,7 +148,7 @@ def _describe_split(split: Mapping[str, Any] | None) -> str:
     return f"{count}, {boxes} (split {split['split']}, SHA-256 {split['sha256'][:8]})"
 
 
-def _is_same_place(old: DataConfig, new: DataConfig) -> bool:
+def is_same_place(old: DataConfig, new: DataConfig) -> bool:
     """Tell whether root and images are the same folders, however they are typed."""
     if "tfds" in (old.format, new.format):  # a name
         return (old.root, old.images) == (new.root, new.images)
@@ -165,7 +165,7 @@ def _resolve(path: str) -> str:
 
 def _check_same(folder: RunFolder, old_config: Config, config: Config) -> None:
     path, old, new = folder.path, flatten(old_config), flatten(config)
-    is_typed_otherwise = _is_same_place(old_config.data, config.data)
+    is_typed_otherwise = is_same_place(old_config.data, config.data)
     if is_typed_otherwise or folder.dataset_file.is_file():  # whose fingerprint decides later
         old["data.root"], old["data.images"] = new["data.root"], new["data.images"]
     # A run that was moved, goes on on other devices or leaves steps out is still the same run.

@@ -12,7 +12,10 @@ from tf_frcnn.cli import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 # Imports that take longer than all the rest of a command's help.
-SLOW_IMPORTS = {"tensorflow", "keras", "matplotlib", "pycocotools", "h5py", "pandas", "IPython"}
+SLOW_IMPORTS = {
+    *("tensorflow", "keras", "matplotlib", "pycocotools", "h5py", "pandas", "IPython"),
+    *("datumaro", "cv2"),
+}
 EVERY_COMMAND = ["train.py", "evaluate.py", "tf-frcnn", *(f"tf-frcnn {name}" for name in COMMANDS)]
 TF_FRCNN = "import sys; from tf_frcnn.cli import main; sys.exit(main())"  # what pip installs
 

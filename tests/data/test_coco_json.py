@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pycocotools import mask as coco_masks
 
 from tests.data.coco_writer import (
     SIZE,
@@ -312,7 +313,27 @@ def test_the_box_of_polygons_stands_in_for_a_missing_one(tmp_path, caplog):
     (example,) = read_one(tmp_path, *polygons).examples
     both = [5, 10, 40, 90]
     assert example.boxes.tolist() == [both, [20, 10, 40, 30], [2, 1, 6, 4], both]
-    assert "annotations without bbox, whose box is that of their polygons: 3" in caplog.text
+    assert "annotations without bbox, whose box is that of their polygons or mask: 3" in caplog.text
+
+
+def test_the_box_of_a_mask_stands_in_for_a_missing_one(tmp_path, caplog):
+    # Rows 20 to 30 of columns 40 to 54, and one pixel at row 25 of column 60: x 40 to 61 and y 20
+    # to 31, half-open. Runs go down the columns of 100 rows: 40 * 100 + 20 = 4020 zeros come first,
+    # between the columns 100 - 11 = 89; from row 31 of column 54 to row 25 of column 60
+    # (60 - 54) * 100 + 25 - 31 = 594, and at the end 139 * 100 + 100 - 26 = 13974.
+    runs = [4020, 11, *([89, 11] * 14), 594, 1, 13974]
+    assert sum(runs) == SIZE[0] * SIZE[1]
+    drawn = np.zeros(SIZE, np.uint8, order="F")
+    drawn[20:31, 40:55] = drawn[25, 60] = 1
+    text = coco_masks.encode(drawn)["counts"].decode()
+    masks = [
+        {"image_id": 0, "category_id": 3, "segmentation": {"size": [*SIZE], "counts": counts}}
+        for counts in (runs, text)
+    ]
+    with_box = {**annotation(3, 0, [1, 2, 3, 4]), "segmentation": masks[0]["segmentation"]}
+    (example,) = read_one(tmp_path, *masks, with_box).examples
+    assert example.boxes.tolist() == [[20, 40, 31, 61], [20, 40, 31, 61], [2, 1, 6, 4]]
+    assert "annotations without bbox, whose box is that of their polygons or mask: 2" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -321,7 +342,15 @@ def test_the_box_of_polygons_stands_in_for_a_missing_one(tmp_path, caplog):
         ([[1, 2, 3, 4]], "bbox = []. Expected [x, y, width, height]"),  # two points
         ([[1, 2, 3, 4, 5, 6, 7]], "bbox = []. Expected"),
         ([[1, 2, 3, 4, 5, "6"]], "bbox = []. Expected"),
-        ({"counts": [0, 5], "size": [100, 200]}, "bbox = []. Expected"),
+        ({"counts": [0, 5], "size": [100, 200]}, "bbox = []. Expected"),  # not all pixels
+        ({"counts": [20000], "size": [100, 200]}, "bbox = []. Expected"),  # none of them
+        ({"counts": [0, 20000, "0"], "size": [100, 200]}, "bbox = []. Expected"),
+        ({"counts": [2**32, 1], "size": [2**32 + 1, 1]}, "bbox = []. Expected"),
+        ({"counts": "", "size": [100, 200]}, "bbox = []. Expected"),
+        ({"counts": "\u00e9", "size": [100, 200]}, "bbox = []. Expected"),
+        ({"counts": "ooooo", "size": [100, "200"]}, "bbox = []. Expected"),
+        ({"counts": {}, "size": [100, 200]}, "bbox = []. Expected"),
+        ({"size": [100, 200]}, "bbox = []. Expected"),
         ([], "bbox = []. Expected"),
         ([[1, 2, 1, 4, 1, 6]], "the box is empty or inverted"),  # all on one line
     ],

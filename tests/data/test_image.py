@@ -10,6 +10,7 @@ from PIL import Image
 
 from tf_frcnn.data import image as image_module
 from tf_frcnn.data.image import MAX_PIXELS, read_image, read_image_header, read_image_size
+from tf_frcnn.data.orientation import turn_upright
 from tf_frcnn.errors import DataError
 
 # Height 3, width 5: an image whose axes cannot be mistaken for each other.
@@ -173,6 +174,32 @@ def test_avif_is_read_where_pillow_can():
     image = smooth_image()
     result = read_image(encode(Image.fromarray(image), "AVIF", quality=95))
     assert result.shape == image.shape and np.abs(result.astype(int) - image).mean() < 4
+
+
+@pytest.mark.skipif("AVIF" not in image_module.IMAGE_FORMATS, reason="Pillow without AVIF")
+@pytest.mark.parametrize("length", [100, -200])
+def test_a_cut_avif_is_not_told_to_be_a_format_that_cannot_be_read(length):
+    content = encode(Image.fromarray(smooth_image()), "AVIF", quality=95)
+    with pytest.raises(DataError) as caught:
+        read_image(content[:length])
+    message = str(caught.value)
+    assert "cannot be decoded" in message and "install" not in message
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_heic_is_read_where_its_plugin_is_installed_and_turned_by_it(orientation):
+    pytest.importorskip("pillow_heif", reason="pillow-heif, which reads HEIC, is not installed")
+    image = smooth_image()
+    exif = Image.Exif()
+    exif[274] = orientation
+    content = encode(Image.fromarray(image), "HEIF", quality=95, exif=exif.tobytes())
+    assert read_image_header(content).orientation == 1  # nothing is left to turn
+    expected = turn_upright(image, orientation)
+    assert read_image_size(content) == expected.shape[:2]
+    result = read_image(content)
+    assert result.shape == expected.shape and np.abs(result.astype(int) - expected).mean() < 4
+    with pytest.raises(DataError, match="cannot be decoded"):
+        read_image(content[:100])
 
 
 @pytest.mark.parametrize(

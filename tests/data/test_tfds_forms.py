@@ -36,6 +36,7 @@ def assert_same(one, other, atol=0.0):
             np.testing.assert_array_equal(getattr(left, name), getattr(right, name))
             assert getattr(left, name).dtype == getattr(right, name).dtype
         np.testing.assert_allclose(left.boxes, right.boxes, rtol=0, atol=atol)
+        np.testing.assert_array_equal(left.areas, right.areas)  # both may be None
         assert left.boxes.dtype == right.boxes.dtype and left.boxes.shape == right.boxes.shape
 
 

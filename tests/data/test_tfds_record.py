@@ -1,5 +1,7 @@
 """One record of TensorFlow Datasets: fractions to pixels, and what faulty objects are told."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -112,6 +114,15 @@ def test_a_faulty_object_is_told_and_the_others_stay(fault):
     assert [item.name for item in objects] == ["dog"]
     for words in ["toy/1.0.0, split train, p.png: object 2", "Expected", *expected]:
         assert words in message
+
+
+def test_areas_are_those_of_the_set_where_they_can_be():
+    record = make_record([[0, 0, 1, 1]] * 4, [0] * 4)
+    record = dataclasses.replace(record, areas=np.array([12.5, 0, np.nan, np.inf]))
+    objects, _ = read_objects(record, "toy", CLASS_NAMES, SIZE)
+    assert [item.area for item in objects] == [12.5, None, None, None]
+    (item,), _ = read([[0, 0, 1, 1]], [0], image_size=SIZE)
+    assert item.area is None
 
 
 def test_labels_may_be_names():

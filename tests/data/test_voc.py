@@ -246,7 +246,18 @@ def test_images_without_xml_are_counted_in_the_log(tmp_path, caplog):
     (tmp_path / "p02.xml").unlink()
     with caplog.at_level(logging.WARNING):
         read_train(tmp_path)
-    assert "images without XML file, left out: 1" in caplog.text
+    assert f"{tmp_path}: images without XML file, left out: 1: p02" in caplog.text
+
+
+def test_an_image_that_an_xml_file_names_is_not_without_one(tmp_path, caplog):
+    write_without_lists(tmp_path, tmp_path, 4)
+    path = tmp_path / "p02.xml"
+    _, _, after = path.read_text().partition("</filename>")
+    stated = "<annotation><filename>C:\\pics\\p02.png</filename>"
+    (tmp_path / "label_2.xml").write_text(stated + after)
+    path.unlink()
+    assert len(read_voc(tmp_path, ("train", "val", "test"), (), Divider(0))) == 3
+    assert "without XML file" not in caplog.text
 
 
 def test_other_splits_than_the_made_ones_are_an_error(tmp_path):

@@ -10,7 +10,7 @@ from tf_frcnn.data.loading import load_datasets, read_dataset, read_datasets
 from tf_frcnn.data.splits import Divider
 from tf_frcnn.data.yolo import read_yolo
 from tf_frcnn.data.yolo_layout import detect_yolo, find_below
-from tf_frcnn.errors import ConfigError, DataError
+from tf_frcnn.errors import DataError
 
 SIZE = (100, 200)  # (height, width) of the images drawn below
 ONE = "1 0.5 0.5 0.25 0.1"  # class 1; columns 75 to 125, rows 45 to 55
@@ -309,8 +309,60 @@ def test_other_text_is_no_data_set(tmp_path, name, text):
     assert not detect_yolo(tmp_path) and not detect_yolo(tmp_path / "nowhere")
 
 
-def test_images_elsewhere_are_refused(tmp_path):
-    write_ultralytics(tmp_path)
-    config = DataConfig(root=str(tmp_path), images=str(tmp_path / "images"))
-    with pytest.raises(ConfigError, match="--data.images .*labels are found by the places of"):
-        read_datasets(config, seed=0)
+# === Images elsewhere, labels without an image ===
+
+
+@pytest.mark.parametrize("inside", ["images", "", "pets/images"])
+def test_images_elsewhere_are_laid_out_as_in_the_data_set(tmp_path, inside):
+    root, elsewhere = write_ultralytics(tmp_path / "root"), tmp_path / "elsewhere"
+    (elsewhere / inside).parent.mkdir(parents=True, exist_ok=True)
+    (root / "images").rename(elsewhere / inside)
+    folder = elsewhere / inside.removesuffix("images")
+    ids = ids_of(root, images=str(folder))
+    prefix = "images/" if inside else ""
+    val = [f"{prefix}val/val0"]
+    assert ids == {"train": [f"{prefix}train/train0"], "val": val, "test": val}
+    config = DataConfig(root=str(root), images=str(folder))
+    (example,) = read_dataset(config, "train", ("cat", "dog"), seed=0).examples
+    assert example.boxes.tolist() == [[45, 75, 55, 125]]
+    assert example.image_path.is_relative_to(elsewhere)
+    assert example.source == str(root / "labels" / "train" / "train0.txt")
+    with pytest.raises(DataError) as caught:
+        read_datasets(DataConfig(root=str(root), images=str(root / "labels" / "val")), seed=0)
+    assert (
+        f"train = 'images/train': there is no such folder or list in {root} or "
+        f"{root / 'labels' / 'val'}"
+    ) in str(caught.value)
+
+
+def test_images_elsewhere_of_lists_and_of_a_folder_without_splits(tmp_path):
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    for number in range(4):
+        write_pair(elsewhere / f"p{number}.png", root / "labels" / f"p{number}.txt")
+    (root / "classes.txt").write_text("cat\ndog")
+    ids = ids_of(root, images=str(elsewhere))
+    assert sorted(sum(ids.values(), [])) == ["p0", "p1", "p2", "p3"]
+    assert {role: len(names) for role, names in ids.items()} == {"train": 2, "val": 1, "test": 1}
+    (root / "train.txt").write_text("/content/images/p0.png\n/content/images/p1.png\n")
+    (root / "val.txt").write_text("/content/images/p3.png\n")
+    assert ids_of(root, images=str(elsewhere)) == {
+        "train": ["p0", "p1"],
+        "val": ["p3"],
+        "test": ["p3"],
+    }
+
+
+@pytest.mark.parametrize("label", ["labels/train/{}.txt", "images/train/{}.txt"])
+def test_labels_without_an_image_are_counted(tmp_path, caplog, label):
+    for name in ("train0", "val0", "other"):
+        write_pair(tmp_path / "images" / "train" / f"{name}.png", tmp_path / label.format(name))
+    for name, text in (("lost", ONE), ("gone", ONE), ("empty", ""), ("notes", "Look at these.")):
+        (tmp_path / label.format(name)).write_text(text)
+    (tmp_path / "train.txt").write_text("images/train/train0.png\n")
+    (tmp_path / "val.txt").write_text("images/train/val0.png\n")  # and `other` is in no split
+    (tmp_path / "classes.txt").write_text("cat\ndog")
+    assert len(read_train(tmp_path).examples) == 1
+    assert (
+        f"{tmp_path}: files of labels without an image, not used: 2; the first: "
+        f"{tmp_path / label.format('gone')}; expected"
+    ) in caplog.text

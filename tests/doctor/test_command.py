@@ -138,6 +138,8 @@ def test_no_box_can_be_read(voc_folder, tmp_path):
     assert report["anchors"]["suggested"] is None and report["class_names"] == []
     assert "10 of 10" in report["suspicions"]["box_format"][0]  # 50 + 20 < 96, 30 + 20 < 72
     assert "xywh" in report["suspicions"]["box_format"][0]
+    page = (tmp_path / "out" / "check_data.html").read_text()
+    assert 'id="splits"' in page and 'id="classes"' not in page and "<svg" not in page
 
 
 def test_what_is_skipped_must_leave_an_image(voc_folder, tmp_path):

@@ -13,7 +13,7 @@ from tests.evaluation.images import found
 from tf_frcnn.config import DataConfig
 from tf_frcnn.data.loading import read_dataset
 from tf_frcnn.evaluation.evaluator import evaluate
-from tf_frcnn.reporting.page import format_figure
+from tf_frcnn.reporting.page import format_figure, mark_code
 from tf_frcnn.reporting.report import (
     confusion_rows,
     ranked_galleries,
@@ -194,3 +194,11 @@ def test_very_many_classes_have_a_page_of_those_with_most_mistakes(dataset, tmp_
 @pytest.mark.parametrize(("value", "text"), [(None, "–"), (0.12345, "0.123"), (7, "7")])
 def test_format_figure(value, text):
     assert format_figure(value) == text
+
+
+def test_options_and_backticks_become_code_and_text_stays_escaped():
+    text = "<b> & --data.exif apply: give `--model.x 1 2`; a--b, -- and (`p << 4`)."
+    assert str(mark_code(text)) == (
+        '&lt;b&gt; &amp; <code class="option">--data.exif</code> apply: give <code><code '
+        'class="option">--model.x</code> 1 2</code>; a--b, -- and (<code>p &lt;&lt; 4</code>).'
+    )

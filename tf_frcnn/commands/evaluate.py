@@ -11,12 +11,14 @@ from typing import Annotated, Literal
 import tyro
 
 from tf_frcnn.commands.model_options import WeightsOptions
-from tf_frcnn.config import NONE_SPLIT, Config
+from tf_frcnn.config import NONE_SPLIT, Config, DataConfig
 from tf_frcnn.data.formats import DATASETS
+from tf_frcnn.data.splits import Division
 from tf_frcnn.environment import set_up_logging, set_up_tensorflow
-from tf_frcnn.errors import EXIT_OK, ConfigError
+from tf_frcnn.errors import EXIT_OK, ConfigError, DataError
 from tf_frcnn.files import check_apart, prepare_output, write_json
-from tf_frcnn.model_files import METRICS_FILE, ModelFiles
+from tf_frcnn.model_files import DATASET_FILE, METRICS_FILE, ModelFiles
+from tf_frcnn.resuming import is_same_place
 
 logger = logging.getLogger(__name__)
 
@@ -137,19 +139,48 @@ class EvaluateArguments(WeightsOptions):
             f"{self.model} was trained with; say where the data are now: `--data.root DIR`."
         )
 
-    def load_division(self) -> dict[str, list[str]] | None:
-        """Read how the model's run divided its data set; None for other data, or where none is.
+    def load_division(self, data: DataConfig) -> Division | None:
+        """Find out how the model's run divided its data set, where these are the same data.
+
+        Data that lie elsewhere are read, and compared with the fingerprint that the run keeps.
+
+        Args:
+            data: to evaluate on.
+
+        Returns:
+            The division; None for other data, or where none is known.
 
         Raises:
-            UserError: the file cannot be read.
+            UserError: a file of the run cannot be read.
         """
-        if self.model is None:
+        division = None if self.model is None else self.model_files.load_division()
+        if division is None:
             return None
-        if self.data.root is not None:
-            theirs = self.model_files.load_config().data.root
-            if Path(self.data.root).resolve() != Path(theirs).resolve():
-                return None
-        return self.model_files.load_division()
+        theirs = self.model_files.load_config()
+        if is_same_place(theirs.data, data):
+            return division
+        record = self.model_files.load_records().get(DATASET_FILE)
+        if not isinstance(record, dict):
+            return None
+        from tf_frcnn.data.fingerprint import fingerprint
+        from tf_frcnn.data.loading import read_datasets
+
+        place = {name: getattr(data, name) for name in ("root", "images", "format")}
+        try:
+            moved = dataclasses.replace(theirs.data, **place)
+            # Faults are told when the split is loaded; here they only make another fingerprint.
+            found = read_datasets(moved, theirs.train.seed, division, lambda *_: None)
+        except DataError:  # so is this
+            return None
+        if fingerprint(data.root, data.format, found)["splits"] == record.get("splits"):
+            logger.info("%s: the images and boxes of %s, divided as there", data.root, self.model)
+            return division
+        logger.warning(
+            "%s: not the images and boxes of %s, by its %s; divided anew, and the model may have "
+            "seen some of them",
+            *(data.root, self.model, DATASET_FILE),
+        )
+        return None
 
     def apply_to(self, config: Config) -> Config:
         """Replace the data of a configuration by those that were asked for.
@@ -204,7 +235,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
     data, seed = config.data, config.train.seed
     is_choice = arguments.model is not None and arguments.data.classes is not None
     dataset = load_dataset(
-        *(data, data.test_split, data.classes, seed, arguments.load_division()),
+        *(data, data.test_split, data.classes, seed, arguments.load_division(data)),
         others="leave out" if is_choice else "refuse",
     )
     title = f"{arguments.subject} on split {dataset.split} of {data.root}"

@@ -194,18 +194,18 @@ def _read_files(
 
 
 def _log_replacements(content: CocoFile) -> None:
-    """Say which categories are no classes, and how many boxes are those of polygons."""
+    """Say which categories are no classes, and how many boxes are those of polygons and masks."""
     if content.roots:
         logger.warning(
             "%s: categories without a box that others have as supercategory, left out: %s",
             content.source,
             enumerate_names(content.roots),
         )
-    if content.num_polygons:
+    if content.num_segmentations:
         logger.warning(
-            "%s: annotations without bbox, whose box is that of their polygons: %d",
+            "%s: annotations without bbox, whose box is that of their polygons or mask: %d",
             content.source,
-            content.num_polygons,
+            content.num_segmentations,
         )
 
 

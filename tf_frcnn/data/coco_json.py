@@ -1,8 +1,8 @@
 """One annotation file of COCO: JSON with categories, images and annotations, boxes x, y, w, h.
 
 The form is that of https://cocodataset.org/#format-data. What training and evaluation don't need is
-left out: segmentations (but for polygons without box), areas, licences. Of an image only `id` and
-`file_name` are required, of an annotation `image_id`, `category_id` and `bbox`.
+left out: segmentations (but for those of annotations without box), licences. Of an image only `id`
+and `file_name` are required, of an annotation `image_id`, `category_id` and `bbox`.
 """
 
 import json
@@ -24,7 +24,7 @@ from tf_frcnn.errors import DataError
 
 Key = int | str  # COCO's ids are whole numbers of any size; some tools write text
 Entry = dict[str, Any]
-_OF_POLYGON = "bbox of segmentation"  # marks an annotation, under a key that no tool writes
+_OF_SEGMENTATION = "bbox of segmentation"  # marks an annotation, under a key that no tool writes
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class CocoFile:
         images: entries not yet checked.
         annotations: entries not yet checked.
         roots: names of categories that are left out, because they only stand above others.
-        num_polygons: annotations whose box is that of their polygons.
+        num_segmentations: annotations whose box is that of their polygons or mask.
     """
 
     source: Path
@@ -45,7 +45,7 @@ class CocoFile:
     images: list[Any]
     annotations: list[Any]
     roots: tuple[str, ...] = ()
-    num_polygons: int = 0
+    num_segmentations: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +94,10 @@ def parse_coco(source: Path) -> CocoFile:
     annotations = content["annotations"]
     used = {entry["category_id"] for entry in annotations if _has_key(entry, "category_id")}
     class_names, roots = _read_categories(content["categories"], used, source)
-    num_polygons = sum(isinstance(entry, dict) and _OF_POLYGON in entry for entry in annotations)
-    return CocoFile(source, class_names, content["images"], annotations, roots, num_polygons)
+    num_segmentations = sum(
+        isinstance(entry, dict) and _OF_SEGMENTATION in entry for entry in annotations
+    )
+    return CocoFile(source, class_names, content["images"], annotations, roots, num_segmentations)
 
 
 def list_images(content: CocoFile) -> tuple[list[CocoImage], list[str]]:
@@ -175,9 +177,10 @@ def _replace_segmentation(entry: Entry) -> Entry:
     """Drop while parsing what makes up nine tenths of COCO's files, or make it the missing box."""
     segmentation = entry.pop("segmentation", None)
     if segmentation and entry.get("bbox") in (None, []):
-        if box := _box_of_polygons(segmentation):
+        is_mask = isinstance(segmentation, dict)
+        if box := (_box_of_mask if is_mask else _box_of_polygons)(segmentation):
             entry["bbox"] = box
-            entry[_OF_POLYGON] = True
+            entry[_OF_SEGMENTATION] = True
     return entry
 
 
@@ -193,6 +196,34 @@ def _box_of_polygons(segmentation: Any) -> list[float] | None:
     xs = [x for polygon in polygons for x in polygon[0::2]]
     ys = [y for polygon in polygons for y in polygon[1::2]]
     return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
+
+
+def _box_of_mask(mask: Entry) -> list[float] | None:
+    """Compute the box [x, y, width, height] around a mask; None where it is none, or empty.
+
+    Args:
+        mask: `size`, its height and width, and `counts`, its runs: numbers, or COCO's text of them.
+    """
+    from pycocotools import mask as coco_masks  # not before there is one
+
+    size, counts = mask.get("size"), mask.get("counts")
+    if not (isinstance(size, list) and len(size) == 2 and all(map(_is_count, size))):
+        return None
+    try:
+        if isinstance(counts, list):
+            if not all(map(_is_count, counts)) or sum(counts) != math.prod(size):
+                return None
+            mask = coco_masks.frPyObjects({"size": size, "counts": counts}, *size)
+        elif isinstance(counts, str):
+            mask = {"size": size, "counts": counts.encode("ascii")}
+        else:
+            return None
+        box = coco_masks.toBbox(mask).tolist()
+    except (ValueError, TypeError, OverflowError):  # UnicodeEncodeError is a ValueError
+        return None
+    x, y, width, height = box
+    is_inside = width > 0 and height > 0 and x + width <= size[1] and y + height <= size[0]
+    return box if is_inside else None
 
 
 def _read_categories(
@@ -338,6 +369,11 @@ def _refuse_repetition(seen: dict[str, str], statement: str, place: str) -> None
         first = seen[statement].rpartition(": ")[-1]
         raise DataError(f"{place}, {statement}: {first} has the same. Expected each only once.")
     seen[statement] = place
+
+
+def _is_count(value: Any) -> bool:
+    """Tell whether a value is a number that pycocotools can hold, which takes 32 bits."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32
 
 
 def _is_finite(value: Any) -> bool:

@@ -32,6 +32,9 @@ LAYOUT = (
 _PREFIX = "instances_"
 _ROBOFLOW_NAME = "_annotations.coco.json"
 _COCO_LIST = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')
+_NO_COCO = re.compile(
+    rb'"categories"\s*:\s*\{'
+)  # Datumaro's own: lists of annotations are in items
 _BYTES_LOOKED_AT = 1 << 16  # of files of hundreds of megabytes: the first list begins before
 
 
@@ -44,8 +47,11 @@ def detect_coco(root: Path) -> bool:
     return is_folder(root) and bool(_list_coco_files(root))
 
 
-def explain_missing_coco_split(root: Path, split: str) -> str:
-    """Say what is there instead of a split: one message, or "" where the split is there."""
+def explain_missing_coco_split(root: Path, split: str, image_folder: Path | None = None) -> str:
+    """Say what is there instead of a split: one message, or "" where the split is there.
+
+    Which splits there are does not depend on the images, wherever they are.
+    """
     if not is_folder(root):
         return f"{root}: {describe_folder(root)}. Expected a data set, {LAYOUT}."
     if _files_named(root, split):
@@ -103,7 +109,8 @@ def _is_coco(path: Path) -> bool:
             start = file.read(_BYTES_LOOKED_AT).removeprefix(b"\xef\xbb\xbf").lstrip()
     except OSError:
         return False
-    return start.startswith(b"{") and _COCO_LIST.search(start) is not None
+    is_coco = start.startswith(b"{") and _COCO_LIST.search(start) and not _NO_COCO.search(start)
+    return bool(is_coco)
 
 
 def _is_path(split: str) -> bool:

@@ -37,8 +37,11 @@ def detect_csv(root: Path) -> bool:
     return is_folder(root) and bool(_index_tables(root))
 
 
-def explain_missing_csv_split(root: Path, split: str) -> str:
-    """Say what is there instead of a split: one message, or "" where the split is there."""
+def explain_missing_csv_split(root: Path, split: str, image_folder: Path | None = None) -> str:
+    """Say what is there instead of a split: one message, or "" where the split is there.
+
+    Which splits there are does not depend on the images, wherever they are.
+    """
     if not is_folder(root):
         return f"{root}: {describe_folder(root)}. Expected a data set, {LAYOUT}."
     tables = _index_tables(root)

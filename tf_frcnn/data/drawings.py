@@ -13,12 +13,12 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from xml.etree import ElementTree
 
 import numpy as np
 
 from tf_frcnn.data.drawn.animals import CLASS_NAMES
 from tf_frcnn.data.drawn.image import IMAGE_SIZE, Drawing, draw_scene
+from tf_frcnn.data.voc_writer import VocObject, format_annotation
 from tf_frcnn.errors import DataError
 from tf_frcnn.files import move_aside
 
@@ -210,28 +210,6 @@ def _write_dataset(root: Path, seed: int, counts: Mapping[str, int]) -> None:
 
 
 def _annotation(drawing: Drawing, filename: str) -> bytes:
-    """Write a drawing's boxes as VOC does: 1-based pixels, the last row and column included.
-
-    Half-open 0-based [ymin, xmin, ymax, xmax] becomes ymin + 1, xmin + 1, ymax, xmax.
-    """
-    height, width = IMAGE_SIZE
-    root = ElementTree.Element("annotation")
-    _add(root, folder="JPEGImages", filename=filename)
-    _add(ElementTree.SubElement(root, "source"), database=_SOURCE)
-    _add(ElementTree.SubElement(root, "size"), width=width, height=height, depth=3)
-    _add(root, segmented=0)
-    objects = zip(drawing.classes, drawing.truncated, drawing.boxes, strict=True)
-    for name, truncated, box in objects:
-        item = ElementTree.SubElement(root, "object")
-        _add(item, name=name, pose="Unspecified", truncated=int(truncated), difficult=0)
-        ymin, xmin, ymax, xmax = (int(value) for value in box)
-        edges = ElementTree.SubElement(item, "bndbox")
-        _add(edges, xmin=xmin + 1, ymin=ymin + 1, xmax=xmax, ymax=ymax)
-    ElementTree.indent(root, space="\t")
-    return ElementTree.tostring(root, encoding="utf-8") + b"\n"
-
-
-def _add(parent: ElementTree.Element, **fields: object) -> None:
-    """Append one child with a text for each field, in the order given."""
-    for name, value in fields.items():
-        ElementTree.SubElement(parent, name).text = str(value)
+    """Write a drawing's boxes as VOC does."""
+    objects = zip(drawing.classes, drawing.boxes, drawing.truncated, strict=True)
+    return format_annotation(filename, IMAGE_SIZE, [VocObject(*item) for item in objects], _SOURCE)

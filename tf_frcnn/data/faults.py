@@ -26,12 +26,13 @@ def enumerate_names(names: Iterable[str]) -> str:
     return ", ".join(names[:MAX_LISTED]) + rest
 
 
-def raise_faults(subject: str, faults: Sequence[str]) -> None:
+def raise_faults(subject: str, faults: Sequence[str], skip: str = "--data.on-error skip") -> None:
     """Raise one error for all faults, if there are any.
 
     Args:
         subject: what they were found in; begins the message.
         faults: one message each; the first `MAX_LISTED` are spelled out, all are counted.
+        skip: the option that goes on without them.
 
     Raises:
         DataError: there is at least one fault.
@@ -40,7 +41,7 @@ def raise_faults(subject: str, faults: Sequence[str]) -> None:
         raise DataError(
             f"{_describe(subject, faults)}\n"
             "Mend these files, take them out of the data set, or go on without what is wrong: "
-            "`--data.on-error skip`."
+            f"`{skip}`."
         )
 
 

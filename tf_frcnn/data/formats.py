@@ -24,6 +24,7 @@ from tf_frcnn.data import (
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import FaultHandler
 from tf_frcnn.data.folders import describe_folder, is_folder, list_folder, survey_folder
+from tf_frcnn.data.foreign_signs import guess_foreign_format
 from tf_frcnn.data.orientation import ExifPolicy
 from tf_frcnn.data.splits import Divider
 from tf_frcnn.errors import ConfigError, DataError
@@ -39,8 +40,8 @@ class DatasetFormat:
         layout: what such a data set looks like on disk, for messages.
         detect: tells whether a folder looks like this format; wrong or missing folders are False,
             one that may not be read is a DataError.
-        explain_missing_split: (root, split) -> what is there instead, or "" where the split is
-            there.
+        explain_missing_split: (root, split, image_folder) -> what is there instead, or "" where
+            the split is there; the image folder is that of `read`.
         read: (root, splits, class_names, divider, on_faults, image_folder, exif) -> one `Dataset`
             a split, all with the same classes; where no class names are given, those found in the
             splits (by name in VOC and CSV, by id in COCO and YOLO). The image folder is None where
@@ -49,7 +50,7 @@ class DatasetFormat:
 
     layout: str
     detect: Callable[[Path], bool]
-    explain_missing_split: Callable[[Path, str], str]
+    explain_missing_split: Callable[[Path, str, Path | None], str]
     read: Callable[
         [Path, tuple[str, ...], tuple[str, ...], Divider, FaultHandler, Path | None, ExifPolicy],
         dict[str, Dataset],
@@ -130,7 +131,8 @@ def find_format(config: DataConfig) -> tuple[Path, str]:
     raise DataError(
         f"{root}: no data set found: {survey_folder(root)}. Known are, by --data.format "
         f"{', '.join(DATASETS)}:{layouts}\n"
-        f"Give the right folder with `--data.root DIR`{_suggest_folder(root)}."
+        f"Give the right folder with `--data.root DIR`{_suggest_folder(root)}.\n"
+        f"{_suggest_conversion(root)}"
     )
 
 
@@ -163,6 +165,16 @@ def _suggest_folder(root: Path) -> str:
         return ""
     inside = [str(path) for path in list_folder(root) if _is_dataset(path)]
     return f", perhaps {' or '.join(inside[:5])}" if inside else ""
+
+
+def _suggest_conversion(root: Path) -> str:
+    """Name the command that converts other formats, and the one that this seems to be."""
+    guess = guess_foreign_format(root)
+    looks = f"This looks like {guess}. " if guess else ""
+    return (
+        f"{looks}Formats of other tools, such as CVAT, LabelMe, Open Images, Datumaro and WIDER "
+        f"FACE, are converted by `tf-frcnn convert-data --from {guess or 'FORMAT'} {root} OUTPUT`."
+    )
 
 
 def _is_dataset(path: Path) -> bool:

@@ -4,8 +4,8 @@ Which decoder reads a file is decided by its content, never by its extension. An
 dropped without blending, and 16 bits a channel are cut to the high 8, which is what the decoders
 inside a TensorFlow graph do too. An animation gives its first frame, a TIFF its first page. Pixels
 are the stored ones, or turned by an EXIF orientation: `tf_frcnn.data.orientation` has the policy.
-Of a TIFF, turning is part of decoding: it is always the way up that its tag says. No TensorFlow
-here.
+Of TIFF and HEIC, turning is part of decoding: they are always the way up that their tag says. No
+TensorFlow here.
 """
 
 import io
@@ -47,12 +47,12 @@ IMAGE_EXTENSIONS = frozenset(
     | {".avif", ".heic", ".heif"}
 )  # how readers find images in a folder, in any case
 _BRANDS = {
-    **dict.fromkeys((b"avif", b"avis"), ("AVIF", "Pillow 11.3 or later")),
+    **dict.fromkeys((b"avif", b"avis"), ("AVIF", "AVIF", "Pillow 11.3 or later")),
     **dict.fromkeys(
         (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"),
-        ("HEIC", "`python -m pip install pillow-heif`"),
+        ("HEIC", "HEIF", "`python -m pip install pillow-heif`"),
     ),
-}  # in bytes 8 to 11, after `ftyp` -> the format's name, and what reads it
+}  # in bytes 8 to 11, after `ftyp` -> the format's name, the one that Pillow has, what reads it
 MAX_PIXELS = 89_478_485
 """Images with more pixels are refused before they are decoded. The value is the one at which
 Pillow begins to warn (256 MiB of RGB), so that no accepted image brings a warning of its own."""
@@ -164,10 +164,16 @@ def _open_image(path_or_bytes: str | Path | bytes) -> Iterator[Image.Image]:
     except FileNotFoundError:
         raise DataError(f"{name}: there is no such file. Expected an image.") from None
     except UnidentifiedImageError:
-        if known := _BRANDS.get(_brand_of(path_or_bytes)):
+        known, pillow_name, reader = _BRANDS.get(_brand_of(path_or_bytes), ("", "", ""))
+        if pillow_name in IMAGE_FORMATS:
             raise DataError(
-                f"{name}: the image is {known[0]}, which the installed Pillow cannot read. "
-                f"Expected {_FORMATS_TEXT}: convert it, or install what reads it, {known[1]}."
+                f"{name}: the image is {known} and cannot be decoded. Expected a whole one; "
+                "replace the file or take it out of the data set."
+            ) from None
+        if known:
+            raise DataError(
+                f"{name}: the image is {known}, which the installed Pillow cannot read. "
+                f"Expected {_FORMATS_TEXT}: convert it, or install what reads it, {reader}."
             ) from None
         raise DataError(
             f"{name}: the content is not that of an image. Expected {_FORMATS_TEXT}."

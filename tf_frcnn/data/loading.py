@@ -125,14 +125,15 @@ def read_datasets(
     root, name = find_format(config)
     log_format(config, name)
     dataset_format = DATASETS[name]
-    splits = _find_splits(config, root, dataset_format)
+    image_folder = find_image_folder(config, root)
+    splits = _find_splits(config, root, dataset_format, image_folder)
     datasets = dataset_format.read(
         root,
         tuple(splits.values()),
         config.classes,
         Divider(seed, division),
         on_faults or FAULT_HANDLERS[config.on_error],
-        find_image_folder(config, root),
+        image_folder,
         config.exif,
     )
     if on_faults is None:
@@ -166,14 +167,15 @@ def read_dataset(
     root, name = find_format(config)
     log_format(config, name)
     dataset_format = DATASETS[name]
-    split = _split_to_evaluate(split, config.val_split, root, dataset_format)
+    image_folder = find_image_folder(config, root)
+    split = _split_to_evaluate(split, config.val_split, root, dataset_format, image_folder)
     dataset = dataset_format.read(
         root,
         (split,),
         class_names,
         Divider(seed, division),
         on_faults or FAULT_HANDLERS[config.on_error],
-        find_image_folder(config, root),
+        image_folder,
         config.exif,
     )[split]
     if on_faults is None:
@@ -218,19 +220,23 @@ def choose_classes(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
 # === Splits ===
 
 
-def _find_splits(config: DataConfig, root: Path, dataset_format: DatasetFormat) -> dict[str, str]:
+def _find_splits(
+    config: DataConfig, root: Path, dataset_format: DatasetFormat, image_folder: Path | None
+) -> dict[str, str]:
     """Decide which split has which role: train, val, test.
 
     Raises:
         DataError: a split is not there and nothing can stand in for it.
     """
-    test_split = _split_to_evaluate(config.test_split, config.val_split, root, dataset_format)
+    test_split = _split_to_evaluate(
+        config.test_split, config.val_split, root, dataset_format, image_folder
+    )
     named = {"train": config.train_split, "val": config.val_split, "test": test_split}
     splits: dict[str, str] = {}
     for role, split in named.items():
         if split == NONE_SPLIT:
             continue
-        problem = dataset_format.explain_missing_split(root, split)
+        problem = dataset_format.explain_missing_split(root, split, image_folder)
         if not problem:
             splits[role] = split
         elif role == "val" and split == DataConfig.val_split:
@@ -242,7 +248,11 @@ def _find_splits(config: DataConfig, root: Path, dataset_format: DatasetFormat) 
 
 
 def _split_to_evaluate(
-    split: str, val_split: str, root: Path, dataset_format: DatasetFormat
+    split: str,
+    val_split: str,
+    root: Path,
+    dataset_format: DatasetFormat,
+    image_folder: Path | None,
 ) -> str:
     """Let the val split stand in for a test split that has the default name and is not there.
 
@@ -250,8 +260,8 @@ def _split_to_evaluate(
     """
     if split != DataConfig.test_split or val_split == NONE_SPLIT:
         return split
-    missing = dataset_format.explain_missing_split(root, split)
-    if not missing or dataset_format.explain_missing_split(root, val_split):
+    missing = dataset_format.explain_missing_split(root, split, image_folder)
+    if not missing or dataset_format.explain_missing_split(root, val_split, image_folder):
         return split
     logger.warning(
         "no split %r: split %r is evaluated, and the figures say so. %s", split, val_split, missing

@@ -76,7 +76,7 @@ def _read_with_others(config: DataConfig, split: str, seed: int) -> Dataset:
     """Read a split together with the usual ones, whatever faults there are."""
     root, name = find_format(config)
     dataset_format = DATASETS[name]
-    known = (one for one in _SPLITS if not dataset_format.explain_missing_split(root, one))
+    known = (one for one in _SPLITS if not dataset_format.explain_missing_split(root, one, None))
     splits = tuple(dict.fromkeys((split, *known)))
     datasets = dataset_format.read(
         root, splits, (), Divider(seed), lambda *faults: None, None, config.exif

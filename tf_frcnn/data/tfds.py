@@ -34,8 +34,10 @@ def detect_tfds(root: Path) -> bool:
     return False
 
 
-def explain_missing_tfds_split(root: Path, split: str) -> str:
+def explain_missing_tfds_split(root: Path, split: str, image_folder: Path | None = None) -> str:
     """Say what is there instead of a split: one message, or "" where the split is there.
+
+    An image folder is refused when the set is read.
 
     Raises:
         ConfigError: the package is not installed.

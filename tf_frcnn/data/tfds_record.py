@@ -1,5 +1,6 @@
 """One record of TensorFlow Datasets (TFDS): an image and its objects, boxes as fractions."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,8 @@ class Record:
         labels: G numbers of classes from 0, or names.
         difficult: [G] bool.
         crowd: [G] bool.
+        areas: [G] float64 areas in pixels, as COCO's figures by size use them; None where the set
+            has none.
     """
 
     key: str
@@ -36,6 +39,7 @@ class Record:
     labels: Sequence[int | str]
     difficult: np.ndarray
     crowd: np.ndarray
+    areas: np.ndarray | None = None
 
 
 def read_objects(
@@ -79,6 +83,7 @@ def read_objects(
                 difficult=bool(record.difficult[index]),
                 crowd=bool(record.crowd[index]),
                 clipped=clipped,
+                area=_read_area(record, index),
             )
         )
     return tuple(objects), faults
@@ -115,6 +120,11 @@ def _read_name(label: int | str, class_names: tuple[str, ...], place: str) -> st
             f"{len(class_names) - 1}."
         )
     return class_names[label]
+
+
+def _read_area(record: Record, index: int) -> float | None:
+    area = math.nan if record.areas is None else float(record.areas[index])
+    return area if 0 < area < math.inf else None
 
 
 def _read_box(

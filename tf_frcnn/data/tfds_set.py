@@ -52,10 +52,11 @@ class TfdsSet:
         objects, label = _find_features(builder)
         self.class_names = tuple(getattr(label, "names", ()))
         names = [name for name in ("image/filename", "image/id") if name in builder.info.features]
-        flags = [name for name in ("is_difficult", "is_crowd") if name in objects]
+        others = [name for name in ("is_difficult", "is_crowd") if name in objects]
+        others += ["area"] if "area" in objects and _is_number(objects["area"]) else []
         self._wanted = {
             **dict.fromkeys(("image", *names), True),
-            "objects": dict.fromkeys(("bbox", "label", *flags), True),
+            "objects": dict.fromkeys(("bbox", "label", *others), True),
         }
 
     def find_split(self, split: str) -> str:
@@ -127,6 +128,7 @@ class TfdsSet:
             labels=labels,
             difficult=np.asarray(objects.get("is_difficult", [False] * len(labels)), bool),
             crowd=np.asarray(objects.get("is_crowd", [False] * len(labels)), bool),
+            areas=np.asarray(objects["area"], np.float64) if "area" in objects else None,
         )
 
 
@@ -266,6 +268,10 @@ def _find_features(builder: Any) -> tuple[Any, Any]:
             "ymin, xmin, ymax, xmax) and objects/label (ClassLabel or Text)."
         )
     return objects, label
+
+
+def _is_number(feature: Any) -> bool:
+    return tuple(feature.shape) == () and np.dtype(feature.np_dtype).kind in "iuf"
 
 
 def _describe(features: Any) -> str:

@@ -12,6 +12,7 @@ files found there are opened, so a name such as `../../secret` is just a name th
 import logging
 import re
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -28,8 +29,10 @@ from tf_frcnn.data.folders import (
     normalise_name,
     only_folder,
 )
+from tf_frcnn.data.foreign_signs import is_cvat
 from tf_frcnn.data.image import IMAGE_EXTENSIONS
 from tf_frcnn.data.splits import MADE_SPLITS, Divider, match_split, names_a_split, role_of
+from tf_frcnn.data.voc_xml import parse_annotation, read_filename
 from tf_frcnn.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -94,16 +97,19 @@ def detect_voc(root: Path) -> bool:
     """
     if not is_folder(root):
         return False
-    return (
-        bool(_index_lists(root))
-        or any(index_files(folder, _XML_EXTENSIONS) for folder in list_data_folders(root))
-        or bool(index_data_folders(root, "Annotations", _XML_EXTENSIONS))
-        or bool(_split_folders(root))
-    )
+    if _index_lists(root) or _split_folders(root):
+        return True
+    folders = (index_files(folder, _XML_EXTENSIONS) for folder in list_data_folders(root))
+    tree = index_tree(root / "Annotations", _XML_EXTENSIONS)
+    xml_files = (path for index in (*folders, tree) for paths in index.values() for path in paths)
+    return any(not is_cvat(path) for path in xml_files)  # the first of a VOC folder tells
 
 
-def explain_missing_voc_split(root: Path, split: str) -> str:
-    """Say what is there instead of a split: one message, or "" where the split is there."""
+def explain_missing_voc_split(root: Path, split: str, image_folder: Path | None = None) -> str:
+    """Say what is there instead of a split: one message, or "" where the split is there.
+
+    Which splits there are does not depend on the images, wherever they are.
+    """
     if not is_folder(root):
         return f"{root}: {describe_folder(root)}. Expected a data set, {LAYOUT}."
     lists = _index_lists(root)
@@ -206,6 +212,19 @@ def find_image(name: str, source: Path, filename: str, folders: VocFolders) -> P
     return paths[0]
 
 
+def _unlabelled_images(folders: VocFolders) -> list[str]:
+    """List the images that neither have the name of an XML file nor are named by one."""
+    unlabelled = folders.images.keys() - folders.annotations.keys()
+    others = folders.annotations.keys() - folders.images.keys() if unlabelled else set()
+    names = {path: name for name, paths in folders.images.items() for path in paths}
+    for name in others:
+        with suppress(DataError):  # which is told when it is read
+            source = folders.annotations[name][0]
+            filename = read_filename(parse_annotation(source))
+            unlabelled.discard(names[find_image(name, source, filename, folders)])
+    return sorted(unlabelled)
+
+
 # === Folders ===
 
 
@@ -290,7 +309,7 @@ def _make_splits(
         origin, what = folders.annotation_folder, "XML files"
         names = list(folders.annotations)
         made = divider.divide(names, f"{origin}: no ImageSets/Main")
-        if unlabelled := sorted(folders.images.keys() - folders.annotations.keys()):
+        if unlabelled := _unlabelled_images(folders):
             logger.warning(
                 "%s: images without XML file, left out: %d: %s",
                 folders.image_folder,

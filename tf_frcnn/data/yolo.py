@@ -25,12 +25,13 @@ from tf_frcnn.data.splits import Divider, match_split
 from tf_frcnn.data.yolo_layout import (
     YoloSet,
     explain_missing_yolo_split,
+    find_orphans,
     is_file,
     label_places,
     list_images,
     open_yolo,
 )
-from tf_frcnn.errors import ConfigError, DataError
+from tf_frcnn.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -64,29 +65,23 @@ def read_yolo(
             ids, with or without boxes. Where it declares none they are the names of its ids 0..N-1.
         divider: decides which image goes to which split where there are none.
         on_faults: is told all faults at once.
-        image_folder: has to be None: labels are found from their images.
+        image_folder: where the images are, if not in the data set's folder; laid out as there.
         exif: what is done about EXIF orientations. Labels state no sizes.
 
     Returns:
         One `Dataset` a split, under its real name, all with the same class names.
-        `Example.image_id` is the image's path from the root, without extension. An image without
-        a file of labels, or with an empty one, has boxes of shape [0, 4].
+        `Example.image_id` is the image's path from the root or the image folder, without extension.
+        An image without a file of labels, or with an empty one, has boxes of shape [0, 4].
 
     Raises:
-        ConfigError: there is an image folder.
         DataError: a file, line, image or class is missing or wrong. All faults of the splits are
             collected; the message lists the first 20 and says how many there are.
     """
-    if image_folder is not None:
-        raise ConfigError(
-            f"--data.images {image_folder}: YOLO's labels are found by the places of their images. "
-            "Expected both in --data.root, images/... and labels/...; leave the option out."
-        )
     splits = tuple(dict.fromkeys(splits))
     for split in splits:
-        if problem := explain_missing_yolo_split(root, split):
+        if problem := explain_missing_yolo_split(root, split, image_folder):
             raise DataError(problem)
-    data_set = open_yolo(root)
+    data_set = open_yolo(root, image_folder)
     names = data_set.class_names or class_names
     if not names:
         raise DataError(
@@ -94,13 +89,15 @@ def read_yolo(
             "with a name a line, or `--data.classes` in the order of the ids."
         )
     faults: list[str] = []
-    found, division = _find_images(root, data_set, splits, divider, faults)
+    base = image_folder or root
+    found, division = _find_images(root, base, data_set, splits, divider, faults)
     labeller = Labeller(exif, faults)
     for files in found.values():
         for key, path in files.paths.items():
             if path not in labeller:
                 labeller.add(path, _with_objects(key, path, files.labels.get(key), data_set, names))
-        _log_unlabelled(root, files)
+        _log_unlabelled(root, base, files)
+    _log_orphans(root, found.values())
     choice = labeller.finish(str(root))
     images = {name: labeller.select(files.paths.values()) for name, files in found.items()}
     datasets = assemble_datasets(
@@ -121,27 +118,32 @@ def read_yolo(
 
 
 def _find_images(
-    root: Path, data_set: YoloSet, splits: tuple[str, ...], divider: Divider, faults: list[str]
+    root: Path,
+    base: Path,
+    data_set: YoloSet,
+    splits: tuple[str, ...],
+    divider: Divider,
+    faults: list[str],
 ) -> tuple[dict[str, _Images], dict[str, list[str]] | None]:
-    """Find the images of each split, and the division where it was made."""
+    """Find the images of each split below the base, and the division where it was made."""
     if data_set.splits:
         names = dict.fromkeys(match_split(split, data_set.splits) for split in splits)
         found = {}
         for name in names:
             paths: dict[str, Path] = {}
             for source in data_set.splits[name]:
-                listed, missing = list_images(source, root)
+                listed, missing = list_images(source, base)
                 faults += missing
                 paths |= listed
-            found[name] = _with_labels(paths, root)
+            found[name] = _with_labels(paths, base, root)
             if not paths and not faults:
                 there = enumerate_names(map(str, data_set.splits[name]))
                 raise DataError(f"{there}: the split {name!r} has no image. Expected some.")
         return found, None
-    folder = root / "images" if (root / "images").is_dir() else root
-    paths, missing = list_images(folder, root)
+    folder = base / "images" if (base / "images").is_dir() else base
+    paths, missing = list_images(folder, base)
     faults += missing
-    every = _with_labels(paths, root)
+    every = _with_labels(paths, base, root)
     if folder == root:  # labels beside the images: others are no part of the data set
         every = _Images({key: paths[key] for key in every.labels}, every.labels)
     if not every.paths:
@@ -162,8 +164,8 @@ def _find_images(
     }, made
 
 
-def _with_labels(paths: dict[str, Path], root: Path) -> _Images:
-    places = {key: label_places(path, root) for key, path in paths.items()}
+def _with_labels(paths: dict[str, Path], base: Path, root: Path) -> _Images:
+    places = {key: label_places(path, base, root) for key, path in paths.items()}
     found = {key: next(filter(is_file, some), None) for key, some in places.items()}
     return _Images(paths, {key: path for key, path in found.items() if path is not None})
 
@@ -181,7 +183,7 @@ def _read_no_labels(image_size: tuple[int, int]) -> tuple[tuple[LabelledObject, 
     return (), []
 
 
-def _log_unlabelled(root: Path, files: _Images) -> None:
+def _log_unlabelled(root: Path, base: Path, files: _Images) -> None:
     if missing := [key for key in files.paths if key not in files.labels]:
         first = files.paths[missing[0]]
         logger.warning(
@@ -190,7 +192,19 @@ def _log_unlabelled(root: Path, files: _Images) -> None:
             root,
             len(missing),
             first,
-            label_places(first, root)[0],
+            label_places(first, base, root)[0],
+        )
+
+
+def _log_orphans(root: Path, found: Iterable[_Images]) -> None:
+    labels = {path: files.paths[key] for files in found for key, path in files.labels.items()}
+    if orphans := find_orphans(labels):
+        logger.warning(
+            "%s: files of labels without an image, not used: %d; the first: %s; expected an image "
+            "of that name where those of the others are",
+            root,
+            len(orphans),
+            orphans[0],
         )
 
 

@@ -6,6 +6,9 @@ with labels in `labels` or beside them, of which the splits train, val and test 
 
 Paths in these files are those of the machine that they were written on. Of each the longest part at
 its end that is there below the root is taken, so that none leads out of it.
+
+Images may be in another folder, laid out as they would be in the data set's: `images/train` is
+looked for there, and the labels of `train/a.jpg` are `labels/train/a.txt` in the data set's folder.
 """
 
 import logging
@@ -79,15 +82,20 @@ def detect_yolo(root: Path) -> bool:
     return any(map(_holds_labels, [*labels, *inside, *beside, *_darknet_folders(root)]))
 
 
-def explain_missing_yolo_split(root: Path, split: str) -> str:
+def explain_missing_yolo_split(root: Path, split: str, image_folder: Path | None = None) -> str:
     """Say what is there instead of a split: one message, or "" where the split is there.
+
+    Args:
+        root: folder of the data set.
+        split: its name.
+        image_folder: where the images are, if not in the data set's folder.
 
     Raises:
         DataError: a file that describes the data set cannot be read.
     """
     if not is_folder(root):
         return f"{root}: {describe_folder(root)}. Expected a data set, {LAYOUT}."
-    found = open_yolo(root)
+    found = open_yolo(root, image_folder)
     if match_split(split, found.splits) or (
         not found.splits and not found.missing and split in MADE_SPLITS
     ):
@@ -106,15 +114,19 @@ def explain_missing_yolo_split(root: Path, split: str) -> str:
     )
 
 
-def open_yolo(root: Path) -> YoloSet:
+def open_yolo(root: Path, image_folder: Path | None = None) -> YoloSet:
     """Read what describes a data set: classes and splits, not yet images.
+
+    Args:
+        root: folder of the data set.
+        image_folder: where the images are, if not there.
 
     Raises:
         DataError: a file cannot be read, or says something that cannot be.
     """
     description = _find_description(root)
     if description is None:
-        return YoloSet(_read_names_file(root), _find_split_sources(root), {}, root)
+        return YoloSet(_read_names_file(root), _find_split_sources(root, image_folder), {}, root)
     is_yaml = description.suffix != ".data"
     content = _read_yaml(description) if is_yaml else _read_darknet(description)
     base = content.get("path", "") if is_yaml else ""
@@ -127,9 +139,10 @@ def open_yolo(root: Path) -> YoloSet:
             raise DataError(
                 f"{description}: {key} = {values!r}. Expected a path, or a list of some."
             )
-        paths = [find_below(root, value, str(base or "")) for value in values]
+        paths = [_find_source(root, image_folder, value, str(base or "")) for value in values]
         if lost := [value for value, path in zip(values, paths, strict=True) if path is None]:
-            missing[key] = f"{key} = {lost[0]!r}: there is no such folder or list in {root}"
+            places = " or ".join(str(folder) for folder in (root, image_folder) if folder)
+            missing[key] = f"{key} = {lost[0]!r}: there is no such folder or list in {places}"
         elif values:
             splits[key] = tuple(path for path in paths if path is not None)
     if is_yaml:
@@ -138,31 +151,35 @@ def open_yolo(root: Path) -> YoloSet:
         path = find_below(root, content.get("names", ""))
         names = _read_lines(path) if path and is_file(path) else _read_names_file(root)
     if not (splits or missing):
-        return YoloSet(names, _find_split_sources(root), {}, description)
+        return YoloSet(names, _find_split_sources(root, image_folder), {}, description)
     return YoloSet(names, splits, missing, description)
 
 
-def list_images(source: Path, root: Path) -> tuple[dict[str, Path], list[str]]:
+def list_images(source: Path, base: Path) -> tuple[dict[str, Path], list[str]]:
     """List the images of a folder, with all below it, or of a list.
 
+    Args:
+        source: the folder or list.
+        base: the data set's folder, or that of its images.
+
     Returns:
-        The images by their paths from the root, without extension; and one message for each that
+        The images by their paths from the base, without extension; and one message for each that
         is not there, and for each two that would share a label.
     """
     found: dict[str, list[Path]] = {}
     faults: list[str] = []
     if is_folder(source):
         for paths in index_tree(source, IMAGE_EXTENSIONS).values():
-            found[_image_id(paths[0], root)] = paths
+            found[_image_id(paths[0], base)] = paths
     else:
         for number, line in enumerate(_read_text(source).splitlines(), start=1):
-            path = find_below(root, line.strip())
+            path = find_below(base, line.strip())
             if path is not None and is_file(path):
-                same = found.setdefault(_image_id(path, root), [])
+                same = found.setdefault(_image_id(path, base), [])
                 same += [path] if path not in same else []
             elif line.strip():
                 faults.append(
-                    f"{source}: line {number} = {line.strip()!r}: there is no such image in {root}."
+                    f"{source}: line {number} = {line.strip()!r}: there is no such image in {base}."
                 )
     for name, paths in found.items():
         if len(paths) > 1:
@@ -171,21 +188,48 @@ def list_images(source: Path, root: Path) -> tuple[dict[str, Path], list[str]]:
     return {name: paths[0] for name, paths in found.items() if len(paths) == 1}, faults
 
 
-def _image_id(path: Path, root: Path) -> str:
-    return normalise_name(path.relative_to(root).with_suffix("").as_posix())
+def _image_id(path: Path, base: Path) -> str:
+    return normalise_name(path.relative_to(base).with_suffix("").as_posix())
 
 
-def label_places(image: Path, root: Path) -> list[Path]:
+def label_places(image: Path, base: Path, root: Path) -> list[Path]:
     """List where an image's labels may be, the likeliest first.
 
     `labels` stands instead of the last folder `images`; else they are beside the image.
+
+    Args:
+        image: below the base.
+        base: the data set's folder, or that of its images.
+        root: the data set's folder.
     """
-    parts = image.relative_to(root).with_suffix(".txt").parts
+    parts = image.relative_to(base).with_suffix(".txt").parts
     places = [root.joinpath(*parts), root.joinpath("labels", *parts)]
     if "images" in parts[:-1]:
         last = len(parts) - 1 - parts[::-1].index("images")
         places.insert(0, root.joinpath(*parts[:last], "labels", *parts[last + 1 :]))
     return places
+
+
+def find_orphans(labels: Mapping[Path, Path]) -> list[Path]:
+    """Find files of labels whose image is not there, in the folders of those whose image is.
+
+    Args:
+        labels: files of labels, and the image of each. There may be others, whose images are
+            there as well: those of other splits.
+    """
+    folders: dict[Path, set[Path]] = {}
+    for label, image in labels.items():
+        folders.setdefault(label.parent, set()).add(image.parent)
+    every = {folder for some in folders.values() for folder in some}
+    images = {folder: index_files(folder, IMAGE_EXTENSIONS).keys() for folder in every}
+    return [
+        path
+        for folder, image_folders in folders.items()
+        for name, paths in index_files(folder, {".txt"}).items()
+        if not any(name in images[image_folder] for image_folder in image_folders)
+        for path in paths
+        if path.name not in _NAMES_FILES and not role_of(path.stem) and _is_label(path)
+    ]
 
 
 def find_below(root: Path, text: str, base: str = "") -> Path | None:
@@ -213,6 +257,14 @@ def find_below(root: Path, text: str, base: str = "") -> Path | None:
         if is_file(path) or is_folder(path):
             return path
     return None
+
+
+def _find_source(root: Path, image_folder: Path | None, text: str, base: str) -> Path | None:
+    """Find what a split is said to be: a list, or a folder of images."""
+    path = find_below(root, text, base)
+    if image_folder is None or (path is not None and is_file(path)):
+        return path
+    return find_below(image_folder, text, base)
 
 
 def is_file(path: Path) -> bool:
@@ -331,7 +383,7 @@ def _read_text(path: Path) -> str:
 # === Folders and lists ===
 
 
-def _find_split_sources(root: Path) -> Mapping[str, tuple[Path, ...]]:
+def _find_split_sources(root: Path, image_folder: Path | None) -> Mapping[str, tuple[Path, ...]]:
     """Find lists of images with a split's name, or else folders, or else nothing."""
     folders = [folder for name in ("", "data") if is_folder(folder := root / name)]
     lists = {
@@ -343,13 +395,14 @@ def _find_split_sources(root: Path) -> Mapping[str, tuple[Path, ...]]:
     }
     if lists:
         return lists
-    inside = list_data_folders(root / "images")[1:] if is_folder(root / "images") else []
+    base = image_folder or root
+    inside = list_data_folders(base / "images")[1:] if is_folder(base / "images") else []
     sources = {folder.name: (folder,) for folder in inside if role_of(folder.name)}
     if sources:
         return sources
     return {
         folder.name: (folder / "images" if is_folder(folder / "images") else folder,)
-        for folder in list_data_folders(root)[1:]
+        for folder in list_data_folders(base)[1:]
         if role_of(folder.name)
     }
 
@@ -366,13 +419,26 @@ def _holds_labels(folder: Path) -> bool:
             continue
         if role_of(path.stem):  # a list of images
             continue
-        try:
-            fields = _read_text(path).split("\n", 1)[0].split()
-        except DataError:
-            return False
-        if fields:
-            return len(fields) >= 5 and all(map(_is_number, fields))
+        if (fields := _first_fields(path)) is None or fields:
+            return fields is not None and _are_label(fields)
     return False
+
+
+def _is_label(path: Path) -> bool:
+    """Tell whether a file has an object in its first line."""
+    return _are_label(_first_fields(path) or [])
+
+
+def _first_fields(path: Path) -> list[str] | None:
+    """Read the fields of a file's first line; None where it cannot be read."""
+    try:
+        return _read_text(path).split("\n", 1)[0].split()
+    except DataError:
+        return None
+
+
+def _are_label(fields: list[str]) -> bool:
+    return len(fields) >= 5 and all(map(_is_number, fields))
 
 
 def _is_number(text: str) -> bool:

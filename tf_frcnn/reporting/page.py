@@ -1,11 +1,16 @@
 """Self-contained HTML pages: they load nothing, styles, plots and images are inside."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup, escape
 
 from tf_frcnn.files import whole_file
+
+_QUOTED = re.compile(r"`([^`]+)`")
+_OPTION = re.compile(r"(?<![\w-])(--[a-z][\w.-]*\w)")
 
 
 def write_page(path: Path, template: str, **values: Any) -> None:
@@ -23,7 +28,7 @@ def write_page(path: Path, template: str, **values: Any) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"figure": format_figure, "share": format_share}
+    environment.filters |= {"figure": format_figure, "share": format_share, "code": mark_code}
     page = environment.get_template(template).render(**values)
     with whole_file(path) as partial:
         partial.write_text(page, encoding="utf-8")
@@ -34,6 +39,12 @@ def format_figure(value: float | int | None) -> str:
     if value is None:
         return "–"
     return str(value) if isinstance(value, int) else f"{value:.3f}"
+
+
+def mark_code(text: str) -> Markup:
+    """Set options and what stands between backticks as code; options are not broken at a hyphen."""
+    escaped = _QUOTED.sub(r"<code>\1</code>", str(escape(text)))
+    return Markup(_OPTION.sub(r'<code class="option">\1</code>', escaped))
 
 
 def format_share(value: float | None) -> str:

@@ -1,0 +1,1 @@
+"""Data sets in formats that are not read here, written anew in one that is."""
