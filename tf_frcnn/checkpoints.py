@@ -25,7 +25,7 @@ import keras
 import numpy as np
 
 from tf_frcnn.checksum import BLOCK_SIZE, verify_checksum, write_checksum
-from tf_frcnn.errors import UserError, WeightsError
+from tf_frcnn.errors import UserError, WeightsError, advise
 from tf_frcnn.files import whole_file
 
 BEST_FILE = "best.h5"
@@ -147,8 +147,8 @@ def _write(
         reason = os.strerror(number) if number else str(error)
         raise UserError(
             f"{path}: the checkpoint of step {progress.step} cannot be written ({reason}). "
-            "Free some space or mend the permissions, then run the same command again: it goes on "
-            "from the last checkpoint."
+            f"{advise(OSError(number, reason))}, then run the same command again: it goes on from "
+            "the last checkpoint."
         ) from None
     return path
 
