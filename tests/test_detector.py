@@ -1,6 +1,7 @@
 """`Detector`: the same answers from a run and its export; what it takes and refuses."""
 
 import dataclasses
+import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from PIL import Image
 
 import tf_frcnn
 from tf_frcnn.checkpoints import load_checkpoint, named_weights, save_checkpoint
-from tf_frcnn.config import save_config
+from tf_frcnn.config import load_config, save_config
 from tf_frcnn.detector import Detector
 from tf_frcnn.errors import ConfigError, UserError, WeightsError
 from tf_frcnn.export.saved_model import export_saved_model
@@ -23,6 +24,7 @@ from tf_frcnn.inference import InferenceModel, load_network
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.model_files import find_model
 from tf_frcnn.prediction import Prediction
+from tf_frcnn.run_folder import with_classes
 from tf_frcnn.training.trainer import FasterRCNNTrainer
 
 
@@ -229,9 +231,9 @@ def test_the_newest_version_is_the_highest_number(models, tiny_config, tmp_path)
     shutil.copytree(models.versions / "1", tmp_path / "9")
     shutil.copytree(models.versions / "1", tmp_path / "10")
     (tmp_path / "11").mkdir()
-    renamed = dataclasses.replace(tiny_config.data, classes=("a", "b", "c"))
-    save_config(dataclasses.replace(tiny_config, data=renamed), tmp_path / "10/assets/config.json")
-    assert Detector.load(tmp_path).class_names == ("a", "b", "c")
+    of_ten = dataclasses.replace(tiny_config, output="of ten")
+    save_config(of_ten, tmp_path / "10/assets/config.json")
+    assert Detector.load(tmp_path).config.output == "of ten"
 
 
 def test_a_run_that_is_to_export_its_best_is_its_best(models, tiny_config, images, tmp_path):
@@ -360,7 +362,7 @@ def test_broken_models_are_named(models, tmp_path):
     export, run = tmp_path / "export", tmp_path / "run"
     shutil.copytree(models.versions / "1", export)
     (export / "saved_model.pb").write_bytes(b"\xff\xffbroken")
-    with pytest.raises(WeightsError, match=r"export: the SavedModel cannot be read \("):
+    with pytest.raises(WeightsError, match=r"export: the SavedModel cannot be read: saved_"):
         Detector.load(export)
     shutil.copytree(models.run, run)
     checkpoint = run / "checkpoints" / "step-00000004.h5"
@@ -372,11 +374,91 @@ def test_broken_models_are_named(models, tmp_path):
         Detector.load(run)
 
 
-def test_variables_that_are_missing_are_told(models, tmp_path):
-    shutil.copytree(models.versions / "1", tmp_path / "1")
-    shutil.rmtree(tmp_path / "1" / "variables")
-    with pytest.raises(WeightsError, match=r"1: the SavedModel cannot be read"):
+@pytest.fixture
+def export(models, tmp_path):
+    """Give a copy of an export, whose files may be removed and made anew, but not changed."""
+    return shutil.copytree(models.versions / "1", tmp_path / "1", copy_function=os.link)
+
+
+def start_from(path):
+    return load_network(find_model(path))
+
+
+INDEX, VALUES = "variables.index", "variables.data-00000-of-00001"
+DAMAGE = {
+    "no index": (INDEX, None),
+    "an empty index": (INDEX, lambda content: b""),
+    "half an index": (INDEX, lambda content: content[: len(content) // 2]),
+    "an overwritten index": (INDEX, lambda content: bytes(100) + content[100:]),
+    "no values": (VALUES, None),
+    "half of the values": (VALUES, lambda content: content[: len(content) // 2]),
+    "an overwritten value": (VALUES, lambda content: b"\x7f" * 100 + content[100:]),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_variables_are_told_in_words(damage, export):
+    name, change = DAMAGE[damage]
+    path = export / "variables" / name
+    content = path.read_bytes()
+    path.unlink()
+    if change:
+        path.write_bytes(change(content))
+    for load in (Detector.load, start_from):
+        with pytest.raises(WeightsError) as caught:
+            load(export)
+        assert str(caught.value) == (
+            f"{export}: the SavedModel cannot be read: the files in its folder variables are "
+            "missing, damaged or cut short. Expected all files of the export; copy the whole "
+            "folder again, or export anew."
+        )
+
+
+def test_a_pipe_among_a_saved_models_files_is_not_waited_for(export, tmp_path):
+    index = tmp_path / "1" / "variables" / "variables.index"
+    index.unlink()
+    os.mkfifo(index)
+    with pytest.raises(WeightsError, match=r"variables\.index: it is a named pipe, not a file"):
         Detector.load(tmp_path)
+
+
+def write_labels(assets, classes):
+    (assets / "labels.txt").unlink()
+    (assets / "labels.txt").write_text("".join(f"{name}\n" for name in classes))
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (["cat", "dog"], r"labels\.txt: names 2 classes, and there are 3 in config\.json"),
+        (["cat", "cow", "duck"], r"labels\.txt: names class 2 'cow', and it is 'dog' in config"),
+    ],
+)
+def test_labels_that_are_not_the_configurations(classes, message, export):
+    write_labels(export / "assets", classes)
+    for load in (Detector.load, start_from):
+        with pytest.raises(WeightsError, match=message):
+            load(export)
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (("cat", "dog"), r"config\.json: names 2 classes, and there are 3 in the graph"),
+        (
+            ("cat", "cow", "duck"),
+            r"json: names class 2 'cow', and it is 'dog' in the graph of",
+        ),
+    ],
+)
+def test_assets_that_are_not_the_graphs(classes, message, export):
+    config_file = export / "assets" / "config.json"
+    config = with_classes(load_config(config_file), classes)
+    config_file.unlink()
+    save_config(config, config_file)
+    write_labels(export / "assets", classes)
+    with pytest.raises(WeightsError, match=message):
+        Detector.load(export)
 
 
 def test_a_saved_model_with_other_signatures(tiny_config, tmp_path):

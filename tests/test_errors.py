@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -14,6 +15,7 @@ from tf_frcnn.errors import (
     NonFiniteLossError,
     UserError,
     WeightsError,
+    advise,
     run_command,
 )
 
@@ -104,9 +106,28 @@ def test_a_signal_that_tensorflow_hides_in_an_error_of_its_own_is_found(number, 
     assert run_command(command) == status
 
 
-def test_an_error_without_a_signal_stays_what_it_is():
-    with pytest.raises(RuntimeError, match="a fault of the program"):
-        run_command(failing(RuntimeError("a fault of the program")))
+@pytest.fixture
+def tracebacks(tmp_path, monkeypatch):
+    """Give the folder that tracebacks are written to."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_an_unforeseen_error_is_a_short_message_and_a_file(tracebacks, capsys):
+    text = "a fault\n of the program " + 1000 * "x"
+    assert run_command(failing(RuntimeError(text))) == 70
+    said, (file,) = capsys.readouterr().err, tracebacks.iterdir()
+    assert said.startswith("error: a fault of the program, not foreseen: RuntimeError: a fault of")
+    assert said.count("\n") == 1 and len(said) < 500 + len(str(file))
+    assert f"Its traceback is in {file}" in said and "Traceback" not in said
+    written = file.read_text()
+    assert "Traceback (most recent call last)" in written and text in written
+
+
+def test_the_traceback_is_printed_where_it_cannot_be_written(monkeypatch, capsys):
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere/at/all")
+    assert run_command(failing(ZeroDivisionError("a fault"))) == 70
+    assert "Traceback (most recent call last)" in capsys.readouterr().err
 
 
 def test_an_interrupt_that_is_ignored_stays_ignored():
@@ -135,14 +156,25 @@ def test_a_full_disk_is_a_message(error, message, capsys):
     assert capsys.readouterr().err.startswith(message)
 
 
-def test_other_errors_of_the_system_are_faults():
-    with pytest.raises(FileNotFoundError):
-        run_command(failing(FileNotFoundError(errno.ENOENT, "No such file", "a")))
+def test_other_errors_of_the_system_are_not_those_of_a_full_disk(tracebacks, capsys):
+    assert run_command(failing(FileNotFoundError(errno.ENOENT, "No such file", "a"))) == 70
+    said = capsys.readouterr().err
+    assert "FileNotFoundError: [Errno 2] No such file: 'a'" in said and "space" not in said
 
 
-def test_faults_of_the_program_are_not_hidden():
-    with pytest.raises(ZeroDivisionError):
-        run_command(failing(ZeroDivisionError()))
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "Free some space"),
+        (errno.EACCES, "Mend the permissions"),
+        # Somebody moved the folder, or made one of that name, in between.
+        (errno.ENOENT, "See to it that no other process"),
+        (errno.ENOTEMPTY, "See to it that no other process"),
+        (errno.EIO, "Free some space or mend the permissions"),
+    ],
+)
+def test_the_advice_goes_with_the_reason(number, advice):
+    assert advise(OSError(number, "a reason")).startswith(advice)
 
 
 def test_the_errors_are_also_what_python_would_raise():

@@ -77,6 +77,12 @@ def test_a_disk_that_cannot_be_flushed_is_an_error(tmp_path, monkeypatch, failin
         file.write_text("new")
 
 
+def test_a_folder_that_went_away_is_not_told_as_a_full_disk(tmp_path):
+    with pytest.raises(UserError, match="No such file or directory") as caught:
+        write_json(tmp_path / "gone" / "a.json", {})
+    assert "no other process moves" in str(caught.value) and "space" not in str(caught.value)
+
+
 def test_a_file_system_that_flushes_no_folders_will_do(tmp_path, monkeypatch):
     real = os.fsync
 

@@ -30,6 +30,19 @@ def test_a_folder_that_is_no_run_has_no_configuration(tmp_path):
         RunFolder(tmp_path / "nothing").load_config()
 
 
+@pytest.mark.parametrize(
+    ("division", "problem"),
+    [
+        ({"train": ["a", "b"], "val": ["c"], "test": ["b"]}, "test: 'b' is in train too"),
+        ({"train": ["a", "b", "a"], "val": []}, "train: 'a' is there twice"),
+    ],
+)
+def test_an_image_in_two_splits_is_named(folder, division, problem):
+    write_json(folder.splits_file, division)
+    with pytest.raises(UserError, match=rf"mine/splits\.json: {problem}.*restore the file"):
+        folder.load_division()
+
+
 def test_a_run_is_finished_when_it_has_its_figures(folder):
     assert not folder.is_finished(make_config())
     write_json(folder.metrics_file, {"coco_ap": 0.5, "per_class": {"cat": None}})

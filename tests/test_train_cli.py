@@ -85,7 +85,7 @@ def test_what_a_run_leaves_behind(finished_run):
     names = {path.name for path in finished_run.output.iterdir()}
     assert names == {
         *("config.json", "metrics.jsonl", "metrics.json", "curves.png", "detections.png"),
-        *("dataset.json", "detections.json", "report.html", "events", "checkpoints"),
+        *("dataset.json", "detections.json", "report.html", "events", "checkpoints", ".lock"),
     }
     steps = [path.name for path in list_checkpoints(finished_run.output / "checkpoints")]
     assert steps == ["step-00000002.h5", "step-00000004.h5"]

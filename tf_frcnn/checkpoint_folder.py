@@ -7,6 +7,7 @@ import keras
 
 from tf_frcnn.checkpoints import BEST_FILE, STEP_FILE, Progress, load_checkpoint
 from tf_frcnn.errors import UserError, WeightsError
+from tf_frcnn.given_files import reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ def restore_latest(
         try:
             return load_checkpoint(path, network, optimizer)
         except OSError as error:
-            logger.warning("%s: is damaged (%s); trying the one before.", path, error)
+            logger.warning("%s: is damaged (%s); trying the one before.", path, reason_of(error))
     if paths:
         best = folder / BEST_FILE
         hint = f" {best} can be evaluated and exported still." if best.is_file() else ""

@@ -25,7 +25,7 @@ import keras
 import numpy as np
 
 from tf_frcnn.checksum import BLOCK_SIZE, verify_checksum, write_checksum
-from tf_frcnn.errors import UserError, WeightsError
+from tf_frcnn.errors import UserError, WeightsError, advise
 from tf_frcnn.files import whole_file
 
 BEST_FILE = "best.h5"
@@ -137,8 +137,8 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> Path:
         reason = os.strerror(number) if number else str(error)
         raise UserError(
             f"{path}: the checkpoint of step {snapshot.progress.step} cannot be written "
-            f"({reason}). Free some space or mend the permissions, then run the same command "
-            "again: it goes on from the last checkpoint."
+            f"({reason}). {advise(OSError(number, reason))}, then run the same command again: it "
+            "goes on from the last checkpoint."
         ) from None
     return path
 

@@ -9,6 +9,8 @@ import hashlib
 from pathlib import Path
 from typing import BinaryIO
 
+from tf_frcnn.given_files import EMPTY, open_file
+
 BLOCK_SIZE = 512
 
 _MARK = b"tf_frcnn, SHA-256 of all bytes from 512 on: "
@@ -41,8 +43,10 @@ def verify_checksum(path: Path) -> None:
     Raises:
         OSError: it is missing or damaged.
     """
-    with path.open("rb") as file:
+    with open_file(path) as file:
         block = file.read(BLOCK_SIZE)
+        if not block:
+            raise OSError(EMPTY)
         if block.startswith(_HDF5_SIGNATURE):  # written before there were checksums
             return
         if not block.startswith(_MARK):

@@ -25,6 +25,7 @@ from pydantic_core import PydanticCustomError
 from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.config_upgrade import FORMAT, RELEASE, upgrade_config
 from tf_frcnn.errors import ConfigError
+from tf_frcnn.given_files import EMPTY, read_text
 
 NONE_SPLIT = "none"
 OPTIMIZER_NAMES = ("sgd", "adam", "adamw")
@@ -486,11 +487,13 @@ def load_config(path: Path) -> Config:
         ConfigError: the file is missing, is not JSON, or has a field that is unknown or wrong.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is no UTF-8 text ({error.reason}).") from None
+    if not text:
+        raise ConfigError(f"{path}: {EMPTY}. Expected a config.json as training writes it.")
     return parse_config(text, str(path))
 
 

@@ -7,12 +7,14 @@ import platform
 import random
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from rich.console import Console
 from rich.logging import RichHandler
 
@@ -38,6 +40,8 @@ def set_up_logging() -> None:
     package.handlers[:] = [handler]
     package.setLevel(logging.INFO)
     package.propagate = False
+    # Its limit is the one of `data.image`, which refuses such an image in words.
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def check_backend() -> None:

@@ -1,14 +1,17 @@
 """Errors that the user can mend, and the exit statuses of every command.
 
 Everything that a user can cause ends in a `UserError`: one message that names the file, the field,
-what was there, what was expected and what to do. `run_command` prints it without a traceback.
+what was there, what was expected and what to do. `run_command` prints it without a traceback. What
+nobody has foreseen is a fault of the program: a short message too, its traceback goes to a file.
 """
 
 import errno
 import os
 import signal
 import sys
+import tempfile
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -18,6 +21,7 @@ EXIT_FINDINGS = 1  # done, but items failed or findings exist
 EXIT_USAGE = 2  # usage, input or environment
 EXIT_NOT_FINITE = 3  # training stopped by a loss that is not finite
 EXIT_WORKER_LOST = 4  # another worker of the job is gone
+EXIT_UNFORESEEN = 70  # a fault of the program; its traceback is in a file
 EXIT_INTERRUPTED = 130  # Ctrl-C, after saving
 EXIT_READER_LEFT = 141  # nobody reads the output any more, as after `| head`: 128 + SIGPIPE
 EXIT_TERMINATED = 143  # SIGTERM, after saving
@@ -59,7 +63,28 @@ class Terminated(KeyboardInterrupt):
 
 
 # Of the disk and its permissions: the program is not to blame.
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+_DISK_ERRORS = (*_FULL, *_FORBIDDEN, errno.EIO)
+# Of a path that was there, or was free, a moment before.
+_CHANGED = (errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.ESTALE)
+_MAX_SHOWN = 300  # letters of an error that nobody has foreseen
+
+
+def advise(error: Exception) -> str:
+    """Say what to do where something cannot be written: the beginning of a sentence.
+
+    Args:
+        error: whose `errno` tells why, if it has one.
+    """
+    number = getattr(error, "errno", None)
+    if number in _FULL:
+        return "Free some space"
+    if number in _FORBIDDEN:
+        return "Mend the permissions"
+    if number in _CHANGED:
+        return "See to it that no other process moves, makes or removes files there"
+    return "Free some space or mend the permissions"
 
 
 def run_command(command: Callable[[], int]) -> int:
@@ -72,8 +97,9 @@ def run_command(command: Callable[[], int]) -> int:
         command: does the work and returns an exit status.
 
     Returns:
-        The exit status of the command, or that of the error; `EXIT_READER_LEFT` where there is no
-        error but that nobody reads what is printed.
+        The exit status of the command, or that of the error; `EXIT_UNFORESEEN` of one that is no
+        user's to mend; `EXIT_READER_LEFT` where there is no error but that nobody reads what is
+        printed.
     """
     status = EXIT_OK
     try:
@@ -117,16 +143,40 @@ def _run_with_messages(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:  # before there was anything to save, or after all was saved
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except OSError as error:
-        if error.errno not in _DISK_ERRORS:
-            raise
-        place = f"{error.filename}: " if error.filename else ""
-        print(
-            f"error: {place}{error.strerror}. Free some space or mend the permissions, then run "
-            "the same command again.",
-            file=sys.stderr,
-        )
-        return EXIT_USAGE
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+            place = f"{error.filename}: " if error.filename else ""
+            print(
+                f"error: {place}{error.strerror}. {advise(error)}, then run the same command "
+                "again.",
+                file=sys.stderr,
+            )
+            return EXIT_USAGE
+        print(f"error: {_describe_unforeseen(error)}", file=sys.stderr)
+        return EXIT_UNFORESEEN
+
+
+def _describe_unforeseen(error: Exception) -> str:
+    """Write the traceback to a file -> what happened and where the file is."""
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    said = said if len(said) <= _MAX_SHOWN else said[: _MAX_SHOWN - 3] + "..."
+    text = "".join(traceback.format_exception(error))
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w",
+            prefix="tf_frcnn-error-",
+            suffix=".txt",
+            delete=False,
+            encoding="utf-8",
+            errors="backslashreplace",
+        ) as file:
+            file.write(f"{sys.argv!r}\nPython {sys.version}\n{text}")
+        where = f"Its traceback is in {file.name}: report it with that file."
+    except OSError:  # no folder for it
+        where = f"Report it with this traceback:\n{text}"
+    return f"a fault of the program, not foreseen: {said}. {where}"
 
 
 @contextmanager

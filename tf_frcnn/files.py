@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tf_frcnn.errors import UserError
+from tf_frcnn.errors import UserError, advise
 
 logger = logging.getLogger(__name__)
 
@@ -93,8 +93,8 @@ def write_together(files: Mapping[Path, bytes]) -> None:
                 stack.enter_context(whole_file(path)).write_bytes(content)
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be written ({error.strerror}). Free some space, mend the permissions "
-            "or choose another place, then run the same command again."
+            f"{path}: cannot be written ({error.strerror}). {advise(error)}, or choose another "
+            "place, then run the same command again."
         ) from None
 
 

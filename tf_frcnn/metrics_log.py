@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 from tf_frcnn.errors import DataError
+from tf_frcnn.given_files import open_text
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,8 @@ def read_metrics(metrics_jsonl: Path) -> dict[int, dict[str, float]]:
         DataError: the file cannot be read.
     """
     try:
-        lines = metrics_jsonl.read_text(encoding="utf-8", errors="replace").splitlines()
+        with open_text(metrics_jsonl, "utf-8", errors="replace") as file:
+            lines = file.read().splitlines()
     except OSError as error:
         raise DataError(
             f"{metrics_jsonl}: cannot be read ({error.strerror}). Expected the metrics.jsonl that "

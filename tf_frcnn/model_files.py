@@ -11,8 +11,10 @@ from typing import Any, Literal
 
 from tf_frcnn.arguments import options_renamed
 from tf_frcnn.config import Config, load_config
+from tf_frcnn.data.faults import counted
 from tf_frcnn.errors import UserError, WeightsError
 from tf_frcnn.files import check_writable_folder
+from tf_frcnn.given_files import check_file, read_text, reason_of
 from tf_frcnn.pretrained.detectors import (
     CLASSES_OPTION,
     DETECTORS,
@@ -40,7 +42,11 @@ MODEL_TEXT = (
 TORCH_SUFFIXES = (".pth", ".pt")
 """Of files that torch wrote."""
 
+LABELS_FILE = "labels.txt"
+"""The names of the classes among a SavedModel's assets, a line each."""
+
 _SAVED_MODEL_FILE = "saved_model.pb"
+_COPY_AGAIN = "Expected the files of one export: copy the whole folder again, or export anew."
 _LISTED_NAMES = 5
 
 
@@ -67,10 +73,14 @@ class ModelFiles:
 
         Raises:
             ConfigError: the file cannot be read.
+            WeightsError: the names of the classes in a SavedModel's labels.txt are others.
         """
         if self.published is not None:
             return self.published.config
-        return load_config(self._run_config_file)
+        config = load_config(self._run_config_file)
+        if self.kind == "saved_model":
+            _check_labels(self._run_config_file, config.data.classes)
+        return config
 
     def load_division(self) -> dict[str, list[str]] | None:
         """Read how its run divided a data set without splits; None where nothing tells.
@@ -180,7 +190,7 @@ def find_model(
     if path.is_file():
         return _find_checkpoint(path)
     if not path.is_dir():
-        raise WeightsError(f"{path}: there is no such file or folder. {MODEL_TEXT}")
+        raise WeightsError(f"{path}: {_explain_no_file(path)}. {MODEL_TEXT}")
     if (path / _SAVED_MODEL_FILE).is_file():
         return _find_saved_model(path)
     run = RunFolder(path)
@@ -190,6 +200,17 @@ def find_model(
     if version is None:
         raise WeightsError(f"{path}: holds {_listing(path)}. {MODEL_TEXT}")
     return _find_saved_model(version)
+
+
+def _explain_no_file(path: Path) -> str:
+    """Say why a path is neither an ordinary file nor a folder."""
+    try:
+        check_file(path)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        return reason_of(error)
+    return "there is no such file or folder"
 
 
 def find_start(source: str, architecture: str) -> ModelFiles | TrunkFile | None:
@@ -259,6 +280,35 @@ def _find_saved_model(folder: Path) -> ModelFiles:
     return ModelFiles("saved_model", folder, config_file)
 
 
+def _check_labels(config_file: Path, class_names: Sequence[str]) -> None:
+    """See that the assets of a SavedModel have one list of classes: its users read either."""
+    path = config_file.with_name(LABELS_FILE)
+    if not path.is_file():
+        return
+    try:
+        names = read_text(path, encoding="utf-8").removesuffix("\n").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WeightsError(f"{path}: cannot be read ({reason_of(error)}). {_COPY_AGAIN}") from None
+    if tuple(names) != tuple(class_names):
+        raise WeightsError(
+            f"{path}: names {explain_difference(names, class_names)} in {config_file.name} beside "
+            f"it. {_COPY_AGAIN}"
+        )
+
+
+def explain_difference(names: Sequence[str], others: Sequence[str]) -> str:
+    """Say how two lists of classes that should be one differ: "A, and there are B".
+
+    Args:
+        names: the first list; the sentence goes on with where the others are.
+        others: not the same.
+    """
+    if len(names) != len(others):
+        return f"{counted(len(names), 'class', 'classes')}, and there are {len(others)}"
+    number = next(n for n, pair in enumerate(zip(names, others, strict=True)) if len({*pair}) > 1)
+    return f"class {number + 1} {names[number]!r}, and it is {others[number]!r}"
+
+
 def newest_version(folder: Path) -> Path | None:
     """Find the version folder of a SavedModel with the highest number; None where there is none.
 
@@ -302,11 +352,11 @@ def _entries(folder: Path) -> list[Path]:
 
 def _load_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_text(path, encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path}: cannot be read ({error}). Expected JSON as training writes it; restore the "
-            "file, or move it away to go on without it."
+            f"{path}: cannot be read ({reason_of(error)}). Expected JSON as training writes it; "
+            "restore the file, or move it away to go on without it."
         ) from None
 
 

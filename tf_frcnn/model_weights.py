@@ -1,7 +1,8 @@
 """The weights of a trained model, put into a network from wherever the model lies."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
@@ -11,6 +12,7 @@ import tensorflow as tf
 from tf_frcnn.checkpoint_folder import restore_latest
 from tf_frcnn.checkpoints import BEST_FILE, load_checkpoint, named_weights
 from tf_frcnn.errors import WeightsError
+from tf_frcnn.given_files import check_file, reason_of
 from tf_frcnn.model_files import ModelFiles
 from tf_frcnn.pretrained.torch_file import read_state_dict
 from tf_frcnn.pretrained.torchvision import load_state_dict
@@ -67,24 +69,58 @@ def _load_file(path: Path, network: keras.Model) -> int:
         return load_checkpoint(path, network).step
     except OSError as error:
         raise WeightsError(
-            f"{path}: the checkpoint cannot be read ({error}). Expected a file that training "
-            "wrote; give another one of the run, or the run's folder for the latest that can be "
-            "read."
+            f"{path}: the checkpoint cannot be read ({reason_of(error)}). Expected a file that "
+            "training wrote; give another one of the run, or the run's folder for the latest that "
+            "can be read."
         ) from None
 
 
 def _load_saved_model(model: ModelFiles, network: keras.Model) -> None:
-    try:
+    with saved_model_read(model.path, only_values=True):
         values = _read_variables(model, network)
-    except WeightsError:
-        raise
-    except (OSError, ValueError, tf.errors.OpError) as error:
-        raise WeightsError(
-            f"{model.path}: the SavedModel's variables cannot be read ({error}). Expected all "
-            "files of the export; copy the whole folder again, or export anew."
-        ) from None
     for name, variable in named_weights(network).items():
         variable.assign(values[name])
+
+
+@contextmanager
+def saved_model_read(folder: Path, only_values: bool = False) -> Iterator[None]:
+    """Say of a SavedModel that is read in the block what is wrong with it.
+
+    Args:
+        folder: of the version.
+        only_values: of its files those of the variables are read, not the graph.
+
+    Raises:
+        WeightsError: a file is missing, damaged, cut short, or none that could be read to its end.
+    """
+    way_out = "Expected all files of the export; copy the whole folder again, or export anew."
+    for path in folder.rglob("*"):
+        try:
+            if not path.is_dir():
+                check_file(path)
+        except OSError as error:
+            raise WeightsError(f"{path}: {error.strerror}. {way_out}") from None
+    try:
+        yield
+    except WeightsError:
+        raise
+    except Exception as error:  # damaged files make TensorFlow raise nearly anything
+        said = " ".join(str(error).split())
+        what = f"saved_model.pb is damaged, cut short or of another TensorFlow ({said[:200]})"
+        if only_values or not _has_readable_values(folder):
+            what = "the files in its folder variables are missing, damaged or cut short"
+        raise WeightsError(f"{folder}: the SavedModel cannot be read: {what}. {way_out}") from None
+
+
+def _has_readable_values(folder: Path) -> bool:
+    """Read all variables of a SavedModel, whose checksums tell whether they are whole."""
+    try:
+        reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)
+    except Exception:
+        return False
+    return True
 
 
 def _read_variables(model: ModelFiles, network: keras.Model) -> dict[str, np.ndarray]:

@@ -62,9 +62,9 @@ def prepare_run(
     elif _holds_only_configuration(folder):  # it failed before its first step
         if folder.config_file.is_file():
             folder.load_config()  # a config.json of something else is refused
-        for path in folder.path.iterdir():
+        for path in folder.list_contents():
             path.unlink()
-    elif folder.path.is_dir() and any(folder.path.iterdir()):
+    elif folder.list_contents():
         raise UserError(
             f"{folder.path}: holds other files and no config.json of a run. Give another "
             "--output, or --overwrite to move it to a .bak folder."
@@ -92,7 +92,7 @@ def _check_resumable(folder: RunFolder) -> None:
 
 def _holds_only_configuration(folder: RunFolder) -> bool:
     """Tell whether all that is there was written before the first step, whole or by half."""
-    names = set(folder.path.iterdir()) if folder.path.is_dir() else set()
+    names = folder.list_contents()
     files = (folder.config_file, folder.splits_file, folder.dataset_file)
     known = {*files, *(path.with_name(path.name + ".partial") for path in files)}
     return bool(names) and names <= known

@@ -14,6 +14,7 @@
 | `detections.png`   | images of that split with what was found                |
 | `report.html`      | all figures, plots and galleries on one page              |
 | `metrics.json`     | the figures; written last: a run that has it is finished  |
+| `.lock`            | held by the training that writes here; nothing is in it   |
 """
 
 import dataclasses
@@ -27,6 +28,7 @@ import pydantic
 from tf_frcnn.config import Config, config_to_dict, load_config
 from tf_frcnn.errors import ConfigError, UserError
 from tf_frcnn.files import write_json
+from tf_frcnn.given_files import read_text, reason_of
 
 
 class RunFolder:
@@ -48,6 +50,12 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.non_finite = self.path / "non_finite"
         self.curves = self.path / "curves.png"
+        self.lock_file = self.path / ".lock"
+
+    def list_contents(self) -> set[Path]:
+        """List what is in the folder, but for its lock; nothing where there is no folder."""
+        there = set(self.path.iterdir()) if self.path.is_dir() else set()
+        return there - {self.lock_file}
 
     def is_finished(self, config: Config) -> bool:
         """Whether the run has its figures, and is not to be longer than it was then.
@@ -92,14 +100,17 @@ class RunFolder:
         if not self.splits_file.is_file():
             return None
         try:
-            text = self.splits_file.read_text(encoding="utf-8")
-            return pydantic.TypeAdapter(dict[str, list[str]]).validate_json(text)
+            text = read_text(self.splits_file, encoding="utf-8")
+            division = pydantic.TypeAdapter(dict[str, list[str]]).validate_json(text)
+            problem = _explain_overlap(division)
+            if not problem:
+                return division
         except pydantic.ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or "the file"
             problem = f"{field}: {first['msg']}"
         except (OSError, UnicodeDecodeError) as error:
-            problem = str(error)
+            problem = reason_of(error)
         raise UserError(
             f"{self.splits_file}: {problem}. Expected the names of each split's images, as "
             "training wrote them: restore the file from a backup, or give --overwrite to start "
@@ -113,7 +124,7 @@ class RunFolder:
             UserError: dataset.json is no JSON object.
         """
         try:
-            record = json.loads(self.dataset_file.read_text(encoding="utf-8"))
+            record = json.loads(read_text(self.dataset_file, encoding="utf-8"))
             if isinstance(record, dict):
                 return record
         except (OSError, ValueError):
@@ -131,7 +142,7 @@ class RunFolder:
             UserError: metrics.json is no JSON object.
         """
         try:
-            metrics = json.loads(self.metrics_file.read_text(encoding="utf-8"))
+            metrics = json.loads(read_text(self.metrics_file, encoding="utf-8"))
             if isinstance(metrics, dict):
                 return metrics
         except (OSError, ValueError):
@@ -141,6 +152,18 @@ class RunFolder:
             "Remove the file to evaluate and export the run again from its last checkpoint, or "
             "give --overwrite to start anew."
         )
+
+
+def _explain_overlap(division: Mapping[str, Sequence[str]]) -> str:
+    """Name an image that is in two splits, or twice in one; "" where there is none."""
+    splits: dict[str, str] = {}
+    for split, names in division.items():
+        for name in names:
+            if name in splits:
+                there = f"in {splits[name]} too" if splits[name] != split else "there twice"
+                return f"{split}: {name!r} is {there}, and would be trained on and judged"
+            splits[name] = split
+    return ""
 
 
 def with_classes(config: Config, class_names: tuple[str, ...]) -> Config:

@@ -271,7 +271,8 @@ def test_annotations_of_a_broken_image_are_no_further_faults(tmp_path):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "cannot be read as JSON (Expecting value: line 1 column 1 (char 0))"),
+        ("", "cannot be read (the file is empty)"),
+        (" ", "cannot be read as JSON (Expecting value: line 1 column 2 (char 1))"),
         ('{"images": [\n1,, 2]}', "cannot be read as JSON (Expecting value: line 2 column 3"),
         ("[" * 200_000, "cannot be read as JSON"),
         ("[]", "the top level is a list. Expected an object with the keys images, annotations"),
@@ -299,6 +300,21 @@ def test_text_that_is_no_utf8_is_an_error_and_a_byte_order_mark_is_none(tmp_path
 
 
 # === Polygons without a box, categories that are no classes ===
+
+
+def test_annotations_of_one_id_are_told_and_kept(tmp_path, caplog):
+    entries = [annotation(number, 0, [1, 2, 3, 4 + i]) for i, number in enumerate([7, 8, 7, 9, 7])]
+    entries += [{key: value for key, value in entries[0].items() if key != "id"}] * 2
+    assert len(read_one(tmp_path, *entries).examples[0].boxes) == 7
+    assert "instances_train.json: annotations with the id of one before: 2; the" in caplog.text
+    assert "annotations[2], id = 7. Each counts as an object of its own" in caplog.text
+
+
+def test_a_results_file_is_no_data_set(tmp_path):
+    results = [{"image_id": 0, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 0.5}]
+    message = message_of(write_coco(tmp_path, json.dumps(results)))
+    assert "instances_train.json: is a file of detections (COCO's results), no data set" in message
+    assert "tf-frcnn evaluate --detections FILE" in message
 
 
 def test_the_box_of_polygons_stands_in_for_a_missing_one(tmp_path, caplog):

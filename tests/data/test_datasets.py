@@ -1,5 +1,6 @@
 """Data sets through the configuration: format, splits and their stand-ins, classes, folders."""
 
+import json
 import logging
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from tests.conftest import VOC_SPLIT_COUNTS, voc_xml
 from tests.data.voc_writer import SIZE, write_voc, write_without_lists
 from tf_frcnn.config import DataConfig
-from tf_frcnn.data.formats import DATASETS
+from tf_frcnn.data.formats import DATASETS, find_format
 from tf_frcnn.data.image import read_image
 from tf_frcnn.data.loading import load_datasets, read_dataset, read_datasets
 from tf_frcnn.errors import ConfigError, DataError
@@ -171,6 +172,14 @@ def test_what_was_seen_and_what_is_known_is_said(tmp_path):
     assert "Known are, by --data.format voc, coco, yolo, csv, tfds:\n  Pascal VOC: " in message
     for layout in ("COCO JSON: ", "YOLO: ", "CSV: ", "TensorFlow Datasets: "):
         assert f"\n  {layout}" in message
+
+
+def test_a_file_of_detections_in_the_place_of_a_data_set_is_told(tmp_path):
+    results = [{"image_id": 0, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 0.5}]
+    (tmp_path / "found.json").write_text(json.dumps(results))
+    for root in (tmp_path, tmp_path / "found.json"):
+        with pytest.raises(DataError, match=r"found\.json: is a file of detections .*no data"):
+            find_format(DataConfig(root=str(root)))
 
 
 def test_the_folder_above_the_data_set_suggests_it(voc_folder):

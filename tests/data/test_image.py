@@ -310,7 +310,7 @@ def test_a_format_outside_of_the_list_is_refused():
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
     with pytest.raises(DataError, match="nowhere.png: there is no such file. Expected an image"):
         read_image(tmp_path / "nowhere.png")
-    with pytest.raises(DataError, match="cannot be decoded .*directory"):
+    with pytest.raises(DataError, match=r"cannot be read \(it is a folder\)"):
         read_image_size(tmp_path)
 
 
@@ -321,6 +321,20 @@ def test_too_many_pixels_are_refused_from_the_header_alone(tmp_path):
     for read in (read_image, read_image_size):
         with pytest.raises(DataError, match=f"huge.png: .*too large.*{MAX_PIXELS:,} pixels"):
             read(path)
+
+
+@pytest.mark.filterwarnings("ignore:Image size")  # Pillow's, which commands keep back
+@pytest.mark.parametrize("side", [9_500, 14_000])  # above the limit; above twice of it
+def test_there_is_one_limit_of_pixels_and_one_message(side):
+    # 9,500^2 = 90,250,000 and 14,000^2 = 196,000,000 pixels.
+    content = png_header(side, side, 8, 2) + png_chunk(b"IDAT", b"")
+    count = {9_500: "9500 x 9500 pixels", 14_000: "196,000,000 pixels"}[side]
+    with pytest.raises(DataError) as caught:
+        read_image_size(content)
+    assert str(caught.value) == (
+        f"image of {len(content)} bytes: the image is too large ({count}). Expected at most "
+        "89,478,485 pixels; make it smaller first."
+    )
 
 
 def test_the_pixel_limit_counts_pixels(monkeypatch):

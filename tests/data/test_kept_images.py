@@ -93,7 +93,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_behind(tmp_path, monkeypatch):
         keep_image(tmp_path, "a.jpg", "key", b"content")
     message = str(caught.value)
     assert "a.jpg: the image cannot be written (No space left on device)" in message
-    assert "make room" in message and "XDG_CACHE_HOME" in message
+    assert "Free some space" in message and "XDG_CACHE_HOME" in message
     assert not files_in(tmp_path)
 
 

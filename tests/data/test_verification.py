@@ -34,8 +34,8 @@ def decoded(monkeypatch) -> list[str]:
         names.append(path.name)
         return read_image(path)
 
-    read_image = verification.read_image
-    monkeypatch.setattr(verification, "read_image", read_and_note)
+    read_image = verification.read_whole_image
+    monkeypatch.setattr(verification, "read_whole_image", read_and_note)
     return names
 
 
@@ -108,6 +108,15 @@ def test_of_many_faults_the_first_twenty_are_listed(tmp_path, datasets):
     assert listed == [f"{number:03}" for number in range(20)]
 
 
+def test_a_damaged_jpeg_is_a_fault_though_it_decodes(datasets):
+    path = image_of(datasets, "train", 3)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] + b"\xff\xd9")
+    message = message_of(datasets)
+    assert f"{path}: the image is damaged (Corrupt JPEG data: premature end" in message
+    assert "1 fault " in message
+
+
 def test_another_size_than_the_headers_is_a_fault_known_or_not(datasets):
     dataset = datasets["val"]
     turned = dataclasses.replace(dataset.examples[1], image_size=(96, 72))  # width first
@@ -127,7 +136,7 @@ def test_training_stops_before_its_first_step(voc_folder, tmp_path):
     options += ["--export-dir", str(tmp_path / "exported")]
     with pytest.raises(DataError, match=r"1 fault .*\n.*test_1.jpg: the image cannot be decoded"):
         train.main(["finetune", *options])
-    assert not list(run.iterdir())
+    assert [path.name for path in run.iterdir()] == [".lock"]
 
 
 # === What is remembered ===
@@ -213,7 +222,7 @@ def test_names_that_are_no_text_are_remembered(datasets, decoded):
 def test_the_cache_lies_in_the_users_cache_folder(datasets, cache_home, tmp_path, monkeypatch):
     verify_images(datasets)
     (file,) = (cache_home / "tf_frcnn").iterdir()
-    assert file.name == "images-2.sqlite"
+    assert file.name == "images-3.sqlite"
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for given in ("", "not/absolute"):  # both stand for the default
         monkeypatch.setenv("XDG_CACHE_HOME", given)
@@ -231,12 +240,12 @@ def is_a_file(home):
 
 def is_no_database(home):
     (home / "tf_frcnn").mkdir(parents=True)
-    (home / "tf_frcnn" / "images-2.sqlite").write_bytes(b"something else" * 100)
+    (home / "tf_frcnn" / "images-3.sqlite").write_bytes(b"something else" * 100)
 
 
 def has_another_table(home):
     (home / "tf_frcnn").mkdir(parents=True)
-    with sqlite3.connect(home / "tf_frcnn" / "images-2.sqlite") as connection:
+    with sqlite3.connect(home / "tf_frcnn" / "images-3.sqlite") as connection:
         connection.execute("CREATE TABLE images (path)")
 
 
@@ -255,7 +264,7 @@ def test_a_cache_that_another_run_is_writing_is_no_error(
     verify_images(datasets)
     decoded.clear()
     monkeypatch.setattr(image_cache, "_LOCK_SECONDS", 0.01)
-    other = sqlite3.connect(cache_home / "tf_frcnn" / "images-2.sqlite")
+    other = sqlite3.connect(cache_home / "tf_frcnn" / "images-3.sqlite")
     other.execute("BEGIN EXCLUSIVE")
     with caplog.at_level(logging.INFO):
         verify_images(datasets)

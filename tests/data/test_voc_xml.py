@@ -154,19 +154,36 @@ def test_a_faulty_object_is_named_with_its_file_number_value_and_expectation(tmp
 def test_an_object_without_a_box_is_a_fault(tmp_path):
     text = "<annotation><object><name>cat</name></object></annotation>"
     message = message_of(write_voc(tmp_path, {"a": text}))
-    assert "a.xml: object 1 (cat), bndbox/xmin = ''. Expected a finite number" in message
+    assert "a.xml: object 1 (cat), bndbox: there is none. Expected one in each" in message
+
+
+def test_an_object_with_two_boxes_is_a_fault(tmp_path):
+    box = "<bndbox><xmin>{}</xmin><ymin>2</ymin><xmax>30</xmax><ymax>40</ymax></bndbox>"
+    text = f"<annotation><object><name>cat</name>{box.format(1)}{box.format(9)}</object>"
+    message = message_of(write_voc(tmp_path, {"a": f"{text}</annotation>"}))
+    assert "a.xml: object 1 (cat), bndbox: there are 2. Expected one in each" in message
+
+
+@pytest.mark.parametrize("name", ["Object", "objects", "OBJECT"])
+def test_boxes_in_elements_of_a_misspelt_name_are_not_passed_over(tmp_path, name):
+    text = voc_xml(SIZE, [("cat", 1, 2, 3, 4), ("cat", 5, 6, 7, 8), ("cat", 9, 9, 9, 9)])
+    first, _, rest = text.partition("</object>")
+    misspelt = rest.replace("<object>", f"<{name}>").replace("</object>", f"</{name}>")
+    message = message_of(write_voc(tmp_path, {"a": f"{first}</object>{misspelt}"}))
+    assert "1 fault " in message
+    assert f"a.xml: <{name}> (there: 2): its boxes would not be seen. Expected <object>" in message
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("<annotation><object>", ["cannot be read as XML", "Expected a VOC annotation"]),
-        ("", ["cannot be read as XML", "Expected a VOC annotation"]),
+        ("", ["cannot be read as XML (the file is empty)", "Expected a VOC annotation"]),
         ("<svg/>", ["the root is <svg>", "Expected <annotation>"]),
         (
             '<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>'
             "<annotation><filename>&e;</filename></annotation>",
-            ["cannot be read as XML", "EntitiesForbidden", "Expected a VOC annotation"],
+            ["its DOCTYPE declares entities", "Expected a VOC annotation without <!ENTITY ...>"],
         ),
         ('<?xml version="1.0" encoding="nonsense"?><annotation/>', ["cannot be read as XML"]),
     ],

@@ -69,6 +69,26 @@ def test_clean_folder(fixture, request, tmp_path, capsys):
     assert "Nothing would stop training" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("seed", ["4294967296", "-1"])
+def test_a_seed_that_training_would_refuse_is_refused(seed, voc_folder, tmp_path, capsys):
+    arguments = ["--data.root", str(voc_folder), "--output", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as stopped:
+        main(["check-data", *arguments, "--train.seed", seed])
+    assert stopped.value.code == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"--train.seed {seed}: expected 0 or more, at most 2147483647" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_jpeg_would_stop_training(voc_folder, tmp_path):
+    path = voc_folder / "JPEGImages" / "train_2.jpg"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] + b"\xff\xd9")
+    status, report, _ = check(voc_folder, tmp_path / "out", *SMALL)
+    assert status == 1 and report["faults"]["count"] == 1
+    assert f"{path}: the image is damaged (Corrupt JPEG data: " in report["faults"]["first"][0]
+
+
 def test_planted_faults_are_all_counted_and_the_rest_is_reported(voc_folder, tmp_path, capsys):
     annotate(voc_folder, "train_0", ("cat", 50, 10, 20, 40), ("dog", 3, 4, 30, 40))  # inverted
     (voc_folder / "Annotations" / "train_1.xml").write_text("<annotation><obj")

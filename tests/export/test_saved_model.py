@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -103,6 +104,21 @@ def test_versions_count_up_from_the_highest(inference_model, tiny_config, tmp_pa
     assert names == ["1", "2", "3"]
     (tmp_path / "new" / "41").mkdir()
     assert export_saved_model(inference_model, tiny_config, tmp_path / "new").name == "42"
+
+
+def test_an_export_that_came_between_keeps_its_number(
+    inference_model, tiny_config, tmp_path, monkeypatch
+):
+    def save_while_another_does(module, folder, *given):
+        (Path(folder) / "saved_model.pb").touch()
+        (tmp_path / "1").mkdir()
+        (tmp_path / "1" / "saved_model.pb").write_text("another's")
+
+    fake_saving(monkeypatch)
+    monkeypatch.setattr(tf.saved_model, "save", save_while_another_does)
+    assert export_saved_model(inference_model, tiny_config, tmp_path).name == "2"
+    assert (tmp_path / "1" / "saved_model.pb").read_text() == "another's"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
 
 
 @pytest.mark.parametrize(

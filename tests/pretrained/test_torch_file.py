@@ -563,7 +563,7 @@ def write_twice(path: Path) -> None:
 
 OTHER_FILES = {
     "a folder": (Path.mkdir, "it is a folder"),
-    "a named pipe": (os.mkfifo, "it is no ordinary file"),
+    "a named pipe": (os.mkfifo, "it is a named pipe, not a file"),
     "nothing": (lambda path: None, "cannot be read (No such file"),
     "empty": (lambda path: path.write_bytes(b""), "it is empty"),
     "one byte": (lambda path: path.write_bytes(b"P"), "no file of torch: it begins with b'P'"),

@@ -10,7 +10,7 @@ import tyro
 
 from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.commands.model_options import typed_value
-from tf_frcnn.config import ArchitectureName, Config, DataConfig, ModelConfig
+from tf_frcnn.config import ArchitectureName, Config, DataConfig, ModelConfig, TrainConfig
 from tf_frcnn.data.formats import find_format, log_format
 from tf_frcnn.environment import set_up_logging
 from tf_frcnn.errors import EXIT_FINDINGS, EXIT_OK
@@ -43,6 +43,9 @@ class CheckedTraining:
 
     seed: int = 0
     """Divides the images where the data set has no splits of its own."""
+
+    def __post_init__(self) -> None:
+        TrainConfig(seed=self.seed)  # refuses what training would
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from tf_frcnn.pretrained.detectors import DETECTORS
 from tf_frcnn.pretrained.trunks import IMAGENET, NO_WEIGHTS, TRUNKS
 from tf_frcnn.resuming import check_moved_data, has_moved_data, prepare_run
 from tf_frcnn.run_folder import RunFolder, start_run, with_classes, with_exif
-from tf_frcnn.training.distribution import join_workers
+from tf_frcnn.run_lock import RunLock
+from tf_frcnn.training.distribution import Distribution, join_workers
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +75,16 @@ def main(argv: Sequence[str] | None = None, prog: str = "train.py") -> int:
     check_backend()
     distribution = join_workers(arguments.config.distribution)
     folder = RunFolder(arguments.output, is_writer=distribution.is_chief)
-    with distribution.chief_first():
-        config = prepare_run(folder, arguments.config, arguments.overwrite, arguments.resume)
+    with RunLock(folder) as lock:
+        with distribution.chief_first():
+            lock.take_what_is_there()  # before it is moved or emptied
+            config = prepare_run(folder, arguments.config, arguments.overwrite, arguments.resume)
+            lock.take()
+        return _run(config, folder, distribution, prog)
+
+
+def _run(config: Config, folder: RunFolder, distribution: Distribution, prog: str) -> int:
+    """Train, evaluate and export in a folder that is prepared -> exit status."""
     # A finished run needs no TensorFlow, nor what follows.
     from tf_frcnn.reporting.summary import print_finished_run, training_figures
 

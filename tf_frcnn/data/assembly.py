@@ -139,8 +139,8 @@ def assemble_datasets(
     on_faults(str(root), [*faults, *class_faults.values()])
     if not (objects or class_names or faults):
         raise DataError(
-            f"{root}: no object in any of the {len(images)} annotations of "
-            f"{', '.join(splits)}. Expected at least one, or the classes by `--data.classes`."
+            f"{root}: no object on any of the {len(images)} images of {', '.join(splits)}. "
+            "Expected at least one, or the classes by `--data.classes`."
         )
     images = [image for image in images if image not in unfit]
     objects = [item for image in images for item in image.objects]

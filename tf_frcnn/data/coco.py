@@ -207,6 +207,14 @@ def _log_replacements(content: CocoFile) -> None:
             content.source,
             content.num_segmentations,
         )
+    if content.repeated_ids:
+        logger.warning(
+            "%s: annotations with the id of one before: %d; the first: %s. Each counts as an "
+            "object of its own: look whether files were joined, or boxes written twice",
+            content.source,
+            len(content.repeated_ids),
+            content.repeated_ids[0],
+        )
 
 
 def _find_images(

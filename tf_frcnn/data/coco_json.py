@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 
 from tf_frcnn.data.assembly import LabelledObject, clip_box
+from tf_frcnn.data.coco_layout import explain_results_file
 from tf_frcnn.data.faults import enumerate_names
 from tf_frcnn.data.folders import normalise_name
 from tf_frcnn.data.rotated_boxes import ROTATION, enclose_rotated, read_rotation
 from tf_frcnn.data.stated_sizes import read_stated_size
 from tf_frcnn.errors import DataError
+from tf_frcnn.given_files import read_bytes
 
 Key = int | str  # COCO's ids are whole numbers of any size; some tools write text
 Entry = dict[str, Any]
@@ -38,6 +40,7 @@ class CocoFile:
         annotations: entries not yet checked.
         roots: names of categories that are left out, because they only stand above others.
         num_segmentations: annotations whose box is that of their polygons or mask.
+        repeated_ids: places and ids of annotations of which one before has the id.
     """
 
     source: Path
@@ -46,6 +49,7 @@ class CocoFile:
     annotations: list[Any]
     roots: tuple[str, ...] = ()
     num_segmentations: int = 0
+    repeated_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,13 +77,15 @@ def parse_coco(source: Path) -> CocoFile:
             is incomplete, or has an id or a name that another one has.
     """
     try:
-        content = json.loads(source.read_bytes(), object_hook=_replace_segmentation)
+        content = json.loads(read_bytes(source), object_hook=_replace_segmentation)
     except OSError as error:
         raise DataError(f"{source}: cannot be read ({error.strerror}). Expected a file.") from None
     except (ValueError, RecursionError) as error:  # also text that is not UTF-8; says where
         raise DataError(
             f"{source}: cannot be read as JSON ({error}). Expected a COCO annotation file."
         ) from None
+    if isinstance(content, list) and (problem := explain_results_file(source)):
+        raise DataError(problem)
     if not isinstance(content, dict):
         raise DataError(
             f"{source}: the top level is a {type(content).__name__}. Expected an object with the "
@@ -97,7 +103,15 @@ def parse_coco(source: Path) -> CocoFile:
     num_segmentations = sum(
         isinstance(entry, dict) and _OF_SEGMENTATION in entry for entry in annotations
     )
-    return CocoFile(source, class_names, content["images"], annotations, roots, num_segmentations)
+    return CocoFile(
+        source,
+        class_names,
+        content["images"],
+        annotations,
+        roots,
+        num_segmentations,
+        _find_repeated_ids(annotations),
+    )
 
 
 def list_images(content: CocoFile) -> tuple[list[CocoImage], list[str]]:
@@ -253,6 +267,20 @@ def _read_categories(
         _refuse_repetition(seen, f"name = {name!r}", place)
         names[key] = name
     return names, tuple(roots)
+
+
+def _find_repeated_ids(annotations: list[Any]) -> tuple[str, ...]:
+    """List the annotations whose id one before has; nothing here hangs on these ids."""
+    ids = [entry["id"] if _has_key(entry, "id") else None for entry in annotations]
+    if len(set(ids)) + max(ids.count(None) - 1, 0) == len(ids):
+        return ()
+    seen: set[Key | None] = {None}
+    places = []
+    for index, key in enumerate(ids):
+        if key is not None and key in seen:
+            places.append(f"annotations[{index}], id = {key!r}")
+        seen.add(key)
+    return tuple(places)
 
 
 def _read_image(entry: Any, place: str) -> CocoImage:

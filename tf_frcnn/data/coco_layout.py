@@ -24,6 +24,7 @@ from tf_frcnn.data.folders import (
 from tf_frcnn.data.image_finder import image_folders
 from tf_frcnn.data.splits import MADE_SPLITS, match_split, names_a_split
 from tf_frcnn.errors import DataError
+from tf_frcnn.given_files import open_file
 
 LAYOUT = (
     "COCO JSON: annotations/instances_SPLIT.json, annotations/SPLIT.json, SPLIT.json or "
@@ -31,6 +32,11 @@ LAYOUT = (
 )
 _PREFIX = "instances_"
 _ROBOFLOW_NAME = "_annotations.coco.json"
+RESULTS_TEXT = (
+    "is a file of detections (COCO's results), no data set: it names no images. Expected the "
+    "annotations; detections are judged by `tf-frcnn evaluate --detections FILE --data.root DIR`."
+)
+_RESULTS_KEYS = ("image_id", "category_id", "score")
 _COCO_LIST = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')
 _NO_COCO = re.compile(
     rb'"categories"\s*:\s*\{'
@@ -105,12 +111,23 @@ def _is_coco(path: Path) -> bool:
     if path.name.startswith(_PREFIX) or path.name == _ROBOFLOW_NAME:
         return True
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             start = file.read(_BYTES_LOOKED_AT).removeprefix(b"\xef\xbb\xbf").lstrip()
     except OSError:
         return False
     is_coco = start.startswith(b"{") and _COCO_LIST.search(start) and not _NO_COCO.search(start)
     return bool(is_coco)
+
+
+def explain_results_file(path: Path) -> str:
+    """Say that a JSON file holds detections in COCO's form, by its beginning; "" where not."""
+    try:
+        with open_file(path) as file:
+            start = file.read(_BYTES_LOOKED_AT).removeprefix(b"\xef\xbb\xbf").lstrip()
+    except OSError:
+        return ""
+    is_results = start.startswith(b"[") and all(f'"{k}"'.encode() in start for k in _RESULTS_KEYS)
+    return f"{path}: {RESULTS_TEXT}" if is_results else ""
 
 
 def _is_path(split: str) -> bool:

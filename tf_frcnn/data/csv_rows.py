@@ -18,6 +18,7 @@ from tf_frcnn.data.assembly import LabelledObject, clip_box
 from tf_frcnn.data.folders import normalise_name
 from tf_frcnn.data.stated_sizes import read_stated_size
 from tf_frcnn.errors import DataError
+from tf_frcnn.given_files import open_text, reason_of
 
 _FILE = ("filename", "file_name", "image_id", "imageid", "image_name", "image")
 _CLASS = ("class", "class_name", "label", "labelname", "category")
@@ -61,10 +62,10 @@ class CsvRow:
 def read_header(source: Path) -> CsvHeader | str:
     """Read the header row of a file -> what it says, or why it is none of a table of boxes."""
     try:
-        with source.open(encoding="utf-8-sig", newline="") as stream:
+        with open_text(source, newline="") as stream:
             line = stream.readline(1 << 16)
     except (OSError, UnicodeDecodeError) as error:
-        return f"cannot be read ({error})"
+        return f"cannot be read ({reason_of(error)})"
     delimiter = max(",;\t", key=line.count)
     names = next(csv.reader([line], delimiter=delimiter), [])
     columns = tuple(name.strip().casefold() for name in names)
@@ -95,7 +96,7 @@ def read_rows(source: Path) -> tuple[CsvHeader, dict[str, list[CsvRow]], list[st
     rows: dict[str, list[CsvRow]] = {}
     faults: list[str] = []
     try:
-        with source.open(encoding="utf-8-sig", newline="") as file:
+        with open_text(source, newline="") as file:
             reader = csv.reader(file, delimiter=header.delimiter)
             next(reader)
             for values in reader:
@@ -115,7 +116,9 @@ def read_rows(source: Path) -> tuple[CsvHeader, dict[str, list[CsvRow]], list[st
                     continue
                 rows.setdefault(name, []).append(CsvRow(fields, place))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{source}: cannot be read ({error}). Expected CSV in UTF-8.") from None
+        raise DataError(
+            f"{source}: cannot be read ({reason_of(error)}). Expected CSV in UTF-8."
+        ) from None
     if not rows and not faults:
         raise DataError(f"{source}: there is no row below the header. Expected one a box.")
     return header, rows, faults
@@ -128,10 +131,12 @@ def read_descriptions(source: Path) -> dict[str, str]:
         DataError: the file cannot be read, or a row has another number of fields.
     """
     try:
-        with source.open(encoding="utf-8-sig", newline="") as file:
+        with open_text(source, newline="") as file:
             rows = [row for row in csv.reader(file) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{source}: cannot be read ({error}). Expected CSV in UTF-8.") from None
+        raise DataError(
+            f"{source}: cannot be read ({reason_of(error)}). Expected CSV in UTF-8."
+        ) from None
     for number, row in enumerate(rows, start=1):
         if len(row) != 2:
             raise DataError(f"{source}: row {number} = {row}. Expected an id and a class's name.")

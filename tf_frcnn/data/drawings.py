@@ -105,7 +105,12 @@ def ensure_drawings(
             if _is_complete(place, seed, counts):  # another process was faster
                 return False
             _make_way(place, seed)
-            (workshop / place.name).rename(place)
+            try:
+                (workshop / place.name).rename(place)
+            except OSError:
+                if _is_complete(place, seed, counts):  # it was, a moment later
+                    return False
+                raise
         finally:
             shutil.rmtree(workshop, ignore_errors=True)
     except OSError as error:

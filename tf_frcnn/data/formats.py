@@ -122,6 +122,10 @@ def find_format(config: DataConfig) -> tuple[Path, str]:
         )
     if found:
         return root, found[0]
+    jsons = [root] if not is_folder(root) else list_folder(root)
+    for path in jsons:
+        if path.suffix.lower() == ".json" and (problem := coco_layout.explain_results_file(path)):
+            raise DataError(problem)
     if not is_folder(root):
         raise DataError(
             f"{root}: {describe_folder(root)}. Expected the folder of a data set; give the right "

@@ -9,14 +9,16 @@ TensorFlow here.
 """
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError, features
 
+from tf_frcnn.data.jpeg import JPEG_START, decode_whole
 from tf_frcnn.data.orientation import (
     UPRIGHT,
     ExifPolicy,
@@ -25,6 +27,7 @@ from tf_frcnn.data.orientation import (
     turn_upright,
 )
 from tf_frcnn.errors import DataError
+from tf_frcnn.given_files import EMPTY, check_file, open_file, read_bytes, reason_of
 
 with suppress(ImportError):  # the plugin that reads HEIC, where it is installed
     import pillow_heif
@@ -96,6 +99,37 @@ def read_image(path_or_bytes: str | Path | bytes, orientation: int = UPRIGHT) ->
     return turn_upright(pixels, orientation)
 
 
+def read_whole_image(path: Path, colours: Literal["GRAY", "RGB"] = "GRAY") -> np.ndarray:
+    """Decode an image for what it shows of its file: that all of it is there, in one piece.
+
+    A JPEG with damaged pixels is refused, which `read_image` decodes as well as it can.
+
+    Args:
+        path: the file.
+        colours: RGB where the pixels count; where only their shape does, grey is enough.
+
+    Returns:
+        [H, W, 1] or [H, W, 3] uint8, as they are stored; formats other than JPEG are RGB always.
+
+    Raises:
+        DataError: as in `read_image`, or the image is damaged.
+        OSError: the file cannot be read.
+    """
+    content = read_bytes(path)
+    if not content.startswith(JPEG_START):
+        return read_image(path)
+    pixels, damage = decode_whole(content, colours)
+    if pixels is not None:
+        return pixels
+    pixels = read_image(path)
+    if damage:
+        raise DataError(
+            f"{path}: the image is damaged ({damage}): a part of it is grey or shows something "
+            "else. Expected a whole image; replace the file or take it out of the data set."
+        )
+    return pixels
+
+
 def read_image_as(path_or_bytes: str | Path | bytes, exif: ExifPolicy) -> np.ndarray:
     """Decode an image that comes without annotations, as a model's own images were.
 
@@ -150,6 +184,7 @@ def _open_image(path_or_bytes: str | Path | bytes) -> Iterator[Image.Image]:
     else:
         name, file = str(path_or_bytes), path_or_bytes
     try:
+        _check_content(path_or_bytes, name)
         with Image.open(file, formats=IMAGE_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
@@ -158,11 +193,13 @@ def _open_image(path_or_bytes: str | Path | bytes) -> Iterator[Image.Image]:
             yield image
     except Image.DecompressionBombError as error:
         raise DataError(
-            f"{name}: the image is too large ({error}). Expected at most {MAX_PIXELS:,} pixels; "
-            "make it smaller first."
+            f"{name}: the image is too large ({_pixels_of(error)}). Expected at most "
+            f"{MAX_PIXELS:,} pixels; make it smaller first."
         ) from None
     except FileNotFoundError:
         raise DataError(f"{name}: there is no such file. Expected an image.") from None
+    except DataError:
+        raise
     except UnidentifiedImageError:
         known, pillow_name, reader = _BRANDS.get(_brand_of(path_or_bytes), ("", "", ""))
         if pillow_name in IMAGE_FORMATS:
@@ -180,9 +217,30 @@ def _open_image(path_or_bytes: str | Path | bytes) -> Iterator[Image.Image]:
         ) from None
     except Exception as error:  # a broken file makes decoders raise nearly anything
         raise DataError(
-            f"{name}: the image cannot be decoded ({error}). Expected a whole {_FORMATS_TEXT}; "
-            "replace the file or take it out of the data set."
+            f"{name}: the image cannot be decoded ({reason_of(error)}). Expected a whole "
+            f"{_FORMATS_TEXT}; replace the file or take it out of the data set."
         ) from None
+
+
+def _check_content(path_or_bytes: str | Path | bytes, name: str) -> None:
+    """Refuse what holds nothing, or is no file that could be opened and read to its end."""
+    try:
+        if not isinstance(path_or_bytes, bytes):
+            check_file(path_or_bytes, may_be_empty=False)
+        elif not path_or_bytes:
+            raise OSError(EMPTY)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        raise DataError(
+            f"{name}: cannot be read ({reason_of(error)}). Expected {_FORMATS_TEXT}."
+        ) from None
+
+
+def _pixels_of(error: Exception) -> str:
+    """Say how many pixels there are: of Pillow's words, which go on with another limit, no more."""
+    by_pillow = re.match(r"Image size \(([0-9]+) pixels\)", str(error))
+    return f"{int(by_pillow[1]):,} pixels" if by_pillow else str(error)
 
 
 def _brand_of(path_or_bytes: str | Path | bytes) -> bytes:
@@ -190,6 +248,6 @@ def _brand_of(path_or_bytes: str | Path | bytes) -> bytes:
     if isinstance(path_or_bytes, bytes):
         start = path_or_bytes[:12]
     else:
-        with open(path_or_bytes, "rb") as file:
+        with open_file(path_or_bytes) as file:
             start = file.read(12)
     return start[8:] if start[4:8] == b"ftyp" else b""

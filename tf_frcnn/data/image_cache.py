@@ -21,7 +21,7 @@ from tf_frcnn.cache_folder import cache_folder
 
 logger = logging.getLogger(__name__)
 
-_FILE_NAME = "images-2.sqlite"  # the number changes with the table
+_FILE_NAME = "images-3.sqlite"  # the number changes with the table and with what is a fault
 _TABLE = """
 CREATE TABLE IF NOT EXISTS images (
     path BLOB PRIMARY KEY, bytes INTEGER, changed_ns INTEGER, decoder TEXT,

@@ -9,7 +9,7 @@ import os
 from pathlib import Path, PurePosixPath
 
 from tf_frcnn.cache_folder import cache_folder
-from tf_frcnn.errors import DataError
+from tf_frcnn.errors import DataError, advise
 
 _MAX_NAME_BYTES = 200  # file systems allow 255, and the name gets an ending while it is written
 
@@ -63,8 +63,8 @@ def keep_image(folder: Path, stated_name: str, fallback: str, content: bytes) ->
     except OSError as error:
         raise DataError(
             f"{path}: the image cannot be written ({error.strerror or error}). Expected a folder "
-            "that can be written, with room for all images: make room, or name another one by "
-            "the environment variable XDG_CACHE_HOME."
+            f"that can be written, with room for all images. {advise(error)}, or name another one "
+            "by the environment variable XDG_CACHE_HOME."
         ) from None
     return path
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from tf_frcnn.data.bit_depth import explain_unused_range
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import FaultHandler, raise_faults
-from tf_frcnn.data.image import read_image, read_image_header
+from tf_frcnn.data.image import read_image_header, read_whole_image
 from tf_frcnn.data.image_cache import (
     DecodedImage,
     ImageCache,
@@ -109,7 +109,7 @@ def _decode(path: Path, image_size: tuple[int, int]) -> tuple[ImageState, Decode
     """Decode an image and compare its size -> (its file's state, what was found), or a fault."""
     try:
         state = ImageState.of(path)  # before decoding: a later change makes it unknown again
-        pixels = read_image(path)
+        pixels = read_whole_image(path)
         brightest = int(pixels.max()) if read_image_header(path).is_16_bit else None
     except DataError as error:
         return str(error)

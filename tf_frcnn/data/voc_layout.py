@@ -34,6 +34,7 @@ from tf_frcnn.data.image import IMAGE_EXTENSIONS
 from tf_frcnn.data.splits import MADE_SPLITS, Divider, match_split, names_a_split, role_of
 from tf_frcnn.data.voc_xml import parse_annotation, read_filename
 from tf_frcnn.errors import DataError
+from tf_frcnn.given_files import read_text, reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -328,9 +329,11 @@ def _make_splits(
 def _read_list(path: Path, annotations: Index) -> list[str]:
     """Read the names of a split's list, each once; the devkit's second column is left out."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}). Expected UTF-8 text.") from None
+        raise DataError(
+            f"{path}: cannot be read ({reason_of(error)}). Expected UTF-8 text."
+        ) from None
     names = [_annotation_name(line.strip(), annotations) for line in lines if line.strip()]
     counts = Counter(names)
     if not names:

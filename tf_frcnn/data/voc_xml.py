@@ -4,12 +4,14 @@ import math
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
+from defusedxml import DefusedXmlException
 from defusedxml import ElementTree as SafeElementTree
 
 from tf_frcnn.data.assembly import LabelledObject, clip_box
 from tf_frcnn.data.rotated_boxes import ROTATION, enclose_rotated, read_rotation
 from tf_frcnn.data.stated_sizes import read_stated_size
 from tf_frcnn.errors import DataError
+from tf_frcnn.given_files import read_bytes, reason_of
 
 
 def parse_annotation(source: Path) -> Element:
@@ -22,10 +24,15 @@ def parse_annotation(source: Path) -> Element:
         DataError: the file is missing, is no XML, is unsafe, or has another root.
     """
     try:
-        root = SafeElementTree.fromstring(source.read_bytes())
-    except (OSError, ParseError, ValueError, LookupError) as error:  # defusedxml's: ValueError
+        root = SafeElementTree.fromstring(read_bytes(source))
+    except DefusedXmlException:
         raise DataError(
-            f"{source}: cannot be read as XML ({error}). Expected a VOC annotation."
+            f"{source}: its DOCTYPE declares entities, which are not read: they may stand for "
+            "other files, or for text without end. Expected a VOC annotation without <!ENTITY ...>."
+        ) from None
+    except (OSError, ParseError, ValueError, LookupError) as error:  # LookupError: an encoding
+        raise DataError(
+            f"{source}: cannot be read as XML ({reason_of(error)}). Expected a VOC annotation."
         ) from None
     if root.tag != "annotation":
         raise DataError(f"{source}: the root is <{root.tag}>. Expected <annotation>, as in VOC.")
@@ -56,13 +63,23 @@ def read_objects(
         The valid objects, and one message for each of the others.
     """
     objects: list[LabelledObject] = []
-    faults: list[str] = []
+    faults = _find_misspelt(annotation, source)
     for number, element in enumerate(annotation.findall("object"), start=1):
         try:
             objects.append(_read_object(element, f"{source}: object {number}", image_size))
         except DataError as error:
             faults.append(str(error))
     return tuple(objects), faults
+
+
+def _find_misspelt(annotation: Element, source: Path) -> list[str]:
+    """Describe elements that look like <object>, whose boxes nobody would miss."""
+    names = [child.tag for child in annotation if child.tag.lower() in ("object", "objects")]
+    return [
+        f"{source}: <{name}> (there: {names.count(name)}): its boxes would not be seen. Expected "
+        "<object> in <annotation>, one for each box."
+        for name in sorted(set(names) - {"object"})
+    ]
 
 
 def _read_object(element: Element, place: str, image_size: tuple[int, int]) -> LabelledObject:
@@ -78,8 +95,15 @@ def _read_object(element: Element, place: str, image_size: tuple[int, int]) -> L
     flag = _text(element, "difficult").lower() or "0"
     if flag not in ("0", "1", "false", "true"):
         raise DataError(f"{place}, difficult = {flag!r}. Expected 0 or 1.")
+    boxes = element.findall("bndbox")
+    if len(boxes) != 1:
+        there = f"there are {len(boxes)}" if boxes else "there is none"
+        raise DataError(
+            f"{place}, bndbox: {there}. Expected one in each <object>, with xmin, ymin, xmax and "
+            "ymax."
+        )
     xmin, ymin, xmax, ymax = (
-        _read_coordinate(element, field, place) for field in ("xmin", "ymin", "xmax", "ymax")
+        _read_coordinate(boxes[0], field, place) for field in ("xmin", "ymin", "xmax", "ymax")
     )
     for low, high, axis in ((xmin, xmax, "x"), (ymin, ymax, "y")):
         if high < low:
@@ -115,8 +139,8 @@ def _read_rotation(element: Element) -> float:
     return 0.0
 
 
-def _read_coordinate(element: Element, field: str, place: str) -> float:
-    text = _text(element, f"bndbox/{field}")
+def _read_coordinate(box: Element, field: str, place: str) -> float:
+    text = _text(box, field)
     try:
         value = float(text)
     except ValueError:

@@ -32,6 +32,7 @@ from tf_frcnn.data.yolo_layout import (
     open_yolo,
 )
 from tf_frcnn.errors import DataError
+from tf_frcnn.given_files import read_text, reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -226,9 +227,11 @@ def read_labels(
         DataError: the file cannot be read.
     """
     try:
-        lines = source.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(source).splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{source}: cannot be read ({error}). Expected UTF-8 text.") from None
+        raise DataError(
+            f"{source}: cannot be read ({reason_of(error)}). Expected UTF-8 text."
+        ) from None
     objects: list[LabelledObject] = []
     faults: list[str] = []
     for number, line in enumerate(lines, start=1):

@@ -32,6 +32,7 @@ from tf_frcnn.data.folders import (
 from tf_frcnn.data.image import IMAGE_EXTENSIONS
 from tf_frcnn.data.splits import MADE_SPLITS, match_split, role_of
 from tf_frcnn.errors import DataError
+from tf_frcnn.given_files import read_text, reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -375,9 +376,11 @@ def _read_names_file(root: Path) -> tuple[str, ...]:
 
 def _read_text(path: Path) -> str:
     try:
-        return normalise_name(path.read_text(encoding="utf-8-sig"))
+        return normalise_name(read_text(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}). Expected UTF-8 text.") from None
+        raise DataError(
+            f"{path}: cannot be read ({reason_of(error)}). Expected UTF-8 text."
+        ) from None
 
 
 # === Folders and lists ===

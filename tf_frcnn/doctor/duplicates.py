@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tf_frcnn.data.image import read_image, read_image_header
+from tf_frcnn.data.image import read_image_header, read_whole_image
 from tf_frcnn.data.orientation import UPRIGHT
 from tf_frcnn.errors import DataError
+from tf_frcnn.given_files import read_bytes
 from tf_frcnn.progress import track
 
 GRID = 16  # cells of the difference hash in each direction
@@ -85,12 +86,12 @@ def difference_hash(image: np.ndarray) -> np.ndarray:
 
 def _examine(path: Path) -> ImageFacts:
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
     except OSError as error:
         return ImageFacts(f"{path}: cannot be read ({error.strerror}). Expected an image.")
     digest = hashlib.sha256(content).hexdigest()
     try:
-        image = read_image(path)
+        image = read_whole_image(path, "RGB")
     except DataError as error:
         return ImageFacts(str(error), digest)
     header = read_image_header(path)

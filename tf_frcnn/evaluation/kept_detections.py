@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from tf_frcnn.errors import UserError
+from tf_frcnn.errors import UserError, advise
 from tf_frcnn.evaluation.evaluator import Detect
 from tf_frcnn.files import whole_file
+from tf_frcnn.given_files import read_text
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ def _read(path: Path, head: str) -> dict[str, Found]:
     """Read the answers of a file with this first line; none where there is no such file."""
     if not path.exists():
         return {}
-    lines = path.read_text(encoding="utf-8").split("\n")
+    lines = read_text(path, encoding="utf-8").split("\n")
     if lines[0] != head:
         logger.info("%s: is of another model or version, and begins anew", path)
         return {}
@@ -98,5 +99,5 @@ def _to_json(found: Found) -> list[list[Any]]:
 def _not_kept(path: Path, error: OSError) -> UserError:
     return UserError(
         f"{path}: cannot be read or written ({error.strerror}). It keeps what was found so far. "
-        "Free some space, mend its permissions, or give another --output."
+        f"{advise(error)}, or give another --output."
     )

@@ -30,6 +30,7 @@ from tf_frcnn.data.folders import normalise_name
 from tf_frcnn.errors import DataError
 from tf_frcnn.evaluation.detections import Detections, align_detections, coco_box
 from tf_frcnn.files import whole_file
+from tf_frcnn.given_files import read_bytes
 
 _LARGEST = float(np.finfo(np.float32).max)
 Key = int | str  # an id: a number in COCO's files, a name elsewhere
@@ -104,7 +105,7 @@ def read_results(path: Path, dataset: Dataset) -> list[Detections]:
 
 def _parse(path: Path) -> list[Any]:
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_bytes(path))
     except OSError as error:
         raise DataError(
             f"{path}: cannot be read ({error.strerror}). Expected a file of detections."

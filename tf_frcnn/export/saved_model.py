@@ -1,6 +1,7 @@
 """Export as a SavedModel that TensorFlow Serving and `tf.saved_model.load` understand."""
 
 import dataclasses
+import errno
 import logging
 import shutil
 import tempfile
@@ -12,11 +13,13 @@ import tensorflow as tf
 
 from tf_frcnn.config import Config, save_config
 from tf_frcnn.data.orientation import is_applied
-from tf_frcnn.errors import UserError
+from tf_frcnn.errors import UserError, advise
 from tf_frcnn.export.signatures import make_signatures, matrices, plain_weights
 from tf_frcnn.export.warmup import write_warmup_requests
 from tf_frcnn.files import missing_folders, remove_empty, write_json
+from tf_frcnn.given_files import reason_of
 from tf_frcnn.inference import InferenceModel
+from tf_frcnn.model_files import LABELS_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -60,9 +63,9 @@ def export_saved_model(
     missing = missing_folders(export_dir)
     try:
         export_dir.mkdir(parents=True, exist_ok=True)
-        version = export_dir / str(1 + max(_versions(export_dir), default=0))
+        number = 1 + max(_versions(export_dir), default=0)
         # A server that watches the folder looks at names that are numbers only.
-        partial = Path(tempfile.mkdtemp(prefix=f".partial-{version.name}-", dir=export_dir))
+        partial = Path(tempfile.mkdtemp(prefix=f".partial-{number}-", dir=export_dir))
         signatures = make_signatures(model, frozen, is_applied(config.data.exif))
         with tempfile.TemporaryDirectory(dir=partial) as assets:
             module = tf.Module()
@@ -76,11 +79,11 @@ def export_saved_model(
             partial, export_dir.name, signatures, model.short_side, model.long_side
         )
         partial.chmod(0o755)  # mkdtemp's folders are private
-        partial.rename(version)
+        version = _rename_to_next(partial, export_dir, number)
     except (OSError, tf.errors.OpError) as error:
         raise UserError(
-            f"{export_dir}: the SavedModel cannot be written ({error}). "
-            f"Free some space, mend the permissions, or give another {option}."
+            f"{export_dir}: the SavedModel cannot be written ({reason_of(error)}). "
+            f"{advise(error)}, or give another {option}."
         ) from None
     finally:
         if partial is not None:  # it is there only if it was not renamed
@@ -88,6 +91,18 @@ def export_saved_model(
         remove_empty(missing)
     logger.info("exported the SavedModel to %s", version)
     return version
+
+
+def _rename_to_next(partial: Path, export_dir: Path, number: int) -> Path:
+    """Give a finished export the first number that is free: another one may have come between."""
+    while True:
+        version = export_dir / str(number)
+        try:
+            return partial.rename(version)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+            number += 1
 
 
 def _versions(export_dir: Path) -> list[int]:
@@ -98,7 +113,7 @@ def _write_assets(
     folder: Path, config: Config, records: Mapping[str, Any]
 ) -> list[tf.saved_model.Asset]:
     labels = "".join(f"{name}\n" for name in config.data.classes)
-    (folder / "labels.txt").write_text(labels, encoding="utf-8")
+    (folder / LABELS_FILE).write_text(labels, encoding="utf-8")
     save_config(config, folder / "config.json")
     for name, value in records.items():
         write_json(folder / name, value)

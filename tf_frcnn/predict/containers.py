@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from tf_frcnn.data.image import read_image_size
 from tf_frcnn.errors import DataError
+from tf_frcnn.given_files import open_file
 
 VIDEO_EXTENSIONS = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"})
 VIDEO_FORMATS_TEXT = "MP4, MOV, AVI, MKV or WebM"
@@ -29,7 +30,7 @@ def is_video(path: Path) -> bool:
         path: a file; where it cannot be read, its extension decides.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             if _find_end(file.read(12)) is not None:
                 return True
     except OSError:
@@ -53,7 +54,7 @@ def check_whole(path: Path) -> None:
         DataError: it cannot be opened, is empty, is of no known format, or was cut short.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             size = file.seek(0, 2)
             file.seek(0)
             find_end = _find_end(file.read(12))

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tf_frcnn.errors import UserError
+from tf_frcnn.errors import UserError, advise
+from tf_frcnn.given_files import reason_of
 from tf_frcnn.prediction import Prediction
 from tf_frcnn.visualization import draw_detections
 
@@ -101,6 +102,6 @@ def write_drawing(path: Path, image: np.ndarray, found: Prediction) -> None:
 def not_written(path: Path, error: Exception) -> UserError:
     """Make the error of an output that cannot be written."""
     return UserError(
-        f"{path}: cannot be written ({error}). Free some space, mend the permissions, or give "
+        f"{path}: cannot be written ({reason_of(error)}). {advise(error)}, or give "
         "another --output."
     )

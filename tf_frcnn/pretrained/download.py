@@ -36,6 +36,7 @@ from filelock import FileLock, Timeout
 from tf_frcnn.cache_folder import HOME_VARIABLE, cache_folder
 from tf_frcnn.errors import WeightsError
 from tf_frcnn.files import whole_file
+from tf_frcnn.given_files import open_file
 from tf_frcnn.pretrained.catalogue import PublishedWeights
 from tf_frcnn.progress import show_bytes
 
@@ -135,7 +136,7 @@ def sha256_of(path: Path) -> str:
         OSError: it cannot be read.
     """
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_file(path) as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()

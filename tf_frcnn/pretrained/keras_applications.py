@@ -24,6 +24,7 @@ import keras
 import numpy as np
 
 from tf_frcnn.errors import WeightsError
+from tf_frcnn.given_files import EMPTY, open_file, reason_of
 from tf_frcnn.pretrained.trunks import IMAGENET, NO_WEIGHTS, START_OPTION
 
 # As published in keras/src/applications/vgg16.py: the file with its top.
@@ -153,14 +154,15 @@ def _existing_file(source: str) -> Path:
     """Turn the option's value into the path of a file that can be read and is HDF5."""
     path = Path(source).expanduser()
     try:
-        with path.open("rb"):  # what h5py would take for no HDF5: missing, a folder, not permitted
-            pass
+        with open_file(path) as file:  # h5py takes for no HDF5 what is missing or not permitted
+            is_empty = not file.read(1)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
-        reason = getattr(error, "strerror", None) or error
         raise WeightsError(
-            f"{source}: cannot be opened ({reason}). Expected {IMAGENET}, {NO_WEIGHTS} or the PATH "
-            f"of a weights file. {_WAY_OUT}"
+            f"{source}: cannot be opened ({reason_of(error)}). Expected {IMAGENET}, {NO_WEIGHTS} "
+            f"or the PATH of a weights file. {_WAY_OUT}"
         ) from None
+    if is_empty:
+        raise WeightsError(f"{source}: {EMPTY}. {_WAY_OUT}")
     if not h5py.is_hdf5(path):
         raise WeightsError(
             f"{source}: is not an HDF5 file ({path.stat().st_size} bytes). {_WAY_OUT}"

@@ -18,7 +18,6 @@ has none, so there a changed byte among the numbers is not seen, only what makes
 import io
 import mmap
 import os
-import stat
 import struct
 import sys
 import zipfile
@@ -32,6 +31,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from tf_frcnn.errors import WeightsError
+from tf_frcnn.given_files import open_file, reason_of
 from tf_frcnn.pretrained.torch_pickle import (
     Pairs,
     Refused,
@@ -87,14 +87,12 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # to open a named pipe would wait for ever
-            raise Refused("it is a folder" if path.is_dir() else "it is no ordinary file")
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return _read_open_file(file)
     except Refused as problem:
         reason = str(problem)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
-        reason = f"it cannot be read ({getattr(error, 'strerror', None) or error})"
+        reason = f"it cannot be read ({reason_of(error)})"
     except MemoryError:
         reason = "there is not enough memory to read it"
     raise WeightsError(f"{path}: {reason}. {_WAY_OUT}")

@@ -14,6 +14,7 @@ from tf_frcnn.config import Config
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.pipeline import BatchPipeline, Share
 from tf_frcnn.errors import NonFiniteLossError, UserError, WeightsError
+from tf_frcnn.given_files import reason_of
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.run_folder import RunFolder
 from tf_frcnn.training.callbacks import EarlyStopping, MetricsLog, ProgressBar, ValidationLoss
@@ -160,9 +161,9 @@ def _load_best(folder: RunFolder, network: FasterRCNN) -> int:
         step = load_checkpoint(path, network).step
     except OSError as error:
         raise WeightsError(
-            f"{path}: cannot be read ({error}). Expected the weights with the lowest validation "
-            "loss; restore the file from a backup, or export another checkpoint of the run with "
-            "tf-frcnn export."
+            f"{path}: cannot be read ({reason_of(error)}). Expected the weights with the lowest "
+            "validation loss; restore the file from a backup, or export another checkpoint of the "
+            "run with tf-frcnn export."
         ) from None
     logger.info("taking the weights of step %d, which have the lowest validation loss", step)
     return step

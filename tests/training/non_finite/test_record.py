@@ -86,7 +86,7 @@ DAMAGE = [
     pytest.param(lambda path: path.unlink(), "there is no such file", id="missing"),
     pytest.param(cut, "cannot be read", id="cut short"),
     pytest.param(lambda path: path.write_text("not HDF5"), "is no HDF5 file", id="text"),
-    pytest.param(lambda path: path.write_bytes(b""), "is no HDF5 file", id="empty"),
+    pytest.param(lambda path: path.write_bytes(b""), "the file is empty", id="empty"),
     pytest.param(set_attribute("format", "other"), "of another kind", id="other format"),
     pytest.param(
         set_attribute("format_version", 2),

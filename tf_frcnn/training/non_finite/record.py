@@ -24,6 +24,7 @@ import numpy as np
 from tf_frcnn.config import Config, config_to_json, parse_config
 from tf_frcnn.errors import ConfigError, UserError
 from tf_frcnn.files import whole_file
+from tf_frcnn.given_files import check_file, reason_of
 
 FORMAT = "tf_frcnn training step"
 FORMAT_VERSION = 1
@@ -110,9 +111,12 @@ def load_step(path: Path) -> StepRecord:
     Raises:
         UserError: the file is missing, cut short, of another kind or of another version.
     """
-    if not path.is_file():
-        there = "is a folder" if path.is_dir() else "there is no such file"
-        raise UserError(f"{path}: {there}. {_EXPECTED}.")
+    try:
+        check_file(path, may_be_empty=False)
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such file. {_EXPECTED}.") from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        raise UserError(f"{path}: {reason_of(error)}. {_EXPECTED}.") from None
     if not h5py.is_hdf5(path):
         raise UserError(f"{path}: is no HDF5 file, or only a part of one. {_EXPECTED}.")
     try:
