@@ -27,6 +27,7 @@ import pydantic
 from tf_frcnn.config import Config, config_to_dict, load_config
 from tf_frcnn.errors import ConfigError, UserError
 from tf_frcnn.files import write_json
+from tf_frcnn.names import decode_file_name, encode_file_name
 
 
 class RunFolder:
@@ -93,7 +94,8 @@ class RunFolder:
             return None
         try:
             text = self.splits_file.read_text(encoding="utf-8")
-            return pydantic.TypeAdapter(dict[str, list[str]]).validate_json(text)
+            written = pydantic.TypeAdapter(dict[str, list[str]]).validate_json(text)
+            return {split: list(map(decode_file_name, ids)) for split, ids in written.items()}
         except pydantic.ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or "the file"
@@ -172,7 +174,8 @@ def start_run(
     if not folder.is_writer:
         return
     if not folder.config_file.is_file() and division is not None:
-        write_json(folder.splits_file, {name: list(ids) for name, ids in division.items()})
+        written = {name: list(map(encode_file_name, ids)) for name, ids in division.items()}
+        write_json(folder.splits_file, written)
     write_json(folder.config_file, config_to_dict(config))
     if dataset_record is not None:
         write_json(folder.dataset_file, dataset_record)
