@@ -51,6 +51,16 @@ REFUSED = [
     ("data", {"classes": ("cat", "dog", "cat")}, "cat dog cat", "every class name once"),
     ("data", {"classes": ("background", "cat")}, "background cat", "object classes only"),
     ("data", {"classes": ("__background__",)}, "__background__", "object classes only"),
+    ("data", {"classes": ("cat", "Background")}, "cat Background", "object classes only"),
+    ("data", {"classes": ("cat", "a\nb")}, r"cat 'a\nb'", "names without control characters"),
+    ("data", {"classes": ("cat", "")}, "cat ''", "names without control characters"),
+    ("data", {"classes": ("a\ud800",)}, r"'a\ud800'", "names without control characters"),
+    (
+        "data",
+        {"classes": ("caf\u00e9", "cafe\u0301")},  # which look alike
+        "'caf\u00e9' 'cafe\u0301'",
+        "every class name once",
+    ),
     ("data", {"train_split": "none"}, "none", "a split's name"),
     ("model", {"anchor_sizes": ()}, "(nothing)", "at least one number"),
     ("model", {"anchor_sizes": (32.0, 0.0)}, "0.0", ABOVE_0),

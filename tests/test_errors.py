@@ -1,6 +1,8 @@
 """Exit statuses, and messages without tracebacks."""
 
 import errno
+import io
+import logging
 import os
 import signal
 import sys
@@ -9,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tf_frcnn.environment import set_up_logging
 from tf_frcnn.errors import (
     ConfigError,
     DataError,
@@ -180,3 +183,30 @@ def test_the_advice_goes_with_the_reason(number, advice):
 def test_the_errors_are_also_what_python_would_raise():
     # So that code which knows nothing of this package can catch them.
     assert issubclass(DataError, ValueError) and issubclass(NonFiniteLossError, ArithmeticError)
+
+
+def test_what_the_terminal_has_no_letters_for_is_printed_all_the_same(monkeypatch):
+    # PYTHONIOENCODING=latin-1
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="latin-1"))
+    assert run_command(lambda: print("größe 猫 \udce9") or 0) == 0
+    assert written.getvalue() == b"gr\xf6\xdfe \\u732b \\udce9\n"
+
+
+def test_a_message_does_not_steer_the_terminal_and_is_short(capsys):
+    assert run_command(failing(DataError("a\x1b[31m.xml: " + "9" * 3_000_000))) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(r"error: a\x1b[31m.xml: 999") and len(said) < 1100
+
+
+def test_a_log_that_nobody_reads_ends_quietly(unread, monkeypatch):
+    # 2>&1 | head -1
+    def command():
+        set_up_logging()
+        for number in range(3):
+            logging.getLogger("tf_frcnn").info("line %d", number)
+        return 0
+
+    monkeypatch.setattr(sys, "stderr", unread)
+    assert run_command(command) == 141
+    unread.flush()  # goes nowhere

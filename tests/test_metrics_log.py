@@ -33,7 +33,7 @@ def test_broken_lines_are_left_out_and_counted(write_log, caplog):
         encoding="utf-8",
     )
     assert read_metrics(path) == {10: {"loss": 2.0}, 30: {"loss": 1.0}}
-    assert "4 broken line(s)" in caplog.text
+    assert "broken lines, left out: 4" in caplog.text
 
 
 def test_numbers_that_are_not_finite_and_words_are_left_out(write_log):

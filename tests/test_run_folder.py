@@ -1,6 +1,7 @@
 """The folder of a run and its files."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -67,3 +68,12 @@ def test_damaged_figures_are_named(folder, content):
     with pytest.raises(UserError, match=r"mine/metrics\.json: .*--overwrite"):
         folder.load_metrics()
     assert folder.is_finished(make_config())  # it had them: they are not to be made anew silently
+
+
+def test_names_that_are_no_text_come_back_from_the_splits(tmp_path):
+    folder = RunFolder(tmp_path)
+    division = {"train": ["caf\udce9", "größe", "bytes:1"], "val": ["a\nb"]}  # a byte of Latin-1
+    start_run(folder, make_config(), division)
+    written = json.loads(folder.splits_file.read_bytes().decode("utf-8"))
+    assert written["train"] == ["bytes:caf%E9", "größe", "bytes:bytes%3A1"]
+    assert folder.load_division() == division

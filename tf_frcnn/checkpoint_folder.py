@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 
 from tf_frcnn.checkpoints import BEST_FILE, STEP_FILE, Progress, load_checkpoint
+from tf_frcnn.data.faults import counted
 from tf_frcnn.errors import UserError, WeightsError
 from tf_frcnn.given_files import reason_of
 
@@ -84,8 +85,8 @@ def restore_latest(
         best = folder / BEST_FILE
         hint = f" {best} can be evaluated and exported still." if best.is_file() else ""
         raise WeightsError(
-            f"{folder}: none of the {len(paths)} checkpoints can be read. Restore one from a "
-            "backup, or start anew with --overwrite (the old folder is kept under another name)."
+            f"{folder}: of {counted(len(paths), 'checkpoint')} none can be read. Restore one from "
+            "a backup, or start anew with --overwrite (the old folder is kept under another name)."
             f"{hint}"
         )
     return Progress()

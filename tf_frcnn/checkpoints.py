@@ -131,9 +131,9 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> Path:
                     file[link] = file[name]
             write_checksum(partial)
     except (OSError, RuntimeError) as error:  # HDF5 reports a full disk as either
-        # It tells the number only within a paragraph on its own affairs.
-        said = map(int, re.findall(r"errno = (\d+)", str(error)))
-        number = getattr(error, "errno", None) or next(said, 0)
+        # It tells the number only within a paragraph on its own affairs, behind the file's name.
+        said = re.findall(r"errno = (\d+)", str(error)) or [0]
+        number = getattr(error, "errno", None) or int(said[-1])
         reason = os.strerror(number) if number else str(error)
         raise UserError(
             f"{path}: the checkpoint of step {snapshot.progress.step} cannot be written "

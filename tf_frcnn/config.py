@@ -26,6 +26,7 @@ from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.config_upgrade import FORMAT, RELEASE, upgrade_config
 from tf_frcnn.errors import ConfigError
 from tf_frcnn.given_files import EMPTY, read_text
+from tf_frcnn.names import MAX_CLASS_NAME, explain_class_name, is_background, normalise_name, shown
 
 NONE_SPLIT = "none"
 OPTIMIZER_NAMES = ("sgd", "adam", "adamw")
@@ -89,10 +90,13 @@ _TYPES = {  # the beginnings of pydantic's names of what is wrong with a type
 }
 
 
+_MAX_VALUE = 1000  # letters
+
+
 def write_value(value: object) -> str:
     """Write the value of an option about as it is typed: `32 64` for a tuple."""
     text = shlex.join(map(str, value)) if isinstance(value, tuple | list) else str(value)
-    return text or "(nothing)"
+    return shown(text, _MAX_VALUE) or "(nothing)"
 
 
 def _describe(error: pydantic.ValidationError) -> tuple[list[str | int], str]:
@@ -160,10 +164,15 @@ class DataConfig:
     the validation split is evaluated, and named so."""
     classes: Annotated[
         tuple[str, ...],
+        pydantic.AfterValidator(lambda names: tuple(map(normalise_name, names))),
         _expect(lambda names: len(set(names)) == len(names), "every class name once"),
         _expect(
-            {"background", "__background__"}.isdisjoint,
+            lambda names: not any(map(is_background, names)),
             "object classes only: class 0, the background, is added by the model",
+        ),
+        _expect(
+            lambda names: not any(map(explain_class_name, names)),
+            f"names without control characters and line breaks, of 1 to {MAX_CLASS_NAME} letters",
         ),
     ] = ()
     """Class names in the order of their ids, from 1; when not given, those found in the data."""

@@ -33,6 +33,7 @@ from tf_frcnn.model_files import (
     find_model,
 )
 from tf_frcnn.model_weights import saved_model_read
+from tf_frcnn.names import quote, shown
 from tf_frcnn.ops.resized_size import Rounding, resized_size
 from tf_frcnn.prediction import Prediction
 from tf_frcnn.pretrained.detectors import AS_ARGUMENTS
@@ -158,7 +159,8 @@ class Detector:
         are_names = isinstance(class_names, Iterable) and not isinstance(class_names, str)
         names = tuple(class_names) if are_names else ()
         if len(names) != network.num_classes:
-            given = ", ".join(map(str, names)) or "(nothing)" if are_names else repr(class_names)
+            listed = shown(", ".join(map(str, names)), 1000) or "(nothing)"
+            given = listed if are_names else quote(class_names)
             raise ConfigError(
                 f"class_names {given}: the network has {network.num_classes} "
                 "classes. Expected a name for each of them, without the background, in the order "
@@ -174,7 +176,7 @@ class Detector:
         with named_as_arguments("data", classes="class_names"):
             data = DataConfig(**{**published, **sizes, "classes": names, "exif": exif})
         model = InferenceModel(
-            network, names, data.short_side, data.long_side, data.resize_rounding
+            network, data.classes, data.short_side, data.long_side, data.resize_rounding
         )
         return cls(_one_graph(model), Config(data=data, model=network.config), lambda: model)
 

@@ -25,6 +25,7 @@ from tf_frcnn.devices import (
     leave_other_gpus_alone,
 )
 from tf_frcnn.errors import UserError
+from tf_frcnn.names import printable
 
 logger = logging.getLogger(__name__)
 
@@ -33,15 +34,24 @@ def set_up_logging() -> None:
     """Send the package's log to the terminal: a plain line each, in colour where there is one."""
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     if sys.stderr.isatty():
-        handler = RichHandler(console=Console(stderr=True), show_path=False, show_level=False)
+        console = Console(stderr=True, emoji=False)
+        handler = RichHandler(console=console, show_path=False, show_level=False)
+        handler.setFormatter(_SafeFormatter("%(message)s"))
     else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+        handler.setFormatter(_SafeFormatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     package = logging.getLogger("tf_frcnn")
     package.handlers[:] = [handler]
     package.setLevel(logging.INFO)
     package.propagate = False
     # Its limit is the one of `data.image`, which refuses such an image in words.
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+class _SafeFormatter(logging.Formatter):
+    """Writes messages as `printable` does: what they name may hold anything."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 def check_backend() -> None:

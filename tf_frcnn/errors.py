@@ -6,6 +6,7 @@ nobody has foreseen is a fault of the program: a short message too, its tracebac
 """
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -15,6 +16,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from tf_frcnn.names import printable
 
 EXIT_OK = 0
 EXIT_FINDINGS = 1  # done, but items failed or findings exist
@@ -104,11 +107,14 @@ def run_command(command: Callable[[], int]) -> int:
     status = EXIT_OK
     try:
         try:
+            for stream in (sys.stdout, sys.stderr):
+                if isinstance(stream, io.TextIOWrapper):  # a name may hold what it has no code for
+                    stream.reconfigure(errors="backslashreplace")
             status = _run_with_messages(command)
             return status
         finally:  # now, not when the interpreter exits, which would complain of a broken pipe
-            if sys.stdout is not None:  # it is None where it was closed from the start
-                sys.stdout.flush()
+            for stream in filter(None, (sys.stdout, sys.stderr)):  # None if closed from the start
+                stream.flush()
     except BrokenPipeError:
         pass
     except SystemExit as stopped:  # of help; or of rich, where it finds the pipe broken
@@ -135,7 +141,7 @@ def _run_with_messages(command: Callable[[], int]) -> int:
         with _interrupt_on_signals():
             return command()
     except UserError as error:
-        print(f"{error.label}: {error}", file=sys.stderr)
+        print(printable(f"{error.label}: {error}"), file=sys.stderr)
         return error.exit_status
     except Terminated:
         print("terminated", file=sys.stderr)
@@ -148,13 +154,10 @@ def _run_with_messages(command: Callable[[], int]) -> int:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
             place = f"{error.filename}: " if error.filename else ""
-            print(
-                f"error: {place}{error.strerror}. {advise(error)}, then run the same command "
-                "again.",
-                file=sys.stderr,
-            )
+            message = f"{place}{error.strerror}. {advise(error)}, then run the same command again."
+            print(printable(f"error: {message}"), file=sys.stderr)
             return EXIT_USAGE
-        print(f"error: {_describe_unforeseen(error)}", file=sys.stderr)
+        print(printable(f"error: {_describe_unforeseen(error)}"), file=sys.stderr)
         return EXIT_UNFORESEEN
 
 

@@ -47,7 +47,7 @@ def read_metrics(metrics_jsonl: Path) -> dict[int, dict[str, float]]:
         else:
             records.setdefault(int(values.pop("step")), {}).update(values)
     if num_broken:
-        logger.warning("%s: %d broken line(s) left out.", metrics_jsonl, num_broken)
+        logger.warning("%s: broken lines, left out: %d", metrics_jsonl, num_broken)
     return dict(sorted(records.items()))
 
 

@@ -9,11 +9,14 @@ from typing import TypeVar
 from rich import progress
 from rich.console import Console
 
+from tf_frcnn.names import shown
+
 logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 
 _LOG_SECONDS = 10.0  # between two lines
+_MAX_DESCRIPTION = 40  # letters
 
 
 def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterable[Item]:
@@ -21,13 +24,18 @@ def track(items: Iterable[Item], description: str, total: int | None = None) -> 
 
     Args:
         items: what to go through.
-        description: stands before the bar.
+        description: stands before the bar; may be a file's name.
         total: how many items there are; found out from their length where it is None.
     """
     console = Console(stderr=True)
-    return progress.track(
-        items, description, total, console=console, disable=not console.is_terminal
+    columns = (
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.TaskProgressColumn(show_speed=True),
+        progress.TimeRemainingColumn(elapsed_when_finished=True),
     )
+    with progress.Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        yield from bar.track(items, total, description=shown(description, _MAX_DESCRIPTION))
 
 
 @contextmanager

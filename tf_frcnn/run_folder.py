@@ -29,6 +29,7 @@ from tf_frcnn.config import Config, config_to_dict, load_config
 from tf_frcnn.errors import ConfigError, UserError
 from tf_frcnn.files import write_json
 from tf_frcnn.given_files import read_text, reason_of
+from tf_frcnn.names import decode_file_name, encode_file_name
 
 
 class RunFolder:
@@ -101,7 +102,8 @@ class RunFolder:
             return None
         try:
             text = read_text(self.splits_file, encoding="utf-8")
-            division = pydantic.TypeAdapter(dict[str, list[str]]).validate_json(text)
+            written = pydantic.TypeAdapter(dict[str, list[str]]).validate_json(text)
+            division = {split: list(map(decode_file_name, ids)) for split, ids in written.items()}
             problem = _explain_overlap(division)
             if not problem:
                 return division
@@ -195,7 +197,8 @@ def start_run(
     if not folder.is_writer:
         return
     if not folder.config_file.is_file() and division is not None:
-        write_json(folder.splits_file, {name: list(ids) for name, ids in division.items()})
+        written = {name: list(map(encode_file_name, ids)) for name, ids in division.items()}
+        write_json(folder.splits_file, written)
     write_json(folder.config_file, config_to_dict(config))
     if dataset_record is not None:
         write_json(folder.dataset_file, dataset_record)

@@ -8,11 +8,13 @@ import colorsys
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import cast
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from tf_frcnn.names import shown
 from tf_frcnn.prediction import Prediction
 
 Color = tuple[int, int, int]
@@ -28,7 +30,7 @@ _SHADES = ((0.9, 1.0), (0.65, 0.9), (1.0, 0.65))
 
 _FONT_SHARE, _LINE_SHARE = 0.037, 0.007  # of the side of a square as large as the drawing
 _MIN_FONT_SIZE, _TINY_FONT_SIZE = 11, 6
-# Of the surest detections. Nobody reads more, and each is placed beside all before it.
+# At most, those of the surest detections. Nobody reads more, and each is placed beside all before.
 _MOST_LABELS = 300
 
 
@@ -97,9 +99,10 @@ def draw_detections(
     scale = np.array([drawing.height / height, drawing.width / width] * 2)
     pen = ImageDraw.Draw(drawing)
     line_width = max(1, round(_LINE_SHARE * math.sqrt(drawing.width * drawing.height)))
-    for box in np.empty((0, 4)) if truth_boxes is None else truth_boxes:
-        if np.isfinite(box).all():
-            _draw_dashed(pen, _rectangle(box * scale, drawing.size), max(1, line_width // 2))
+    truth = np.empty((0, 4)) if truth_boxes is None else truth_boxes
+    finite = [box for box in truth if np.isfinite(box).all()]
+    for rectangle in dict.fromkeys(_rectangle(box * scale, drawing.size) for box in finite):
+        _draw_dashed(pen, rectangle, max(1, line_width // 2))
     labels: list[_Label] = []
     rectangles: list[tuple[Rectangle, Color]] = []
     for index in np.argsort(-np.asarray(found.scores, np.float64), kind="stable"):
@@ -107,10 +110,10 @@ def draw_detections(
             rectangle = _rectangle(found.boxes[index] * scale, drawing.size)
             color = class_color(int(found.class_ids[index]))
             rectangles.append((rectangle, color))
-            text = f"{found.class_names[index]} {found.scores[index]:.2f}"
-            if len(labels) < _MOST_LABELS:
+            text = f"{shown(found.class_names[index])} {found.scores[index]:.2f}"
+            if len(rectangles) <= _MOST_LABELS:
                 labels += _place_label(text, color, rectangle, drawing.size, labels)
-    for rectangle, color in reversed(rectangles):
+    for rectangle, color in reversed(dict.fromkeys(rectangles)):  # of equal ones one shows
         pen.rectangle(rectangle, outline=color, width=line_width)
     for label in reversed(labels):
         _draw_label(pen, label)
@@ -214,18 +217,24 @@ def _place_label(
         for y in (ymin - label_height, ymin, ymax + 1, ymax + 1 - label_height)
     ]
     places = [(x, y, x + label_width - 1, y + label_height - 1) for x, y in corners]
-    place = min(places, key=lambda place: _covered(place, placed))
-    return [_Label(text, color, place, font_size)]
+    taken = np.array([label.place for label in placed]).reshape(-1, 4)
+    covered = _covered(np.array(places), taken)
+    return [_Label(text, color, places[int(covered.argmin())], font_size)]
 
 
-def _covered(place: Rectangle, labels: Sequence[_Label]) -> float:
-    """Count the pixels of labels that a label at this place would cover."""
-    covered = 0.0
-    for xmin, ymin, xmax, ymax in (label.place for label in labels):
-        width = min(place[2], xmax) - max(place[0], xmin) + 1
-        height = min(place[3], ymax) - max(place[1], ymin) + 1
-        covered += max(width, 0.0) * max(height, 0.0)
-    return covered
+def _covered(places: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Count the pixels of labels that a label would cover at each place.
+
+    Args:
+        places: [P, 4] rectangles, of which each may be taken.
+        labels: [L, 4] rectangles that are taken.
+
+    Returns:
+        [P] float64.
+    """
+    low = np.maximum(places[:, None, :2], labels[:, :2])  # [P, L, 2]
+    high = np.minimum(places[:, None, 2:], labels[:, 2:])
+    return np.maximum(high - low + 1, 0.0).prod(axis=-1).sum(axis=-1)
 
 
 def _padding(font_size: int) -> int:
@@ -233,6 +242,7 @@ def _padding(font_size: int) -> int:
     return max(1, font_size // 5)
 
 
+@cache
 def _load_font(font_size: int) -> ImageFont.FreeTypeFont:
     """Load the scalable font that comes with Pillow."""
     return cast(ImageFont.FreeTypeFont, ImageFont.load_default(size=font_size))

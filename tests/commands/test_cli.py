@@ -87,6 +87,25 @@ def test_results_that_nobody_reads_are_written_all_the_same(voc_folder, tmp_path
     assert names == {"check_data.html", "check_data.json"}
 
 
+def test_a_log_that_nobody_reads_ends_quietly(voc_folder, tmp_path, unread_pipe):
+    # 2>&1 | head -1, with a name for which the terminal has no letters
+    annotation = voc_folder / "Annotations" / "train_0.xml"
+    annotation.write_text(annotation.read_text().replace("cat", "\u732b"), encoding="utf-8")
+    options = ("--data.root", voc_folder, "--output", tmp_path / "out")
+    done = run("tf-frcnn check-data", *options, stdout=unread_pipe, stderr=unread_pipe)
+    assert done.returncode == 141 and (tmp_path / "out" / "check_data.html").exists()
+
+
+def test_a_terminal_without_the_letters_of_a_name(voc_folder, tmp_path, monkeypatch):
+    annotation = voc_folder / "Annotations" / "train_0.xml"
+    annotation.write_text(annotation.read_text().replace("cat", "\u732b"), encoding="utf-8")
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    options = ("--data.root", voc_folder, "--output", tmp_path / "out")
+    done = run("tf-frcnn check-data", *options)
+    assert done.returncode == 0 and "Traceback" not in done.stderr
+    assert r"\u732b" in done.stdout
+
+
 def test_an_error_that_nobody_reads_ends_too(unread_pipe):
     # 2>&1 | head
     done = run("train.py", "voc12", stdout=unread_pipe, stderr=unread_pipe)

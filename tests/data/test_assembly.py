@@ -9,12 +9,14 @@ from tests.conftest import voc_xml
 from tests.data.voc_writer import SIZE, message_of, read_train, write_one, write_voc
 from tf_frcnn.config import DataConfig
 from tf_frcnn.data.assembly import (
-    BACKGROUND_NAMES,
     LabelledImage,
     LabelledObject,
     assemble_datasets,
     clip_box,
 )
+from tf_frcnn.data.faults import log_faults
+from tf_frcnn.data.splits import Divider
+from tf_frcnn.data.voc import read_voc
 from tf_frcnn.errors import ConfigError, DataError
 
 # === Clipping ===
@@ -84,7 +86,7 @@ def test_no_objects_at_all_leave_no_classes(tmp_path):
     assert len(read_train(root, ("cat",)).examples) == 1
 
 
-@pytest.mark.parametrize("name", BACKGROUND_NAMES)
+@pytest.mark.parametrize("name", ["background", "__background__", "Background"])
 @pytest.mark.parametrize("class_names", [(), ("cat", "dog")])
 def test_a_class_of_the_backgrounds_name_is_refused(tmp_path, name, class_names):
     annotations = {
@@ -141,3 +143,49 @@ def test_the_readers_faults_come_before_those_of_the_classes(tmp_path):
     assert lines[0] == f"{tmp_path}: 2 faults in the annotations and images:"
     assert lines[1] == "  b.json: is broken." and lines[2].startswith("  a.json: 1 (cow), name")
     assert len(lines) == 4
+
+
+# === Names of classes ===
+
+
+def test_a_name_that_lists_cannot_hold_is_told_with_all_other_faults(tmp_path):
+    root = write_one(
+        tmp_path, ("cat", 5, 1, 1, 9), ("red\ncar", 1, 2, 3, 4), ("x" * 256, 1, 2, 3, 4)
+    )
+    message = message_of(root)
+    assert "3 faults" in message and "inverted" in message
+    assert r"a.xml: object 2 (red\ncar), name = 'red\ncar' (objects of that name: 1). It" in message
+    assert "It holds U+000A" in message and "It has 256 letters" in message
+
+
+def test_classes_of_such_names_can_be_skipped(tmp_path):
+    root = write_one(tmp_path, ("cat", 1, 2, 3, 4), ("red\ncar", 1, 2, 3, 4))
+    dataset = read_voc(root, ("train",), (), Divider(0), log_faults)["train"]
+    assert dataset.class_names == ("cat",) and dataset.num_boxes_left_out == 1
+
+
+def test_a_class_without_a_box_may_not_have_such_a_name_either(tmp_path):
+    image = labelled_image(tmp_path, "a", LabelledObject("cat", np.zeros(4, np.float32), "a: 1"))
+    with pytest.raises(DataError, match=r"name of a class = 'a\\nb' \(objects of that name: 0\)"):
+        assemble_datasets(tmp_path, {"train": [image]}, ("cat", "a\nb"))
+
+
+def test_both_forms_of_an_accent_are_one_class(tmp_path):
+    # e and a combining accent, as macOS writes it, is by Unicode's definition the same letter.
+    root = write_one(tmp_path, ("caf\u00e9", 1, 2, 3, 4), ("cafe\u0301", 1, 2, 3, 4))
+    assert read_train(root).class_names == ("caf\u00e9",)
+    assert read_train(root, ("caf\u00e9",)).examples[0].classes.tolist() == [1, 1]
+    assert DataConfig(classes=("cafe\u0301",)).classes == ("caf\u00e9",)
+
+
+def test_very_many_unknown_classes_are_told_as_fast_as_a_few(tmp_path, monkeypatch):
+    # Looking for the closest of all classes is left out where it would not be shown.
+    searches = []
+    monkeypatch.setattr(
+        "tf_frcnn.data.assembly.get_close_matches",
+        lambda *given, **options: searches.append(given) or [],
+    )
+    root = write_one(tmp_path, *((f"class {number}", 1, 2, 3, 4) for number in range(30)))
+    message = message_of(root, tuple(f"known {number}" for number in range(30)))
+    assert "30 faults" in message and len(searches) == 20
+    assert "known 19 and 10 more" in message

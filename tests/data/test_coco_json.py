@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from tests.data.coco_writer import (
     message_of,
     read_train,
     write_coco,
+    write_images,
 )
 from tf_frcnn.data.coco_json import read_objects
 
@@ -397,3 +399,77 @@ def test_a_supercategory_with_boxes_and_one_of_itself_are_classes(tmp_path):
     entries = [(0, "animal", "none"), (1, "cat", "animal"), (2, "person", "person")]
     value["categories"] = with_supercategories(*entries)
     assert read_train(write_coco(tmp_path, value)).class_names == ("animal", "cat", "person")
+
+
+# === Names of any kind ===
+
+
+def test_a_file_whose_name_looks_like_a_message_is_told_in_full(tmp_path):
+    # ": images[" stands in the messages themselves, which nothing reads.
+    name = "a: images[9] (b).png"
+    images = [image(0, file_name=name), image(1, file_name=name)]
+    message = message_of(write_coco(tmp_path, content(images)))
+    assert f"images[1], file_name = {name!r}: images[0] has the same" in message
+
+
+def test_long_names_that_differ_in_the_middle_are_two(tmp_path):
+    names = ["x" * 120 + middle + "x" * 120 + ".png" for middle in "ab"]
+    images = [image(number, file_name=name) for number, name in enumerate(names)]
+    root = write_coco(tmp_path, content(images, [annotation(1, 0, BOX)]))
+    write_images(root / "images", *names)
+    assert len(read_train(root).examples) == 2
+
+
+def test_a_category_that_is_no_text_is_a_fault(tmp_path):
+    categories = {3: "cat", 7: "dog\ud83d"}  # half an emoji, as a careless cut leaves it
+    boxes = [annotation(1, 0, BOX), annotation(2, 1, BOX, 7)]
+    message = message_of(write_coco(tmp_path, content([image(0), image(1)], boxes, categories)))
+    assert "1 fault " in message
+    assert r"annotations[1] (id 2) (dog\ud83d), name = 'dog\ud83d' (objects of that" in message
+    assert "It holds U+D83D" in message and "rename the class" in message
+
+
+def test_an_id_that_is_no_text_is_a_fault(tmp_path):
+    message = message_of(write_coco(tmp_path, content([image(0), image(1, id="a\udc00")])))
+    assert r"images[1], id = 'a\udc00': holds a lone surrogate. Expected an id" in message
+
+
+def test_a_file_name_that_is_no_text_is_a_fault(tmp_path):
+    message = message_of(write_coco(tmp_path, content([image(0), image(1, file_name="a\ud800")])))
+    assert r"images[1] (a\ud800), file_name = 'a\ud800': there is no such image in" in message
+
+
+def test_a_file_whose_name_is_in_latin_1_is_read(tmp_path):
+    # As Python's json writes what os.listdir gives.
+    name = os.fsdecode("café.png".encode("latin-1"))
+    root = write_coco(tmp_path, content([image(0, file_name=name)], [annotation(1, 0, BOX)]))
+    write_images(root / "images", name)
+    (example,) = read_train(root).examples
+    assert example.image_path.name == name and r"(caf\xe9.png)" in example.source
+
+
+def test_a_backslash_may_belong_to_a_files_name(tmp_path):
+    root = write_coco(tmp_path, content([image(0, file_name="a\\b.png")], [annotation(1, 0, BOX)]))
+    write_images(root / "images", "a\\b.png")
+    assert read_train(root).examples[0].image_path.name == "a\\b.png"
+
+
+def test_two_categories_that_look_alike_are_told(tmp_path):
+    # Both forms of e with an accent: one name, and two ids that would mean different classes.
+    categories = {3: "caf\u00e9", 7: "cafe\u0301"}
+    message = message_of(write_coco(tmp_path, content([image(0)], (), categories)))
+    assert "categories[1], name = 'caf\u00e9': categories[0] has the same" in message
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        annotation(1, 0, BOX) | {"bbox": [1, 2, 3, -(10**400)]},
+        annotation(1, 0, BOX) | {"bbox": "9" * 3_000_000},
+        annotation(10**400, "9" * 3_000_000, BOX),
+        annotation(1, 0, BOX, "9" * 3_000_000),
+    ],
+    ids=["number", "text", "image_id", "category_id"],
+)
+def test_messages_are_short_whatever_the_file_holds(tmp_path, entry):
+    assert len(message_of(write_coco(tmp_path, content([image(0)], [entry])))) < 2000

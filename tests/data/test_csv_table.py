@@ -225,7 +225,7 @@ def test_a_size_that_differs_is_told_and_boxes_past_the_edge_are_clipped(tmp_pat
 def test_resized_images_are_a_fault_unless_boxes_are_fractions(tmp_path):
     write_images(tmp_path, "a.png")
     write_table(tmp_path / "train.csv", TUTORIAL, "a.png,400,200,cat,0,0,9,9")
-    assert "1 of 1 images are 0.5 times as large as stated" in message_of(tmp_path)
+    assert "1 of 1 image is 0.5 times as large as stated" in message_of(tmp_path)
     header, row = f"{OPEN_IMAGES},Width,Height", "a,x,/m/1,1,0,0.5,0,1,0,400,200"
     write_table(tmp_path / "train.csv", header, row)
     dataset = read_train(tmp_path)

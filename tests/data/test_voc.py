@@ -164,7 +164,7 @@ def test_an_empty_list_is_an_error(tmp_path):
 def test_a_list_that_is_no_utf8_is_an_error(tmp_path):
     root = write_one(tmp_path)
     (root / "ImageSets" / "Main" / "train.txt").write_bytes(b"\xff\xfe\x00a")
-    assert "train.txt: cannot be read" in message_of(root)
+    assert "train.txt: holds zero bytes, as UTF-16 does. Expected UTF-8" in message_of(root)
 
 
 def test_missing_folders_are_named(tmp_path):

@@ -1,6 +1,7 @@
 """Where a VOC data set has its files: folders for splits, sub-folders, lists of other tools."""
 
 import logging
+import os
 
 import pytest
 from PIL import Image
@@ -190,3 +191,35 @@ def test_of_a_stated_path_the_last_part_counts(tmp_path, stated):
     (tmp_path / "xml" / "b.xml").rename(tmp_path / "xml" / "label.xml")
     (example,) = read_voc(tmp_path, ("train",), (), Divider(0))["train"].examples
     assert example.image_path == tmp_path / "images" / "b.png"
+
+
+# === Names that are no text ===
+
+
+@pytest.mark.parametrize("has_list", [True, False])
+def test_files_whose_names_are_in_latin_1(tmp_path, has_list):
+    names = [f"caf\udce9 {number}" for number in range(4)]  # the byte E9, as Python decodes it
+    for name in names:
+        write_pair(tmp_path / "Annotations", tmp_path / "JPEGImages", name)
+    if has_list:
+        (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
+        (tmp_path / "ImageSets" / "Main" / "train.txt").write_bytes(os.fsencode("\n".join(names)))
+    dataset = read_voc(tmp_path, ("train",), (), Divider(0))["train"]
+    assert {example.image_id for example in dataset.examples} <= set(names)
+    assert len(dataset.examples) == (4 if has_list else 2)
+
+
+def test_a_list_in_latin_1_of_other_files_names_what_it_reads(tmp_path):
+    write_pair(tmp_path / "Annotations", tmp_path / "JPEGImages", "café")
+    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
+    (tmp_path / "ImageSets" / "Main" / "train.txt").write_bytes("café\n".encode("latin-1"))
+    assert r"'caf\udce9': XML files of that name in" in message_of(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a\x85b", "a\u2028b", "a\x0bb", " a", "a\u3000"])
+def test_a_list_has_a_name_a_line_whatever_else_is_in_it(tmp_path, name):
+    write_pair(tmp_path / "Annotations", tmp_path / "JPEGImages", name)
+    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
+    (tmp_path / "ImageSets" / "Main" / "train.txt").write_text(f"{name}\n", encoding="utf-8")
+    (example,) = read_voc(tmp_path, ("train",), (), Divider(0))["train"].examples
+    assert example.image_id == name

@@ -192,3 +192,10 @@ def test_broken_and_unsafe_xml_is_named(tmp_path, text, expected):
     message = message_of(write_voc(tmp_path, {"a": text}))
     for words in [str(tmp_path / "Annotations" / "a.xml"), *expected]:
         assert words in message
+
+
+@pytest.mark.parametrize("field", ["name", "xmin", "difficult"])
+def test_messages_are_short_whatever_the_file_holds(tmp_path, field):
+    box = {"name": "cat", "xmin": 5, "ymin": 5, "xmax": 30, "ymax": 40, "difficult": 0}
+    box[field] = "9" * 3_000_000
+    assert len(message_of(write_one(tmp_path, tuple(box.values())))) < 3000

@@ -229,3 +229,42 @@ def test_a_file_of_another_form(dataset, tmp_path, text, message):
 def test_a_file_that_is_not_there(dataset, tmp_path):
     with pytest.raises(DataError, match=r"nothing.json: cannot be read \(No such file"):
         read_results(tmp_path / "nothing.json", dataset)
+
+
+# === Names of any kind ===
+
+
+def test_images_of_any_name_come_back(tmp_path):
+    # The first looks like a place in a COCO file, the second is in Latin-1, the third like bytes.
+    names = ["a: images[9] (b)", "caf\udce9", "bytes:a", "a\nb"]
+    dataset = make_dataset(*(image(name, [[1, 2, 3, 4]]) for name in names))
+    records = [found(name, [[1, 2, 3, 4 + n]], [0.5]) for n, name in enumerate(names)]
+    path = tmp_path / "found.json"
+    write_results(path, dataset, records)
+    entries = json.loads(path.read_bytes().decode("utf-8"))
+    assert entries[1]["image_id"] == "bytes:caf%E9"
+    json.dumps(entries, ensure_ascii=False).encode("utf-8")  # any reader of JSON can keep them
+    by_id = [(item.image_id, item.boxes.tolist()) for item in read_results(path, dataset)]
+    assert by_id == [(name, [[1, 2, 3, 4 + n]]) for n, name in enumerate(names)]
+
+
+@pytest.mark.parametrize("file_name", ["bytes:caf%E9.png", "caf\udce9.png"])
+def test_an_image_is_found_by_a_files_name_in_latin_1(tmp_path, file_name):
+    dataset = make_dataset(image("caf\udce9", []), image("b", []))
+    entry = {**GOOD, "file_name": file_name}
+    del entry["image_id"]
+    assert len(read_results(write(tmp_path, entry), dataset)[0].scores) == 1
+
+
+def test_a_class_is_found_by_either_form_of_its_name(tmp_path):
+    dataset = make_dataset(image("a", []), class_names=("caf\u00e9", "dog"))
+    entry = {**GOOD, "category_name": "cafe\u0301"}
+    del entry["category_id"]
+    assert read_results(write(tmp_path, entry), dataset)[0].classes.tolist() == [1]
+
+
+def test_of_many_classes_some_are_named(tmp_path):
+    dataset = make_dataset(image("a", []), class_names=tuple(f"class {n}" for n in range(10_000)))
+    with pytest.raises(DataError, match="class 19 and 9980 more") as caught:
+        read_results(write(tmp_path, {**GOOD, "category_id": 0}), dataset)
+    assert len(str(caught.value)) < 1000

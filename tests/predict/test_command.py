@@ -242,7 +242,7 @@ def test_orientation_is_applied_and_told(trained, options, model, tmp_path, caps
         assert ORIENTATION not in drawing.getexif()  # else a viewer would turn it once more
     said = capsys.readouterr().err
     assert "0.jpg (turned: EXIF orientation 6): 1 dog" in said
-    assert "1 images were turned upright" in said and "1.jpg: 1 dog" in said
+    assert "1 image was turned upright" in said and "1.jpg: 1 dog" in said
 
 
 # === With a real network ===

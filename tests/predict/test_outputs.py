@@ -35,3 +35,18 @@ def test_categories_have_the_ids_of_the_model():
     found = Prediction(boxes, scores, np.array([1, 3], np.int32), ("cat", "duck"))
     ids = [one["category_id"] for one in coco_results("a", found, category_ids=(17, 18, 25))]
     assert ids == [17, 25]
+
+
+def test_a_name_that_is_too_long_for_a_drawing_is_cut():
+    # .png is taken off; 247 bytes are left, so that .partial can stand behind it: 243 and .jpg.
+    long = "x" * 251
+    names = list(
+        drawing_paths([f"a/{long}.png", f"a/{long}.gif", "ü" * 125 + ".jpeg"], ".jpg").values()
+    )
+    assert names == ["a/" + "x" * 243 + ".jpg", "a/" + "x" * 241 + "-2.jpg", "ü" * 121 + ".jpg"]
+
+
+def test_a_files_name_in_latin_1_can_be_kept_by_any_reader():
+    found = Prediction(np.zeros((1, 4), np.float32), np.ones(1), np.ones(1, np.int32), ("cat",))
+    (result,) = coco_results("caf\udce9.jpg", found)
+    assert result["file_name"] == "bytes:caf%E9.jpg"

@@ -84,6 +84,24 @@ def test_what_the_user_named_is_escaped(page):
     assert "<h1>&lt;b&gt;a run &amp; more&lt;/b&gt;</h1>" in text and TITLE not in text
 
 
+def test_names_of_any_kind_are_shown_safely(dataset, tmp_path):
+    # Bytes of Latin-1, an order to the terminal, and classes like a formula and like a tag.
+    ids = ("caf\udce9", "a\x1b[31m", "{{ 7 }}")
+    examples = [
+        dataclasses.replace(example, image_id=name)
+        for name, example in zip(ids, dataset.examples[:3], strict=True)
+    ]
+    renamed = dataclasses.replace(
+        dataset, examples=tuple(examples), class_names=("US$_$", "<i>", "%s")
+    )
+    records = [found(example.image_id, [[0, 60, 4, 90]], [0.9]) for example in examples]
+    write_report(tmp_path / "report.html", renamed, evaluate(renamed, records), "a run")
+    text = (tmp_path / "report.html").read_bytes().decode("utf-8")
+    assert r"<small>caf\xe9</small>" in text and r"<small>a\x1b[31m</small>" in text
+    assert "<small>{{ 7 }}</small>" in text
+    assert "<th>US$_$</th>" in text and "<th>&lt;i&gt;</th>" in text and "<th>%s</th>" in text
+
+
 def test_it_loads_nothing(page):
     addresses = []
 

@@ -26,6 +26,22 @@ def write_log(path, lines):
     return path
 
 
+def test_classes_may_have_any_name_even_that_of_the_last_row(capsys):
+    names = ["mean", "[red]", ":dog:", "[/b]", r"a\\"]
+    print_figures({**METRICS, "per_class": dict.fromkeys(names, FIGURES)}, "a[b]:cat:\x1b[31m")
+    said = capsys.readouterr().out
+    assert all(f" {name} " in said for name in names) and said.count(" mean ") == 2
+    assert r"a[b]:cat:\x1b[31m" in said
+
+
+def test_of_very_many_classes_the_terminal_shows_some(capsys):
+    names = [f"class {number}" for number in range(103)]
+    print_figures({**METRICS, "per_class": dict.fromkeys(names, FIGURES)}, "runs/mine")
+    said = capsys.readouterr().out
+    assert " class 99 " in said and " class 100 " not in said and " mean " in said
+    assert "and 3 more classes in metrics.json" in said
+
+
 def test_seconds_a_step_are_the_median_of_the_lines(tmp_path):
     # 9.0 is the first step's tracing; the validation line has no seconds. Median of 9, 1, 2 = 2.
     lines = [

@@ -7,6 +7,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from tf_frcnn.names import shown
+
 
 def print_report(report: Mapping[str, Any]) -> None:
     """Print a table of seconds, whole and by stage; then throughput, loading and memory.
@@ -26,7 +28,7 @@ def print_report(report: Mapping[str, Any]) -> None:
         table.add_row(name, *("-" if number is None else f"{number:.4f}" for number in numbers))
         if name == "whole" and len(rows) > 1:
             table.add_section()
-    console.print(title, highlight=False, markup=False)
+    console.print(shown(title, 1000), highlight=False, markup=False, emoji=False)
     console.print(table)
     console.print(
         f"{report['pictures_per_second']:.2f} images/s; loaded in "

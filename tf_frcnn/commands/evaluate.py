@@ -12,12 +12,14 @@ import tyro
 
 from tf_frcnn.commands.model_options import WeightsOptions
 from tf_frcnn.config import NONE_SPLIT, Config, DataConfig
+from tf_frcnn.data.faults import enumerate_names
 from tf_frcnn.data.formats import DATASETS
 from tf_frcnn.data.splits import Division
 from tf_frcnn.environment import set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_OK, ConfigError, DataError
 from tf_frcnn.files import check_apart, prepare_output, write_json
 from tf_frcnn.model_files import DATASET_FILE, METRICS_FILE, ModelFiles
+from tf_frcnn.names import normalise_name
 from tf_frcnn.resuming import is_same_place
 
 logger = logging.getLogger(__name__)
@@ -189,6 +191,8 @@ class EvaluateArguments(WeightsOptions):
             ConfigError: neither the configuration nor the options name a split.
         """
         given = {name: value for name, value in vars(self.data).items() if value is not None}
+        if "classes" in given:  # as the configuration has them
+            given["classes"] = tuple(map(normalise_name, given["classes"]))
         if given.get("format", "auto") not in ("auto", *DATASETS):
             expected = ", ".join(("auto", *DATASETS))
             raise ConfigError(f"--data.format {given['format']}: expected one of {expected}.")
@@ -197,7 +201,7 @@ class EvaluateArguments(WeightsOptions):
         if unknown:
             raise ConfigError(
                 f"--data.classes {' '.join(unknown)}: {self.model} knows no such class. Expected "
-                f"some of {', '.join(known)}."
+                f"some of {enumerate_names(known)}."
             )
         data = dataclasses.replace(config.data, **given)
         if data.test_split == NONE_SPLIT:

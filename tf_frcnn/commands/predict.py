@@ -10,10 +10,12 @@ import numpy as np
 import tyro
 
 from tf_frcnn.commands.model_options import ModelOptions
+from tf_frcnn.data.faults import enumerate_names
 from tf_frcnn.data.orientation import is_applied
 from tf_frcnn.environment import set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_FINDINGS, EXIT_OK, UserError
 from tf_frcnn.files import check_apart, prepare_output
+from tf_frcnn.names import normalise_name
 from tf_frcnn.predict.containers import is_video
 from tf_frcnn.predict.inputs import Reading, find_inputs
 from tf_frcnn.predict.video import load_pyav
@@ -68,17 +70,22 @@ class PredictArguments(ModelOptions):
                 "before --classes, which takes every word that follows it."
             )
 
+    @property
+    def wanted_classes(self) -> tuple[str, ...]:
+        """The names of --classes in the form that those of models have."""
+        return tuple(map(normalise_name, self.classes))
+
     def check_classes(self, known: Sequence[str]) -> None:
         """Check that a model knows the classes of --classes.
 
         Raises:
             UserError: it does not.
         """
-        unknown = [name for name in self.classes if name not in known]
+        unknown = [name for name in self.wanted_classes if name not in known]
         if unknown:
             raise UserError(
                 f"--classes: the model knows no {', '.join(map(repr, unknown))}. Expected some of "
-                f"{', '.join(known)}."
+                f"{enumerate_names(known)}."
             )
 
     def select(self, prediction: Prediction) -> Prediction:
@@ -87,10 +94,11 @@ class PredictArguments(ModelOptions):
         Args:
             prediction: of one image.
         """
+        classes = self.wanted_classes
         wanted = [
             index
             for index, name in enumerate(prediction.class_names)
-            if prediction.scores[index] >= self.score and (not self.classes or name in self.classes)
+            if prediction.scores[index] >= self.score and (not classes or name in classes)
         ]
         return prediction.select(wanted)
 

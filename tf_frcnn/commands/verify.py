@@ -184,7 +184,7 @@ def _compare(
     """Print the result on one line, and whether it agrees -> exit status."""
     if figure is None or entry.coco_ap is None:
         raise DataError(f"--data.root {arguments.data.root}: the images have no box to find.")
-    num_boxes = sum(len(example.boxes) for example in dataset.examples)
+    boxes = counted(sum(len(one.boxes) for one in dataset.examples), "box", "boxes")
     num_left_out = dataset.num_boxes_left_out if arguments.limit is None else 0
     left_out = f" ({num_left_out} left out)" if num_left_out else ""
     found, difference = 100 * figure, 100 * figure - entry.coco_ap
@@ -194,7 +194,7 @@ def _compare(
         f"AP {found:.2f}",
         f"published {entry.coco_ap:.1f}",
         f"difference {difference:+.2f}",
-        f"{counted(len(dataset.examples), 'image')}, {num_boxes} boxes{left_out}",
+        counted(len(dataset.examples), "image") + f", {boxes}{left_out}",
         ", ".join(f"{name} {version}" for name, version in _versions().items()),
         f"{describe_device()}, {platform.system()}",
     ]

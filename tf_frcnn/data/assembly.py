@@ -14,14 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from tf_frcnn.data.example import Dataset, Example
-from tf_frcnn.data.faults import FaultHandler, enumerate_names, raise_faults
+from tf_frcnn.data.faults import MAX_LISTED, FaultHandler, counted, enumerate_names, raise_faults
 from tf_frcnn.data.orientation import UPRIGHT, ExifChoice, describe_size
 from tf_frcnn.data.stated_sizes import find_resized
 from tf_frcnn.errors import DataError
+from tf_frcnn.names import explain_class_name, is_background, normalise_name, quote
 
 logger = logging.getLogger(__name__)
-
-BACKGROUND_NAMES = ("background", "__background__")  # `DataConfig.classes` refuses them too
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,11 +57,12 @@ class LabelledImage:
         image_path: file of the image.
         image_size: (height, width) of the image as it is used: turned by its `orientation`.
         objects: in the order of the annotation.
-        source: the annotation file.
+        source: where its annotation is, for messages.
         stated_size: (height, width) in the annotation; None where it states none.
         num_left_out: objects of the annotation that are not valid.
         orientation: of EXIF, by which stored pixels are turned; 1 where they are taken as stored.
         is_unfit: it has a fault of the whole image, and is left out, but its file can be checked.
+        coco_file: the annotation file where it is COCO's; None in other formats.
     """
 
     image_id: str
@@ -74,6 +74,7 @@ class LabelledImage:
     num_left_out: int = 0
     orientation: int = UPRIGHT
     is_unfit: bool = False
+    coco_file: Path | None = None
 
     @property
     def size_differs(self) -> bool:
@@ -132,7 +133,7 @@ def assemble_datasets(
     """
     images = list(dict.fromkeys(image for split in splits.values() for image in split))
     objects = [item for image in images for item in image.objects]
-    class_faults = _class_faults(objects, class_names)
+    class_faults = _class_faults(root, objects, class_names)
     resized, size_fault = _find_resized([image for image in images if not image.is_unfit])
     unfit = resized | {image for image in images if image.is_unfit}
     faults = [*size_fault, *faults]
@@ -146,7 +147,8 @@ def assemble_datasets(
     objects = [item for image in images for item in image.objects]
     _log_oddities(images, clipping_hint)
     _log_emptied(images, class_faults)
-    class_names = class_names or tuple(sorted({item.name for item in objects} - set(class_faults)))
+    class_names = class_names or tuple(sorted({item.name for item in objects}))
+    class_names = tuple(name for name in class_names if name not in class_faults)
     missing = num_left_out or {}
     return {
         name: _build_dataset(name, split, unfit, class_names, missing.get(name, 0), division, exif)
@@ -166,7 +168,7 @@ def order_declared_classes(
     Returns:
         The names; none where no image has an object of any class.
     """
-    names = [name for name in names if name not in BACKGROUND_NAMES]
+    names = dict.fromkeys(normalise_name(name) for name in names if not is_background(name))
     with_boxes = {item.name for image in images for item in image.objects}
     if not with_boxes:
         return ()
@@ -187,44 +189,42 @@ def refuse_empty(datasets: Iterable[Dataset]) -> None:
     """
     for dataset in datasets:
         if not dataset.examples:
+            number = dataset.num_images_left_out
+            skipped = "the only one was" if number == 1 else f"all {number} were"
             raise DataError(
-                f"split {dataset.split}: no image is left, all {dataset.num_images_left_out} "
-                "were skipped for their faults. Expected at least one; mend the files, or leave "
-                "the split out."
+                f"split {dataset.split}: no image is left, {skipped} skipped for their faults. "
+                "Expected at least one; mend the files, or leave the split out."
             )
 
 
 def _class_faults(
-    objects: Iterable[LabelledObject], class_names: tuple[str, ...]
+    root: Path, objects: Iterable[LabelledObject], class_names: tuple[str, ...]
 ) -> dict[str, str]:
-    """Describe each class that can't be used, by its name, at its first object."""
+    """Describe each class that can't be used, by its name: at its first object, if it has one."""
     objects = list(objects)
     counts = Counter(item.name for item in objects)
+    known = frozenset(class_names)
+    places = {item.name: item.place for item in reversed(objects)}  # the first of each stays
     faults: dict[str, str] = {}
-    for item in objects:
-        if item.name in faults:
-            continue
-        if problem := _explain_class(item.name, class_names):
-            faults[item.name] = (
-                f"{item.place}, name = {item.name!r} (objects of that name: {counts[item.name]}). "
-                f"{problem}"
+    for name in dict.fromkeys((*(item.name for item in objects), *class_names)):
+        problem = explain_class_name(name)
+        if not problem and known and name not in known:
+            # Looking for one alike takes long among many, and no more faults are spelled out.
+            alike = _find_alike(name, class_names) if len(faults) < MAX_LISTED else ""
+            problem = f"Expected one of the classes {enumerate_names(class_names)}{alike}."
+        if problem:
+            place = f"{places[name]}, name" if name in places else f"{root}: name of a class"
+            faults[name] = (
+                f"{place} = {quote(name)} (objects of that name: {counts[name]}). {problem}"
             )
     return faults
 
 
-def _explain_class(name: str, class_names: tuple[str, ...]) -> str:
-    """Say why a class can't be used, or "" where it can; no class names allow all."""
-    if name in BACKGROUND_NAMES:
-        return (
-            "Class 0 is the background, which is wherever there is no box. Expected classes of "
-            "objects only: rename this one, or take its boxes out."
-        )
-    if not class_names or name in class_names:
-        return ""
+def _find_alike(name: str, class_names: tuple[str, ...]) -> str:
+    """Name the class that may be meant, in brackets; "" where none is alike."""
     by_folded_name = {known.casefold(): known for known in class_names}
     close = get_close_matches(name.casefold(), by_folded_name, n=1)
-    hint = f" (closest: {by_folded_name[close[0]]!r})" if close else ""
-    return f"Expected one of the classes {', '.join(class_names)}{hint}."
+    return f" (closest: {by_folded_name[close[0]]!r})" if close else ""
 
 
 def _find_resized(images: Sequence[LabelledImage]) -> tuple[set[LabelledImage], list[str]]:
@@ -233,8 +233,10 @@ def _find_resized(images: Sequence[LabelledImage]) -> tuple[set[LabelledImage], 
     if not indices:
         return set(), []
     first = images[indices[0]]
+    count = counted(len(images), "image")
     fault = (
-        f"{len(indices)} of {len(images)} images are {what} by their annotations; the first: "
+        f"{counted(len(indices), f'of {count} is', f'of {count} are')} {what} by their "
+        "annotations; the first: "
         f"{first.source} states {describe_size(first.stated_size or (0, 0))}, the image has "
         f"{describe_size(first.image_size)}. Boxes that were drawn at the stated size would all be "
         "in wrong places. Expected boxes in pixels of these very images: scale boxes and stated "
@@ -336,4 +338,5 @@ def _build_example(image: LabelledImage, ids: Mapping[str, int]) -> Example:
         source=image.source,
         areas=None if np.isnan(areas).all() else areas,
         orientation=image.orientation,
+        coco_file=image.coco_file,
     )

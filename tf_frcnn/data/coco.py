@@ -237,6 +237,7 @@ def _find_images(
             entry.place,
             partial(read_objects, annotations, content.class_names),
             entry.stated_size,
+            content.source,
         )
         labeller.add((content.source, image.image_id), image)
     return [str(entry.key) for entry in entries]

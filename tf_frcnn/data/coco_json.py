@@ -7,10 +7,10 @@ and `file_name` are required, of an annotation `image_id`, `category_id` and `bb
 
 import json
 import math
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from reprlib import repr as shorten  # a wrong value may be of any length
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,11 @@ import numpy as np
 from tf_frcnn.data.assembly import LabelledObject, clip_box
 from tf_frcnn.data.coco_layout import explain_results_file
 from tf_frcnn.data.faults import enumerate_names
-from tf_frcnn.data.folders import normalise_name
 from tf_frcnn.data.rotated_boxes import ROTATION, enclose_rotated, read_rotation
 from tf_frcnn.data.stated_sizes import read_stated_size
 from tf_frcnn.errors import DataError
 from tf_frcnn.given_files import read_bytes
+from tf_frcnn.names import is_file_name, normalise_name, quote, shown
 
 Key = int | str  # COCO's ids are whole numbers of any size; some tools write text
 Entry = dict[str, Any]
@@ -93,7 +93,7 @@ def parse_coco(source: Path) -> CocoFile:
         )
     for key in ("images", "annotations", "categories"):
         if not isinstance(content.get(key), list):
-            there = shorten(content[key]) if key in content else "there is none"
+            there = quote(content[key]) if key in content else "there is none"
             raise DataError(f"{source}: key {key!r}: {there}. Expected a list, as in COCO.")
     if not content["images"]:
         raise DataError(f"{source}: images is empty. Expected at least one image.")
@@ -118,14 +118,15 @@ def list_images(content: CocoFile) -> tuple[list[CocoImage], list[str]]:
     """Check all entries of `images` -> (the valid ones, one message for each of the others)."""
     images: list[CocoImage] = []
     faults: list[str] = []
-    seen: dict[str, str] = {}
+    seen: dict[tuple[str, Key], str] = {}
     for index, entry in enumerate(content.images):
-        place = f"{content.source}: images[{index}]"
+        where = f"images[{index}]"
         try:
-            image = _read_image(entry, place)
+            image = _read_image(entry, f"{content.source}: {where}")
             # As text, because that is what the results of a run name images by.
-            _refuse_repetition(seen, f"id = {str(image.key)!r}", place)
-            _refuse_repetition(seen, f"file_name = {normalise_name(image.file_name)!r}", place)
+            _refuse_repetition(seen, "id", str(image.key), content.source, where)
+            name = normalise_name(image.file_name)
+            _refuse_repetition(seen, "file_name", name, content.source, where)
         except DataError as error:
             faults.append(str(error))
         else:
@@ -148,15 +149,15 @@ def group_annotations(content: CocoFile) -> tuple[dict[Key, list[tuple[str, Entr
         place = f"{content.source}: annotations[{index}]"
         try:
             key = _read_key(entry, "image_id", place)
-            place += f" (id {shorten(entry['id'])})" if "id" in entry else ""
+            place += f" (id {quote(entry['id'])})" if "id" in entry else ""
             groups.setdefault(key, []).append((place, entry))
         except DataError as error:
             faults.append(str(error))
     for key in [key for key in groups if key not in known]:
         orphans = groups.pop(key)
         faults.append(
-            f"{orphans[0][0]}, image_id = {key!r} (annotations with it: {len(orphans)}): there is "
-            "no such image. Expected the id of an entry of images."
+            f"{orphans[0][0]}, image_id = {quote(key)} (annotations with it: {len(orphans)}): "
+            "there is no such image. Expected the id of an entry of images."
         )
     return groups, faults
 
@@ -250,21 +251,20 @@ def _read_categories(
     """
     names: dict[int, str] = {}
     roots: list[str] = []
-    seen: dict[str, str] = {}
+    seen: dict[tuple[str, Key], str] = {}
+    above = Counter(map(_supercategory, entries))
     for index, entry in enumerate(entries):
-        place = f"{source}: categories[{index}]"
+        where = f"categories[{index}]"
+        place = f"{source}: {where}"
         key = _read_key(entry, "id", place)
         if isinstance(key, str):
-            raise DataError(f"{place}, id = {key!r}. Expected a whole number.")
-        name = _read_text(entry, "name", place).strip()
-        _refuse_repetition(seen, f"id = {key}", place)
-        if key not in used and any(
-            isinstance(other, dict) and other is not entry and other.get("supercategory") == name
-            for other in entries
-        ):
+            raise DataError(f"{place}, id = {quote(key)}. Expected a whole number.")
+        name = normalise_name(_read_text(entry, "name", place).strip())
+        _refuse_repetition(seen, "id", key, source, where)
+        if key not in used and above[name] > (_supercategory(entry) == name):  # of another one
             roots.append(name)
             continue
-        _refuse_repetition(seen, f"name = {name!r}", place)
+        _refuse_repetition(seen, "name", name, source, where)
         names[key] = name
     return names, tuple(roots)
 
@@ -278,16 +278,22 @@ def _find_repeated_ids(annotations: list[Any]) -> tuple[str, ...]:
     places = []
     for index, key in enumerate(ids):
         if key is not None and key in seen:
-            places.append(f"annotations[{index}], id = {key!r}")
+            places.append(f"annotations[{index}], id = {quote(key)}")
         seen.add(key)
     return tuple(places)
+
+
+def _supercategory(entry: Any) -> str:
+    """Read a category's supercategory; "" where it has none."""
+    value = entry.get("supercategory") if isinstance(entry, dict) else None
+    return normalise_name(value) if isinstance(value, str) else ""
 
 
 def _read_image(entry: Any, place: str) -> CocoImage:
     key = _read_key(entry, "id", place)
     file_name = _read_text(entry, "file_name", place)
     stated_size = read_stated_size(entry.get("height"), entry.get("width"))
-    return CocoImage(key, file_name, stated_size, f"{place} ({file_name})")
+    return CocoImage(key, file_name, stated_size, f"{place} ({shown(file_name)})")
 
 
 def _read_object(
@@ -302,14 +308,14 @@ def _read_object(
     if not isinstance(category, int) or category not in class_names:
         there = enumerate_names(f"{key} {name}" for key, name in class_names.items()) or "none"
         raise DataError(
-            f"{place}, category_id = {category!r}: there is no such category. Expected one of the "
-            f"ids in categories: {there}."
+            f"{place}, category_id = {quote(category)}: there is no such category. Expected one of "
+            f"the ids in categories: {there}."
         )
     name = class_names[category]
-    place = f"{place} ({name})"
+    place = f"{place} ({shown(name)})"
     crowd = entry.get("iscrowd", 0)
     if crowd not in (0, 1):
-        raise DataError(f"{place}, iscrowd = {shorten(crowd)}. Expected 0 or 1.")
+        raise DataError(f"{place}, iscrowd = {quote(crowd)}. Expected 0 or 1.")
     attributes = entry.get("attributes")
     degrees = read_rotation(attributes.get(ROTATION)) if isinstance(attributes, dict) else 0.0
     box, clipped = _read_box(entry, place, image_size, degrees)
@@ -333,21 +339,21 @@ def _read_box(
     stated = entry["bbox"]
     if not isinstance(stated, list) or len(stated) != 4 or not all(map(_is_finite, stated)):
         raise DataError(
-            f"{place}, bbox = {shorten(stated)}. Expected [x, y, width, height], four finite "
+            f"{place}, bbox = {quote(stated)}. Expected [x, y, width, height], four finite "
             "numbers of pixels."
         )
     x, y, width, height = map(float, stated)
     if width <= 0 or height <= 0:
         raise DataError(
-            f"{place}, bbox = {stated}: the box is empty or inverted. Expected [x, y, width, "
-            "height] with width and height above 0."
+            f"{place}, bbox = {quote(stated)}: the box is empty or inverted. Expected [x, y, "
+            "width, height] with width and height above 0."
         )
     # A sum such as 10.1 + 629.9 may miss the image's edge by 1e-13: not a box partly outside.
     corners = tuple(round(corner, 9) for corner in (y, x, y + height, x + width))
     box, clipped = clip_box(enclose_rotated(corners, degrees) if degrees else corners, image_size)
     if box is None:
         raise DataError(
-            f"{place}, bbox = {stated}: no area inside of the image. Expected [x, y, width, "
+            f"{place}, bbox = {quote(stated)}: no area inside of the image. Expected [x, y, width, "
             f"height] with x from 0 to {image_size[1]} and y from 0 to {image_size[0]}."
         )
     return box, clipped
@@ -369,34 +375,44 @@ def _has_key(entry: Any, field: str) -> bool:
 
 def _read_key(entry: Any, field: str, place: str) -> Key:
     if not isinstance(entry, dict):
-        raise DataError(f"{place} = {shorten(entry)}. Expected an object with the key {field!r}.")
+        raise DataError(f"{place} = {quote(entry)}. Expected an object with the key {field!r}.")
     if field not in entry:
         raise DataError(f"{place}, key {field!r}: there is none. Expected an id.")
     if not _has_key(entry, field):
         raise DataError(
-            f"{place}, {field} = {shorten(entry[field])}. Expected an id: a whole number."
+            f"{place}, {field} = {quote(entry[field])}. Expected an id: a whole number."
         )
-    return entry[field]
+    key = entry[field]
+    if isinstance(key, str) and not is_file_name(key):
+        raise DataError(
+            f"{place}, {field} = {quote(key)}: holds a lone surrogate. Expected an id: a whole "
+            "number."
+        )
+    return key
 
 
 def _read_text(entry: Entry, field: str, place: str) -> str:
     value = entry.get(field)
     if not isinstance(value, str) or not value.strip():
-        there = f"{field} = {shorten(value)}" if field in entry else f"key {field!r}: there is none"
+        there = f"{field} = {quote(value)}" if field in entry else f"key {field!r}: there is none"
         raise DataError(f"{place}, {there}. Expected a name.")
     return value
 
 
-def _refuse_repetition(seen: dict[str, str], statement: str, place: str) -> None:
-    """Note where something stands that may stand only once.
+def _refuse_repetition(
+    seen: dict[tuple[str, Key], str], field: str, value: Key, source: Path, where: str
+) -> None:
+    """Note in which entry of a file a value stands that may stand only once.
 
     Raises:
         DataError: it stood somewhere before.
     """
-    if statement in seen:
-        first = seen[statement].rpartition(": ")[-1]
-        raise DataError(f"{place}, {statement}: {first} has the same. Expected each only once.")
-    seen[statement] = place
+    first = seen.setdefault((field, value), where)
+    if first != where:
+        raise DataError(
+            f"{source}: {where}, {field} = {quote(value)}: {first} has the same. Expected each "
+            "only once."
+        )
 
 
 def _is_count(value: Any) -> bool:

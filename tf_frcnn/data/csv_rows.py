@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tf_frcnn.data.assembly import LabelledObject, clip_box
-from tf_frcnn.data.folders import normalise_name
 from tf_frcnn.data.stated_sizes import read_stated_size
 from tf_frcnn.errors import DataError
 from tf_frcnn.given_files import open_text, reason_of
+from tf_frcnn.names import normalise_name, quote, shown
 
 _FILE = ("filename", "file_name", "image_id", "imageid", "image_name", "image")
 _CLASS = ("class", "class_name", "label", "labelname", "category")
@@ -76,7 +76,7 @@ def read_header(source: Path) -> CsvHeader | str:
         missing = "an image's file name" if not file else "a box"
         return f"the first line has no column of {missing}"
     if twice := sorted({name for name in columns if name and columns.count(name) > 1}):
-        return f"the first line has the column {twice[0]!r} more than once"
+        return f"the first line has the column {quote(twice[0])} more than once"
     return CsvHeader(delimiter, columns, file, label, box, file == "imageid" and len(box) == 4)
 
 
@@ -139,7 +139,9 @@ def read_descriptions(source: Path) -> dict[str, str]:
         ) from None
     for number, row in enumerate(rows, start=1):
         if len(row) != 2:
-            raise DataError(f"{source}: row {number} = {row}. Expected an id and a class's name.")
+            raise DataError(
+                f"{source}: row {number} = {quote(row)}. Expected an id and a class's name."
+            )
     return {key.strip(): name.strip() for key, name in rows}
 
 
@@ -196,11 +198,11 @@ def _read_object(
         raise DataError(
             f"{row.place}, {header.label}: there is none. Expected the name of a class."
         )
-    name = descriptions.get(name, name)
-    place = f"{row.place} ({name})"
+    name = normalise_name(descriptions.get(name, name))
+    place = f"{row.place} ({shown(name)})"
     crowd = row.fields.get("isgroupof", "0")  # Open Images: a box around five or more
     if crowd not in ("0", "1", "-1"):
-        raise DataError(f"{place}, isgroupof = {crowd!r}. Expected 0 or 1.")
+        raise DataError(f"{place}, isgroupof = {quote(crowd)}. Expected 0 or 1.")
     xmin, ymin, xmax, ymax = _read_corners(header, row, place)
     if header.normalised:
         xmin, xmax = xmin * image_size[1], xmax * image_size[1]
@@ -209,7 +211,7 @@ def _read_object(
     corners = [round(corner, 9) for corner in (ymin, xmin, ymax, xmax)]
     box, clipped = clip_box(corners, image_size)
     if box is None:
-        stated = ", ".join(f"{column} = {row.fields[column]}" for column in header.box)
+        stated = ", ".join(f"{column} = {shown(row.fields[column], 100)}" for column in header.box)
         limits = (
             "fractions from 0 to 1"
             if header.normalised
@@ -234,13 +236,13 @@ def _read_corners(header: CsvHeader, row: CsvRow, place: str) -> tuple[float, fl
     values = [_number(value) for value in text.strip("[]()").replace(",", " ").split()]
     if len(values) != 4 or not all(map(math.isfinite, values)):
         raise DataError(
-            f"{place}, bbox = {text!r}. Expected [x, y, width, height], four finite numbers of "
-            "pixels."
+            f"{place}, bbox = {quote(text)}. Expected [x, y, width, height], four finite numbers "
+            "of pixels."
         )
     x, y, width, height = values
     if width <= 0 or height <= 0:
         raise DataError(
-            f"{place}, bbox = {text!r}: the box is empty or inverted. Expected [x, y, width, "
+            f"{place}, bbox = {quote(text)}: the box is empty or inverted. Expected [x, y, width, "
             "height] with width and height above 0."
         )
     return x, y, x + width, y + height
@@ -251,11 +253,11 @@ def _corner(header: CsvHeader, row: CsvRow, column: str, place: str) -> float:
     value = _number(text)
     if header.normalised and not 0 <= value <= 1:
         raise DataError(
-            f"{place}, {column} = {text!r}. Expected a fraction of the image's side, from 0 to 1, "
-            "as in every table with the column ImageID."
+            f"{place}, {column} = {quote(text)}. Expected a fraction of the image's side, from 0 "
+            "to 1, as in every table with the column ImageID."
         )
     if not math.isfinite(value):
-        raise DataError(f"{place}, {column} = {text!r}. Expected a finite number of pixels.")
+        raise DataError(f"{place}, {column} = {quote(text)}. Expected a finite number of pixels.")
     return value
 
 

@@ -17,6 +17,7 @@ from tf_frcnn.data.labelling import FoundImage, Labeller
 from tf_frcnn.data.orientation import ExifPolicy
 from tf_frcnn.data.splits import Divider
 from tf_frcnn.errors import DataError
+from tf_frcnn.names import shown
 
 
 def read_csv(
@@ -130,7 +131,9 @@ def _read_table(
             faults.append(str(error))
             continue
         read = partial(read_objects, header, rows, descriptions)
-        image = FoundImage(name, image_path, f"{place} ({name})", read, read_size(header, rows))
+        image = FoundImage(
+            name, image_path, f"{place} ({shown(name)})", read, read_size(header, rows)
+        )
         labeller.add((path, name), image)
     finder.log_found(path)
     return list(rows_of_images)

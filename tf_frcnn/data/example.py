@@ -21,10 +21,11 @@ class Example:
         classes: [G] int32 class ids, from 1.
         difficult: [G] bool; left out of training, ignored (not removed) in VOC evaluation.
         crowd: [G] bool; COCO's crowd regions, treated as difficult outside COCO evaluation.
-        source: where the boxes came from, for messages: the annotation file.
+        source: where the boxes came from, for messages.
         areas: [G] float64 areas in pixels as the annotation states them, by which COCO's figures
             tell small from large; NaN where it states none, None where it states none of any.
         orientation: of EXIF, by which stored pixels are turned; 1 where they are taken as stored.
+        coco_file: the annotation file where it is COCO's; None in other formats.
     """
 
     image_id: str
@@ -37,6 +38,7 @@ class Example:
     source: str
     areas: np.ndarray | None = None
     orientation: int = UPRIGHT
+    coco_file: Path | None = None
 
     @property
     def is_trained_on(self) -> np.ndarray:

@@ -1,12 +1,12 @@
 """What is in a folder: listed once, so that a name from a file never has to be used as a path."""
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 from tf_frcnn.data.faults import MAX_LISTED, enumerate_names
 from tf_frcnn.errors import DataError
+from tf_frcnn.names import normalise_name
 
 Index = dict[str, list[Path]]  # name without extension -> files of that name
 
@@ -127,11 +127,6 @@ def only_folder(root: Path, what: str, name: str, indices: dict[Path, Index]) ->
         f"{root}: {there}. Expected them in {name}, or in one other folder: {root} itself or a "
         "sub-folder of it."
     )
-
-
-def normalise_name(name: str) -> str:
-    """Give composed and decomposed spellings of a letter (Linux, macOS) the same form."""
-    return unicodedata.normalize("NFC", name)
 
 
 def describe_folder(folder: Path) -> str:

@@ -11,10 +11,11 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from tf_frcnn.data.faults import enumerate_names
-from tf_frcnn.data.folders import is_folder, list_folder, normalise_name
+from tf_frcnn.data.folders import is_folder, list_folder
 from tf_frcnn.data.image import IMAGE_EXTENSIONS
 from tf_frcnn.data.splits import role_of
 from tf_frcnn.errors import DataError
+from tf_frcnn.names import normalise_name, quote
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,10 @@ class ImageFinder:
         Raises:
             DataError: it is not there, or only its last part is and in several places.
         """
+        if "\\" in file_name:  # which may belong to the name, elsewhere than on Windows
+            for folder in self._folders:
+                if path := self._list_names(folder).get(normalise_name(file_name)):
+                    return self._take(path, file_name, place, exact=True)
         relative = PurePosixPath(file_name.replace("\\", "/"))  # written on Windows
         is_absolute = relative.is_absolute() or PureWindowsPath(file_name).is_absolute()
         leads_out = is_absolute or ".." in relative.parts
@@ -75,11 +80,13 @@ class ImageFinder:
         folders = enumerate_names(map(str, self._folders))
         if leads_out:
             raise DataError(
-                f"{place} = {file_name!r}: leads out of the data set, and there is not one image "
-                f"named {relative.name!r} in {folders}{several}. Expected a path inside of it, "
-                "without `..`."
+                f"{place} = {quote(file_name)}: leads out of the data set, and there is not one "
+                f"image named {quote(relative.name)} in {folders}{several}. Expected a path inside "
+                "of it, without `..`."
             )
-        raise DataError(f"{place} = {file_name!r}: there is no such image in {folders}{several}.")
+        raise DataError(
+            f"{place} = {quote(file_name)}: there is no such image in {folders}{several}."
+        )
 
     def log_found(self, source: Path) -> None:
         """Say how many images were found by the last part of their names only.
@@ -101,8 +108,8 @@ class ImageFinder:
         """Note who an image belongs to; one that was guessed may belong to no other name."""
         if path in self._found and not (exact and path not in self._by_last_part):
             raise DataError(
-                f"{place} = {file_name!r}: the only image of that name, {path}, is "
-                f"{self._found[path]!r} already. Expected an image for each."
+                f"{place} = {quote(file_name)}: the only image of that name, {path}, is "
+                f"{quote(self._found[path])} already. Expected an image for each."
             )
         self._found.setdefault(path, file_name)
         if not exact:

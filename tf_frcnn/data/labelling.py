@@ -34,6 +34,7 @@ class FoundImage:
         source: where its annotation is, for messages.
         read_objects: reads and checks the annotation; may raise a DataError.
         stated_size: (height, width) in the annotation; None where it states none.
+        coco_file: as in `LabelledImage`.
     """
 
     image_id: str
@@ -41,6 +42,7 @@ class FoundImage:
     source: str
     read_objects: ObjectReader
     stated_size: Size | None = None
+    coco_file: Path | None = None
 
 
 class Labeller:
@@ -127,4 +129,5 @@ class Labeller:
             num_left_out=len(faults),
             orientation=orientation,
             is_unfit=is_unfit,
+            coco_file=image.coco_file,
         )

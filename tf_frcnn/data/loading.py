@@ -18,7 +18,7 @@ from tf_frcnn.config import NONE_SPLIT, DataConfig
 from tf_frcnn.data.assembly import refuse_empty
 from tf_frcnn.data.class_names import similar_names
 from tf_frcnn.data.example import Dataset
-from tf_frcnn.data.faults import FAULT_HANDLERS, FaultHandler, counted, enumerate_names
+from tf_frcnn.data.faults import FAULT_HANDLERS, MAX_LISTED, FaultHandler, counted, enumerate_names
 from tf_frcnn.data.formats import (
     DATASETS,
     DatasetFormat,
@@ -206,8 +206,8 @@ def choose_classes(dataset: Dataset, class_names: tuple[str, ...]) -> Dataset:
         listed = enumerate_names(f"{name} ({count})" for name, count in counts.most_common())
         if not any(len(example.boxes) for example in examples):
             raise DataError(
-                f"split {dataset.split}: no box is of the classes {', '.join(class_names)}; there "
-                f"are {listed}. Expected some that the data have: `--data.classes NAME ...`."
+                f"split {dataset.split}: no box is of the classes {enumerate_names(class_names)}; "
+                f"there are {listed}. Expected some that the data have: `--data.classes NAME ...`."
             )
         logger.info(
             "boxes of other classes, left out: %d: %s; `--data.classes` names those that count",
@@ -335,10 +335,14 @@ def _log_counts(role: str, dataset: Dataset) -> None:
 
 def _log_classes(root: str, names: Sequence[str]) -> None:
     """Log the classes that were found, and those of which one may be a slip of the pen."""
-    logger.info("%s: %s found: %s", root, counted(len(names), "class", "classes"), ", ".join(names))
-    for first, second in similar_names(names):
+    count = counted(len(names), "class", "classes")
+    logger.info("%s: %s found: %s", root, count, enumerate_names(names))
+    pairs = similar_names(names)
+    for first, second in pairs[:MAX_LISTED]:
         logger.warning(
             "class names that look like one: %r and %r; `--data.classes` says which there are",
             first,
             second,
         )
+    if len(pairs) > MAX_LISTED:
+        logger.warning("class names that look like one: %d pairs", len(pairs))

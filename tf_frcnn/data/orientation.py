@@ -19,6 +19,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from tf_frcnn.data.faults import counted
+
 logger = logging.getLogger(__name__)
 
 ExifPolicy = Literal["auto", "apply", "ignore"]
@@ -149,10 +151,10 @@ class Orientations:
         return (
             f"the annotation states {describe_size(image.stated)}, {size[side]} (EXIF orientation "
             f"{image.orientation}, stored {describe_size(image.stored)}), and --data.exif "
-            f"{self._policy} {done[self.choice]}. Of {self._num_quarter} images turned by a "
-            f"quarter, {self._num_apply} speak for `--data.exif apply`, {self._num_ignore} for "
-            "`--data.exif ignore`: give the one that fits, or `--data.on-error skip` to leave the "
-            "others out."
+            f"{self._policy} {done[self.choice]}. Of {counted(self._num_quarter, 'image')} turned "
+            f"by a quarter, {counted(self._num_apply, 'speaks', 'speak')} for `--data.exif apply`, "
+            f"{self._num_ignore} for `--data.exif ignore`: give the one that fits, or "
+            "`--data.on-error skip` to leave the others out."
         )
 
     def log(self, subject: str) -> None:

@@ -22,6 +22,7 @@ from tf_frcnn.data.splits import Divider
 from tf_frcnn.data.tfds_record import Record, read_objects
 from tf_frcnn.data.tfds_set import TfdsSet, open_set
 from tf_frcnn.errors import ConfigError, DataError
+from tf_frcnn.names import shown
 from tf_frcnn.progress import track
 
 logger = logging.getLogger(__name__)
@@ -157,7 +158,7 @@ class _Reader:
         return _with_unique_ids(found)
 
     def _read_image(self, record: Record, split: str, folder: Path) -> LabelledImage | None:
-        place = f"{self._set.name}, split {split}, {record.file_name or record.key}"
+        place = f"{self._set.name}, split {split}, {shown(record.file_name or record.key)}"
         try:
             header = read_image_header(record.content)
         except DataError as error:

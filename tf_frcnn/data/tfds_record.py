@@ -8,6 +8,7 @@ import numpy as np
 
 from tf_frcnn.data.assembly import LabelledObject, clip_box
 from tf_frcnn.errors import DataError
+from tf_frcnn.names import normalise_name, shown
 
 # A fraction up to 1 is stored with an error of at most 2^-25, half of float32's spacing there. Four
 # times that leaves room for a sum of two, and is a thousandth of a pixel in 8000.
@@ -70,7 +71,7 @@ def read_objects(
         object_place = f"{place}: object {index + 1}"
         try:
             name = _read_name(label, class_names, object_place)
-            object_place = f"{object_place} ({name})"
+            object_place = f"{object_place} ({shown(name)})"
             box, clipped = _read_box(record.boxes[index], corners[index], image_size, object_place)
         except DataError as error:
             faults.append(str(error))
@@ -113,13 +114,13 @@ def _read_name(label: int | str, class_names: tuple[str, ...], place: str) -> st
     if isinstance(label, str):
         if not label:
             raise DataError(f"{place}, label: there is none. Expected the name of a class.")
-        return label
+        return normalise_name(label)
     if not 0 <= label < len(class_names):
         raise DataError(
             f"{place}, label = {label}. Expected the number of a class, 0 to "
             f"{len(class_names) - 1}."
         )
-    return class_names[label]
+    return normalise_name(class_names[label])
 
 
 def _read_area(record: Record, index: int) -> float | None:

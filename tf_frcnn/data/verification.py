@@ -14,14 +14,9 @@ from pathlib import Path
 
 from tf_frcnn.data.bit_depth import explain_unused_range
 from tf_frcnn.data.example import Dataset
-from tf_frcnn.data.faults import FaultHandler, raise_faults
+from tf_frcnn.data.faults import FaultHandler, counted, raise_faults
 from tf_frcnn.data.image import read_image_header, read_whole_image
-from tf_frcnn.data.image_cache import (
-    DecodedImage,
-    ImageCache,
-    ImageState,
-    open_image_cache,
-)
+from tf_frcnn.data.image_cache import DecodedImage, ImageCache, ImageState, open_image_cache
 from tf_frcnn.errors import DataError
 from tf_frcnn.progress import track
 
@@ -129,4 +124,4 @@ def _log_rate(count: int, num_known: int, seconds: float) -> None:
     num_decoded = count - num_known
     rate = f", {num_decoded / seconds:.0f} images/s" if num_decoded else ""
     known = f"; {num_known} unchanged since an earlier check" if num_known else ""
-    logger.info("checked %d images in %.1f s%s%s", count, seconds, rate, known)
+    logger.info("checked %s in %.1f s%s%s", counted(count, "image"), seconds, rate, known)

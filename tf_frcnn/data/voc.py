@@ -20,13 +20,9 @@ from tf_frcnn.data.voc_layout import (
     find_image,
     find_splits,
 )
-from tf_frcnn.data.voc_xml import (
-    parse_annotation,
-    read_filename,
-    read_objects,
-    read_size,
-)
+from tf_frcnn.data.voc_xml import parse_annotation, read_filename, read_objects, read_size
 from tf_frcnn.errors import DataError
+from tf_frcnn.names import quote
 
 
 def read_voc(
@@ -122,8 +118,8 @@ def _find_image(name: str, origin: Path, folders: VocFolders) -> FoundImage:
     if len(sources) != 1:
         there = enumerate_names(path.name for path in sources) or "none"
         raise DataError(
-            f"{origin}: {name!r}: XML files of that name in {folders.annotation_folder}: {there}. "
-            "Expected one; lists hold names without folder and extension."
+            f"{origin}: {quote(name)}: XML files of that name in {folders.annotation_folder}: "
+            f"{there}. Expected one; lists hold names without folder and extension."
         )
     source = sources[0]
     annotation = parse_annotation(source)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from tf_frcnn.data.faults import enumerate_names
+from tf_frcnn.data.faults import counted, enumerate_names
 from tf_frcnn.data.folders import (
     Index,
     describe_folder,
@@ -26,7 +26,6 @@ from tf_frcnn.data.folders import (
     index_tree,
     is_folder,
     list_data_folders,
-    normalise_name,
     only_folder,
 )
 from tf_frcnn.data.foreign_signs import is_cvat
@@ -34,7 +33,8 @@ from tf_frcnn.data.image import IMAGE_EXTENSIONS
 from tf_frcnn.data.splits import MADE_SPLITS, Divider, match_split, names_a_split, role_of
 from tf_frcnn.data.voc_xml import parse_annotation, read_filename
 from tf_frcnn.errors import DataError
-from tf_frcnn.given_files import read_text, reason_of
+from tf_frcnn.given_files import open_text, reason_of
+from tf_frcnn.names import normalise_name, quote
 
 logger = logging.getLogger(__name__)
 
@@ -207,8 +207,8 @@ def find_image(name: str, source: Path, filename: str, folders: VocFolders) -> P
     if len(paths) != 1:
         there = enumerate_names(path.name for path in paths) or "none"
         raise DataError(
-            f"{source}: images in {folders.image_folder} named {name!r} (or as the field "
-            f"filename = {filename!r}): {there}. Expected one, with any image extension."
+            f"{source}: images in {folders.image_folder} named {quote(name)} (or as the field "
+            f"filename = {quote(filename)}): {there}. Expected one, with any image extension."
         )
     return paths[0]
 
@@ -305,9 +305,9 @@ def _make_splits(
         ((origin,),) = lists.values()
         names = _read_list(origin, folders.annotations)
         made = divider.divide(names, f"{origin}: the only list")
-        what = "names"
+        what = "name"
     else:
-        origin, what = folders.annotation_folder, "XML files"
+        origin, what = folders.annotation_folder, "XML file"
         names = list(folders.annotations)
         made = divider.divide(names, f"{origin}: no ImageSets/Main")
         if unlabelled := _unlabelled_images(folders):
@@ -320,7 +320,7 @@ def _make_splits(
     for split in splits:
         if not made[split]:
             raise DataError(
-                f"{origin}: with {len(names)} {what} the split "
+                f"{origin}: with {counted(len(names), what)} the split "
                 f"{split!r} is empty. Expected at least 3 files, or `--data.{split}-split none`."
             )
     return {split: VocSplit(split, folders, made[split], origin) for split in splits}, made
@@ -329,12 +329,16 @@ def _make_splits(
 def _read_list(path: Path, annotations: Index) -> list[str]:
     """Read the names of a split's list, each once; the devkit's second column is left out."""
     try:
-        lines = read_text(path).splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        # What is no UTF-8 is read as Python reads the names of files that are none.
+        with open_text(path, errors="surrogateescape") as file:
+            text = file.read()
+    except OSError as error:
         raise DataError(
             f"{path}: cannot be read ({reason_of(error)}). Expected UTF-8 text."
         ) from None
-    names = [_annotation_name(line.strip(), annotations) for line in lines if line.strip()]
+    if "\0" in text:
+        raise DataError(f"{path}: holds zero bytes, as UTF-16 does. Expected UTF-8 text.")
+    names = [_annotation_name(line, annotations) for line in text.split("\n") if line.strip()]
     counts = Counter(names)
     if not names:
         raise DataError(f"{path}: the list is empty. Expected one image name a line.")
@@ -350,9 +354,9 @@ def _read_list(path: Path, annotations: Index) -> list[str]:
 
 def _annotation_name(line: str, annotations: Index) -> str:
     """Take off a line what is no part of the annotation's name: `NAME.jpg -1`, as VoTT writes."""
-    name = normalise_name(line)
-    if name in annotations:  # a name may itself end in " 1" or ".jpg"
-        return name
+    for name in (normalise_name(line), normalise_name(line.strip())):
+        if name in annotations:  # a name may itself end in " 1" or ".jpg", or in a space
+            return name
     name = _SECOND_COLUMN.sub("", name)
     stem, dot, extension = name.rpartition(".")
     is_image = f"{dot}{extension.lower()}" in IMAGE_EXTENSIONS

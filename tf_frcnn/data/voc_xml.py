@@ -12,6 +12,7 @@ from tf_frcnn.data.rotated_boxes import ROTATION, enclose_rotated, read_rotation
 from tf_frcnn.data.stated_sizes import read_stated_size
 from tf_frcnn.errors import DataError
 from tf_frcnn.given_files import read_bytes, reason_of
+from tf_frcnn.names import normalise_name, quote, shown
 
 
 def parse_annotation(source: Path) -> Element:
@@ -35,7 +36,9 @@ def parse_annotation(source: Path) -> Element:
             f"{source}: cannot be read as XML ({reason_of(error)}). Expected a VOC annotation."
         ) from None
     if root.tag != "annotation":
-        raise DataError(f"{source}: the root is <{root.tag}>. Expected <annotation>, as in VOC.")
+        raise DataError(
+            f"{source}: the root is <{shown(root.tag)}>. Expected <annotation>, as in VOC."
+        )
     return root
 
 
@@ -88,13 +91,13 @@ def _read_object(element: Element, place: str, image_size: tuple[int, int]) -> L
     Raises:
         DataError: a field is missing or wrong, or the box is inverted or wholly outside.
     """
-    name = _text(element, "name")
+    name = normalise_name(_text(element, "name"))
     if not name:
         raise DataError(f"{place}, name: there is none. Expected the name of a class.")
-    place = f"{place} ({name})"
+    place = f"{place} ({shown(name)})"
     flag = _text(element, "difficult").lower() or "0"
     if flag not in ("0", "1", "false", "true"):
-        raise DataError(f"{place}, difficult = {flag!r}. Expected 0 or 1.")
+        raise DataError(f"{place}, difficult = {quote(flag)}. Expected 0 or 1.")
     boxes = element.findall("bndbox")
     if len(boxes) != 1:
         there = f"there are {len(boxes)}" if boxes else "there is none"
@@ -146,7 +149,9 @@ def _read_coordinate(box: Element, field: str, place: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise DataError(f"{place}, bndbox/{field} = {text!r}. Expected a finite number of pixels.")
+        raise DataError(
+            f"{place}, bndbox/{field} = {quote(text)}. Expected a finite number of pixels."
+        )
     return value
 
 

@@ -18,7 +18,7 @@ from tf_frcnn.data.assembly import (
     order_declared_classes,
 )
 from tf_frcnn.data.example import Dataset
-from tf_frcnn.data.faults import FaultHandler, enumerate_names, raise_faults
+from tf_frcnn.data.faults import FaultHandler, counted, enumerate_names, raise_faults
 from tf_frcnn.data.labelling import FoundImage, Labeller, ObjectReader
 from tf_frcnn.data.orientation import ExifPolicy
 from tf_frcnn.data.splits import Divider, match_split
@@ -33,6 +33,7 @@ from tf_frcnn.data.yolo_layout import (
 )
 from tf_frcnn.errors import DataError
 from tf_frcnn.given_files import read_text, reason_of
+from tf_frcnn.names import quote, shown
 
 logger = logging.getLogger(__name__)
 
@@ -153,8 +154,8 @@ def _find_images(
     for split in splits:
         if not made[split]:
             raise DataError(
-                f"{folder}: with {len(every.paths)} images the split {split!r} is empty. Expected "
-                f"at least 3, or `--data.{split}-split none`."
+                f"{folder}: with {counted(len(every.paths), 'image')} the split {split!r} is "
+                f"empty. Expected at least 3, or `--data.{split}-split none`."
             )
     return {
         split: _Images(
@@ -268,16 +269,16 @@ def _read_object(
     if not (math.isfinite(key) and key == int(key) and 0 <= key < len(names)):
         there = enumerate_names(f"{number} {name}" for number, name in enumerate(names))
         raise DataError(
-            f"{place}, class = {fields[0]!r}. Expected one of the ids in {origin}: {there}."
+            f"{place}, class = {quote(fields[0])}. Expected one of the ids in {origin}: {there}."
         )
     name = names[int(key)]
-    place = f"{place} ({name})"
+    place = f"{place} ({shown(name)})"
     values = [_number(field) for field in fields[1:]]
     words = ("x", "y", "width", "height") if is_box else ("x", "y") * (len(values) // 2)
     for field, value, word in zip(fields[1:], values, words, strict=True):
         if not 0 <= value <= 1:
             raise DataError(
-                f"{place}, {word} = {field!r}. Expected a fraction of the image's side, "
+                f"{place}, {word} = {quote(field)}. Expected a fraction of the image's side, "
                 "from 0 to 1."
             )
     if is_box:
@@ -287,7 +288,7 @@ def _read_object(
         left, top, right, bottom = (side(values[axis::2]) for side in (min, max) for axis in (0, 1))
     if right <= left or bottom <= top:
         raise DataError(
-            f"{place}, {' '.join(fields[1:5])}: the box is empty. Expected width and "
+            f"{place}, {shown(' '.join(fields[1:5]), 100)}: the box is empty. Expected width and "
             "height above 0."
         )
     rows, columns = image_size

@@ -12,6 +12,7 @@ looked for there, and the labels of `train/a.jpg` are `labels/train/a.txt` in th
 """
 
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -33,6 +34,7 @@ from tf_frcnn.data.image import IMAGE_EXTENSIONS
 from tf_frcnn.data.splits import MADE_SPLITS, match_split, role_of
 from tf_frcnn.errors import DataError
 from tf_frcnn.given_files import read_text, reason_of
+from tf_frcnn.names import quote
 
 logger = logging.getLogger(__name__)
 
@@ -331,25 +333,29 @@ def _check_names(names: Any, count: Any, path: Path) -> tuple[str, ...]:
     """Check `names`, a list or a mapping from ids, and `nc`, their number, where it is said."""
     if isinstance(names, dict):
         if sorted(names, key=str) != sorted(range(len(names)), key=str):
-            raise DataError(f"{path}: names has the ids {list(names)}. Expected 0, 1, 2, ...")
+            raise DataError(
+                f"{path}: names has the ids {quote(list(names))}. Expected 0, 1, 2, ..."
+            )
         names = [names[number] for number in range(len(names))]
     if not isinstance(names, list) or not names:
-        raise DataError(f"{path}: names = {names!r}. Expected a list of classes' names.")
+        raise DataError(f"{path}: names = {quote(names)}. Expected a list of classes' names.")
     if count is not None and count != len(names):
-        raise DataError(f"{path}: nc = {count!r}, and names has {len(names)}. Expected the same.")
+        raise DataError(
+            f"{path}: nc = {quote(count)}, and names has {len(names)}. Expected the same."
+        )
     return _check_unique([str(name).strip() for name in names], path)
 
 
 def _check_unique(names: list[str], path: Path) -> tuple[str, ...]:
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
         raise DataError(
-            f"{path}: the class {twice[0]!r} is there more than once. Expected it once."
+            f"{path}: the class {quote(twice[0])} is there more than once. Expected it once."
         )
     return tuple(names)
 
 
 def _read_lines(path: Path) -> tuple[str, ...]:
-    lines = [line.strip() for line in _read_text(path).splitlines()]
+    lines = [line.strip() for line in _read_text(path).split("\n")]
     while lines and not lines[-1]:
         lines.pop()
     if "" in lines:

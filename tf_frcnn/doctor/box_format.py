@@ -73,8 +73,7 @@ def _coco_numbers(
     root: Path, splits: tuple[str, ...], examples: Iterable[Example]
 ) -> Iterable[tuple[list[float], Example]]:
     """Yield the boxes of the splits' files with their images, matched by file and id."""
-    # The source of a COCO image is `FILE: images[NUMBER] (NAME)`.
-    by_place = {(item.source.rpartition(": images[")[0], item.image_id): item for item in examples}
+    by_place = {(item.coco_file, item.image_id): item for item in examples}
     for path in dict.fromkeys(find_files(root, splits)[0].values()):
         try:
             annotations = parse_coco(path).annotations
@@ -83,7 +82,7 @@ def _coco_numbers(
         for entry in annotations:
             if not isinstance(entry, dict) or not isinstance(entry.get("bbox"), list):
                 continue
-            example = by_place.get((str(path), str(entry.get("image_id"))))
+            example = by_place.get((path, str(entry.get("image_id"))))
             if example is not None:
                 yield _numbers(entry["bbox"]), example
 

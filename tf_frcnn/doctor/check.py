@@ -13,24 +13,16 @@ from tf_frcnn.config import DataConfig, ModelConfig
 from tf_frcnn.data.bit_depth import explain_unused_range
 from tf_frcnn.data.class_names import similar_names
 from tf_frcnn.data.example import Dataset, Example
-from tf_frcnn.data.faults import MAX_LISTED, counted
+from tf_frcnn.data.faults import MAX_LISTED, counted, list_faults
 from tf_frcnn.data.formats import find_format
 from tf_frcnn.data.loading import read_datasets
 from tf_frcnn.data.orientation import UPRIGHT
-from tf_frcnn.data.trained_boxes import (
-    count_boxes,
-    explain_nothing_to_learn,
-    untrained_classes,
-)
+from tf_frcnn.data.trained_boxes import count_boxes, explain_nothing_to_learn, untrained_classes
 from tf_frcnn.data.verification import without_images
 from tf_frcnn.doctor.anchors import ResizedBoxes, best_ious, resize_boxes, suggest_anchors
 from tf_frcnn.doctor.box_format import box_format_signs, read_stated_boxes
-from tf_frcnn.doctor.duplicates import (
-    Duplicates,
-    ImageFacts,
-    examine_images,
-    find_duplicates,
-)
+from tf_frcnn.doctor.duplicates import Duplicates, ImageFacts, examine_images, find_duplicates
+from tf_frcnn.names import shown
 
 _QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
 _LABELS = {
@@ -105,7 +97,7 @@ def check_data(config: DataConfig, model: ModelConfig, seed: int) -> DataCheck:
             "long_side": config.long_side,
         },
         **_judge(config, faults, datasets.values(), explain_nothing_to_learn(by_role["train"])),
-        "faults": {"count": len(faults), "first": faults[:MAX_LISTED]},
+        "faults": {"count": len(faults), "first": list_faults(faults)},
         "roles": {role: dataset.split for role, dataset in by_role.items()},
         "class_names": list(by_role["train"].class_names),
         "splits": {split: count_split(dataset) for split, dataset in datasets.items()},
@@ -164,7 +156,7 @@ def _describe_duplicates(groups: Sequence[Duplicates]) -> dict[str, Any]:
         "between_splits": sum(group.between_splits for group in groups),
         "first": [
             [
-                *(f"{split}: {name}" for split, name in group.images[:MAX_LISTED]),
+                *(f"{split}: {shown(name)}" for split, name in group.images[:MAX_LISTED]),
                 *([f"{more} more"] if (more := len(group.images) - MAX_LISTED) > 0 else []),
             ]
             for group in ordered[:MAX_LISTED]

@@ -56,9 +56,15 @@ def _classes_svg(datasets: Mapping[str, Dataset]) -> Markup:
     left = np.zeros(len(names))
     for index, split in enumerate(datasets):
         lengths = np.array([totals[name][index] for name in names], float)
-        axes.barh(names, lengths, left=left, height=0.66, color=_color(index), label=split)
+        axes.barh(
+            *(np.arange(len(names)), lengths),
+            left=left,
+            height=0.66,
+            color=_color(index),
+            label=split,
+        )
         left = left + lengths
-    style_bars(axes)
+    style_bars(axes, names)
     return figure_svg(figure, with_legend=True)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tf_frcnn.data.faults import MAX_LISTED, enumerate_names
 from tf_frcnn.data.orientation import describe_choice, is_quarter_turn
 
 _ANCHOR_GAIN = 0.02  # other anchors are suggested if they reach this share of the boxes in addition
@@ -21,11 +22,11 @@ def list_remarks(report: Mapping[str, Any]) -> list[str]:
         *report["suspicions"]["box_format"],
         *(
             f"Class names that look like the same: {first!r} and {second!r}."
-            for first, second in report["suspicions"]["class_names"]
+            for first, second in report["suspicions"]["class_names"][:MAX_LISTED]
         ),
         *(
             f"A class all of whose boxes take no part in training, {flags}."
-            for flags in report["suspicions"]["untrained_classes"]
+            for flags in report["suspicions"]["untrained_classes"][:MAX_LISTED]
         ),
         *_duplicate_remarks(report["duplicates"]),
         *_split_remarks(report["splits"], report["class_names"]),
@@ -94,7 +95,9 @@ def _split_remarks(splits: Mapping[str, Any], class_names: Sequence[str]) -> lis
             )
         without = [name for name in class_names if not counts["per_class"][name]["num_boxes"]]
         if without:
-            remarks.append(f"Classes without a box in {split}: {', '.join(without)}.")
+            remarks.append(
+                f"Classes without a box in {split}: {len(without)}: {enumerate_names(without)}."
+            )
     return remarks
 
 

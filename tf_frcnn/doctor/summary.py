@@ -5,11 +5,13 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from tf_frcnn.data.faults import counted
 from tf_frcnn.doctor.check import shown_counts
 from tf_frcnn.doctor.remarks import list_remarks
+from tf_frcnn.names import shown
 from tf_frcnn.reporting.page import format_share
 
 _MAX_CLASSES = 20  # rows that the terminal shows; the page has all
@@ -21,19 +23,20 @@ def print_summary(report: Mapping[str, Any]) -> None:
     Args:
         report: check_data.json.
     """
-    console = Console()
+    console = Console(markup=False, emoji=False)
     console.print(_splits_table(report))
     console.print(_classes_table(report))
     console.print(_anchors_table(report["anchors"]))
     faults = report["faults"]
     for fault in faults["first"]:
-        console.print(f"[red]fault[/] {escape(fault)}")
+        console.print(Text.assemble(("fault ", "red"), fault))
     if faults["count"] > len(faults["first"]):
-        console.print(f"[red]fault[/] ... and {faults['count'] - len(faults['first'])} more")
+        rest = f"... and {faults['count'] - len(faults['first'])} more"
+        console.print(Text.assemble(("fault ", "red"), rest))
     for remark in list_remarks(report):
-        console.print(f"[yellow]look[/]  {escape(remark)}")
+        console.print(Text.assemble(("look  ", "yellow"), shown(remark, 1000)))
     colour = "red" if report["would_stop_training"] else "yellow" if faults["count"] else "green"
-    console.print(f"[bold {colour}]{escape(report['verdict'])}[/]")
+    console.print(report["verdict"], style=f"bold {colour}")
 
 
 def _splits_table(report: Mapping[str, Any]) -> Table:
@@ -44,7 +47,7 @@ def _splits_table(report: Mapping[str, Any]) -> Table:
     for split, counts in report["splits"].items():
         roles = [role for role, name in report["roles"].items() if name == split]
         numbers = [str(counts[key]) for key in columns.values()]
-        table.add_row(escape(split), ", ".join(roles), *numbers)
+        table.add_row(shown(split), ", ".join(roles), *numbers)
     return table
 
 
@@ -53,12 +56,12 @@ def _classes_table(report: Mapping[str, Any]) -> Table:
     hidden = len(names) - _MAX_CLASSES
     table = Table("boxes of class", box=SIMPLE_HEAD)
     if hidden > 0:
-        table.caption = f"and {hidden} more classes"
+        table.caption = f"and {counted(hidden, 'more class', 'more classes')}"
     for split in report["splits"]:
-        table.add_column(escape(split), justify="right")
+        table.add_column(shown(split), justify="right")
     for name in names[:_MAX_CLASSES]:
         counts = [split["per_class"][name]["num_boxes"] for split in report["splits"].values()]
-        table.add_row(escape(name), *map(str, counts))
+        table.add_row(shown(name), *map(str, counts))
     return table
 
 

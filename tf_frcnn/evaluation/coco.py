@@ -71,14 +71,16 @@ def coco_figures(
     """
     aligned = align_detections(dataset, detections)
     # [IoU threshold, recall level, class, size range], and the same without recall levels.
-    ours, recall = (array[..., 0] for array in _judge(dataset, aligned, (LIMIT,)))
+    class_ids, *arrays = _judge(dataset, aligned, (LIMIT,))
+    ours, recall = (array[..., 0] for array in arrays)
+    columns = {class_id: column for column, class_id in enumerate(class_ids)}
     ap = _mean(ours[:, :, :, _ALL])
     ap_by_limit: dict[int, float | None] = dict.fromkeys(
         sorted({LIMIT, *limits}) if limits else (), ap
     )
     if limits and _most_found(aligned) > LIMIT:
         # Apart, since time grows with the ranges of areas times the highest limit.
-        precision = _judge(dataset, aligned, tuple(ap_by_limit), sizes=1)[0]
+        precision = _judge(dataset, aligned, tuple(ap_by_limit), sizes=1)[1]
         ap_by_limit = {
             limit: _mean(precision[:, :, :, _ALL, index]) for index, limit in enumerate(ap_by_limit)
         }
@@ -94,10 +96,10 @@ def coco_figures(
         },
         per_class={
             name: {
-                "coco_ap": _mean(ours[:, :, index, _ALL]),
-                "coco_ap50": _mean(ours[_IOU_50, :, index, _ALL]),
+                "coco_ap": _mean(ours[:, :, columns.get(class_id, slice(0)), _ALL]),
+                "coco_ap50": _mean(ours[_IOU_50, :, columns.get(class_id, slice(0)), _ALL]),
             }
-            for index, name in enumerate(dataset.class_names)
+            for class_id, name in enumerate(dataset.class_names, start=1)
         },
         ap_by_limit=ap_by_limit,
     )
@@ -114,7 +116,7 @@ def _most_alike(classes: Iterable[np.ndarray]) -> int:
 
 def _judge(
     dataset: Dataset, detections: Sequence[Detections], limits: Sequence[int], sizes: int = 4
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[list[int], np.ndarray, np.ndarray]:
     """Run pycocotools.
 
     Not its `summarize`, which looks for limits of 1, 10 and 100.
@@ -126,18 +128,21 @@ def _judge(
         sizes: how many of COCO's ranges of areas: all, small, medium, large.
 
     Returns:
-        precision [IoU threshold, recall level, class, size range, limit], and recall without the
-        second axis; -1 where there is nothing to find.
+        The ids of the classes of which there is a box or a detection, rising, as of very many it
+        takes long to look at each in every image; precision [IoU threshold, recall level, class,
+        size range, limit], and recall without the second axis; -1 where there is nothing to find.
     """
     annotations, results = _annotations(dataset), _results(detections)
+    class_ids = sorted({item["category_id"] for item in (*annotations, *results)})
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints as it goes
         evaluation = COCOeval(_index(dataset, annotations), _index(dataset, results), "bbox")
+        evaluation.params.catIds = class_ids
         evaluation.params.maxDets = list(limits)
         evaluation.params.areaRng = evaluation.params.areaRng[:sizes]
         evaluation.params.areaRngLbl = evaluation.params.areaRngLbl[:sizes]
         evaluation.evaluate()
         evaluation.accumulate()
-    return evaluation.eval["precision"], evaluation.eval["recall"]
+    return class_ids, evaluation.eval["precision"], evaluation.eval["recall"]
 
 
 def _annotations(dataset: Dataset) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tf_frcnn.data.example import Dataset
+from tf_frcnn.data.faults import enumerate_names
 from tf_frcnn.errors import DataError
 
 Merge = Callable[[np.ndarray], np.ndarray]
@@ -83,8 +84,8 @@ def align_detections(dataset: Dataset, detections: Sequence[Detections]) -> list
         if unknown.any():
             raise DataError(
                 f"{place}: class {found.classes[unknown][0]}: expected 1 to {num_classes} "
-                f"({', '.join(dataset.class_names)}). Judge a model on the classes that it was "
-                "trained for."
+                f"({enumerate_names(dataset.class_names)}). Judge a model on the classes that it "
+                "was trained for."
             )
         aligned[found.image_id] = found
     return [found or Detections(name, *nothing) for name, found in aligned.items()]

@@ -1,7 +1,8 @@
 """From a detector and a data set to the figures of `metrics.json`."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -130,10 +131,7 @@ def evaluate(
         DataError: the detections do not belong to the data set.
     """
     aligned = align_detections(dataset, detections)
-    curves = {
-        name: precision_recall(dataset, aligned, class_id)
-        for class_id, name in enumerate(dataset.class_names, start=1)
-    }
+    curves = _class_curves(dataset, aligned)
     overall = best_operating_point(list(curves.values()))
     # There is no threshold where there are no boxes or no detections: keep all detections then.
     min_score = -np.inf if overall.score_threshold is None else overall.score_threshold
@@ -144,6 +142,8 @@ def evaluate(
     num_boxes = most_boxes(dataset)
     coco = coco_figures(dataset, aligned, limits or (HIGHER_LIMITS if num_boxes > LIMIT else ()))
     outcomes = count_outcomes(dataset, aligned, judgements)
+    ignored = [example.classes[ignored_boxes(example)] for example in dataset.examples]
+    num_ignored = Counter(np.concatenate([np.zeros(0, int), *ignored]).tolist())
     per_class = {
         name: {
             "voc_ap50_11pt": average_precision_11_point(curves[name]),
@@ -151,10 +151,7 @@ def evaluate(
             **coco.per_class[name],
             **asdict(best_operating_point([curves[name]])),
             "num_boxes": curves[name].num_boxes,
-            "num_difficult": sum(
-                int(np.sum((example.classes == class_id) & ignored_boxes(example)))
-                for example in dataset.examples
-            ),
+            "num_difficult": num_ignored[class_id],
             "outcomes": outcomes[name],
         }
         for class_id, name in enumerate(dataset.class_names, start=1)
@@ -188,6 +185,21 @@ def evaluate(
         },
     }
     return Evaluation(metrics, aligned, curves, judgements)
+
+
+def _class_curves(dataset: Dataset, detections: Sequence[Detections]) -> dict[str, PrecisionRecall]:
+    """Compute the curve of each class from the images that have to do with it, of few of many."""
+    images: dict[int, list[int]] = {}
+    for index, (example, found) in enumerate(zip(dataset.examples, detections, strict=True)):
+        for class_id in np.union1d(example.classes, found.classes).tolist():
+            images.setdefault(class_id, []).append(index)
+    curves = {}
+    for class_id, name in enumerate(dataset.class_names, start=1):
+        indices = images.get(class_id, [])
+        examples = tuple(dataset.examples[index] for index in indices)
+        part = replace(dataset, examples=examples)
+        curves[name] = precision_recall(part, [detections[index] for index in indices], class_id)
+    return curves
 
 
 def _confusion(

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_frcnn.data.faults import counted
 from tf_frcnn.errors import UserError, advise
 from tf_frcnn.evaluation.evaluator import Detect
 from tf_frcnn.files import whole_file
@@ -43,7 +44,8 @@ def keep_detections(detect: Detect, path: Path, model: Mapping[str, Any]) -> Ite
     try:
         kept = _read(path, head)
         if kept:
-            logger.info("%s: going on, %d images were done before", path, len(kept))
+            done = counted(len(kept), "image was", "images were")
+            logger.info("%s: going on, %s done before", path, done)
         # Whole lines only: what a kill has left of the last one would spoil the next.
         with whole_file(path) as partial:
             lines = [head, *(json.dumps([key, *_to_json(found)]) for key, found in kept.items())]

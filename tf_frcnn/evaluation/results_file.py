@@ -19,18 +19,18 @@ keys are disregarded.
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from reprlib import repr as shorten  # a wrong value may be of any length
 from typing import Any
 
 import numpy as np
 
 from tf_frcnn.data.coco_json import list_images, parse_coco
 from tf_frcnn.data.example import Dataset, Example
-from tf_frcnn.data.folders import normalise_name
+from tf_frcnn.data.faults import enumerate_names
 from tf_frcnn.errors import DataError
 from tf_frcnn.evaluation.detections import Detections, align_detections, coco_box
 from tf_frcnn.files import whole_file
 from tf_frcnn.given_files import read_bytes
+from tf_frcnn.names import decode_file_name, encode_file_name, normalise_name, quote
 
 _LARGEST = float(np.finfo(np.float32).max)
 Key = int | str  # an id: a number in COCO's files, a name elsewhere
@@ -143,7 +143,7 @@ class _EntryReader:
     def read(self, entry: Any, place: str) -> tuple[str, tuple[list[float], float, int]]:
         """Read one entry -> (image_id of its `Example`, (yxyx box, score, class id))."""
         if not isinstance(entry, dict):
-            raise DataError(f"{place} = {shorten(entry)}. Expected an object with bbox and score.")
+            raise DataError(f"{place} = {quote(entry)}. Expected an object with bbox and score.")
         image_id = _resolve(entry, place, {"image_id": self._find_id, "file_name": self._find_file})
         finders = {"category_id": self._find_category, "category_name": self._find_class}
         if "category_name" in entry and not self._has_ids:
@@ -157,7 +157,8 @@ class _EntryReader:
         raise self._no_image(place, "an id", self._image_ids)
 
     def _find_file(self, value: Any, place: str) -> str:
-        name = PurePosixPath(normalise_name(value)) if isinstance(value, str) else PurePosixPath()
+        stated = decode_file_name(value) if isinstance(value, str) else ""
+        name = PurePosixPath(normalise_name(stated))
         found = [
             example
             for example in self._by_file_name.get(name.name, [])
@@ -176,36 +177,37 @@ class _EntryReader:
     def _no_image(self, place: str, expected: str, known: Iterable[str]) -> DataError:
         return DataError(
             f"{place}: the split {self._split!r} has no such image. Expected {expected} such as "
-            f"{next(iter(known), 'none')!r}. Judge detections on the split that they were made "
-            "from."
+            f"{quote(next(iter(known), 'none'))}. Judge detections on the split that they were "
+            "made from."
         )
 
     def _find_category(self, value: Any, place: str) -> int:
         if isinstance(value, int) and not isinstance(value, bool) and value in self._categories:
             return self._class_ids[self._categories[value]]
-        known = ", ".join(f"{key} {name}" for key, name in self._categories.items())
+        known = enumerate_names(f"{key} {name}" for key, name in self._categories.items())
         raise DataError(f"{place}: no such class. Expected one of {known}.")
 
     def _find_class(self, value: Any, place: str) -> int:
-        if isinstance(value, str) and value in self._class_ids:
-            return self._class_ids[value]
+        name = normalise_name(value) if isinstance(value, str) else ""
+        if name in self._class_ids:
+            return self._class_ids[name]
         raise DataError(
-            f"{place}: no such class. Expected one of {', '.join(self._class_ids)}; name them by "
-            "--data.classes where the images of this split do not show all."
+            f"{place}: no such class. Expected one of {enumerate_names(self._class_ids)}; name "
+            "them by --data.classes where the images of this split do not show all."
         )
 
 
 def _resolve(entry: Mapping[str, Any], place: str, finders: dict[str, Callable[..., Any]]) -> Any:
     """Find the image or class that an entry names in one of two ways, or in both."""
     found = {
-        field: find(entry[field], f"{place}, {field} = {shorten(entry[field])}")
+        field: find(entry[field], f"{place}, {field} = {quote(entry[field])}")
         for field, find in finders.items()
         if field in entry
     }
     if not found:
         raise DataError(f"{place}: there is no {' and no '.join(finders)}. Expected one of them.")
     if len(set(found.values())) > 1:
-        there = " and ".join(f"{field} = {shorten(entry[field])}" for field in found)
+        there = " and ".join(f"{field} = {quote(entry[field])}" for field in found)
         raise DataError(f"{place}, {there}: they disagree. Expected the same of both, or only one.")
     return next(iter(found.values()))
 
@@ -214,12 +216,12 @@ def _read_box(entry: Mapping[str, Any], place: str) -> list[float]:
     """Read `bbox` as [ymin, xmin, ymax, xmax]."""
     value = entry.get("bbox")
     if not isinstance(value, list) or len(value) != 4 or not all(map(_is_finite, value)):
-        there = f"bbox = {shorten(value)}" if "bbox" in entry else "there is no bbox"
+        there = f"bbox = {quote(value)}" if "bbox" in entry else "there is no bbox"
         raise DataError(f"{place}, {there}. Expected [x, y, width, height], finite, in pixels.")
     x, y, width, height = map(float, value)
     if width < 0 or height < 0:
         raise DataError(
-            f"{place}, bbox = {shorten(value)}: the box is inverted. Expected [x, y, width, "
+            f"{place}, bbox = {quote(value)}: the box is inverted. Expected [x, y, width, "
             "height], not two corners, with neither size below 0."
         )
     return [y, x, y + height, x + width]
@@ -227,7 +229,7 @@ def _read_box(entry: Mapping[str, Any], place: str) -> list[float]:
 
 def _read_score(entry: Mapping[str, Any], place: str) -> float:
     if not _is_finite(entry.get("score")):
-        there = f"score = {shorten(entry['score'])}" if "score" in entry else "there is no score"
+        there = f"score = {quote(entry['score'])}" if "score" in entry else "there is no score"
         raise DataError(f"{place}, {there}. Expected a finite number.")
     return float(entry["score"])
 
@@ -246,20 +248,20 @@ def _read_keys(dataset: Dataset) -> tuple[dict[str, Key], dict[str, int]]:
         The id of each `Example.image_id`, and that of each class name.
     """
     image_keys: dict[str, Key] = {
-        example.image_id: example.image_id for example in dataset.examples
+        example.image_id: encode_file_name(example.image_id) for example in dataset.examples
     }
     category_keys = {name: number for number, name in enumerate(dataset.class_names, start=1)}
     for source in _coco_files(dataset):
-        content = parse_coco(Path(source))
+        content = parse_coco(source)
         category_keys |= {name: key for key, name in content.class_names.items()}
         keys = [image.key for image in list_images(content)[0]]
         image_keys |= {str(key): key for key in keys if str(key) in image_keys}
     return image_keys, category_keys
 
 
-def _coco_files(dataset: Dataset) -> set[str]:
-    """Find the annotation files of COCO data; none for others, whose sources have another form."""
-    return {example.source.rpartition(": images[")[0] for example in dataset.examples} - {""}
+def _coco_files(dataset: Dataset) -> set[Path]:
+    """Find the annotation files of COCO data; other formats have none that holds ids."""
+    return {example.coco_file for example in dataset.examples if example.coco_file is not None}
 
 
 def _path_of(example: Example) -> PurePosixPath:

@@ -117,15 +117,14 @@ def _predict_images(
         logger.info("%s%s: %s -> %s", image.path, note, counts, drawing)
     if num_oriented and reading.apply_exif:
         logger.info(
-            "%d images were turned upright by their EXIF orientation: their boxes are in pixels "
-            "of the turned images.",
-            num_oriented,
+            "%s turned upright by EXIF orientation: boxes are in pixels of the turned images.",
+            counted(num_oriented, "image was", "images were"),
         )
     elif num_oriented:
         logger.warning(
-            "%d images have an EXIF orientation, which was ignored: boxes are in stored pixels. "
+            "%s an EXIF orientation, which was ignored: boxes are in stored pixels. "
             "--exif apply turns the images upright first.",
-            num_oriented,
+            counted(num_oriented, "image has", "images have"),
         )
     if num_read:
         seconds = time.perf_counter() - start
@@ -136,7 +135,8 @@ def _predict_images(
             num_read / seconds,
         )
     if num_read < len(paths):
-        logger.warning("%d of %d images could not be read.", len(paths) - num_read, len(paths))
+        total = counted(len(paths), "image")
+        logger.warning("%d of %s could not be read.", len(paths) - num_read, total)
     return len(paths) - num_read
 
 
@@ -160,7 +160,8 @@ def _predict_videos(
             logger.warning("skipped: %s", error)
             num_unreadable += 1
     if num_unreadable:
-        logger.warning("%d of %d videos could not be read.", num_unreadable, len(paths))
+        total = counted(len(paths), "video")
+        logger.warning("%d of %s could not be read.", num_unreadable, total)
     return num_unreadable
 
 
@@ -201,9 +202,9 @@ def _predict_video(
             video.orientation,
         )
     logger.info(
-        "%s: %d frames%s, %.2f a second with reading and drawing: %s -> %s",
+        "%s: %s%s, %.2f a second with reading and drawing: %s -> %s",
         path,
-        num_frames,
+        counted(num_frames, "frame"),
         f" (--frame-step {reading.frame_step})" if reading.frame_step > 1 else "",
         num_frames / (time.perf_counter() - start),
         describe_counts(counts),

@@ -1,6 +1,7 @@
 """What `tf-frcnn predict` writes: a drawing of each image, and COCO results."""
 
 import itertools
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,14 @@ import numpy as np
 
 from tf_frcnn.errors import UserError, advise
 from tf_frcnn.given_files import reason_of
+from tf_frcnn.names import encode_file_name
 from tf_frcnn.prediction import Prediction
 from tf_frcnn.visualization import draw_detections
 
 _MIN_LONG_SIDE = 480  # smaller images are enlarged, or their labels would not be readable
 _MAX_LONG_SIDE = 65_500  # the JPEG library writes no larger ones
 _JPEG_QUALITY = 95
+_MAX_BYTES = 255 - len(".partial")  # of a file's name
 
 
 def coco_results(
@@ -32,10 +35,13 @@ def coco_results(
         category_ids: of classes 1..N; the ids of the classes when None.
 
     Returns:
-        An object each: `file_name`, `frame` in a video, `category_name`, `category_id`, `bbox`
-        [x, y, width, height] in pixels, 0-based and half-open, `score`.
+        An object each: `file_name` as `encode_file_name` writes it, `frame` in a video,
+        `category_name`, `category_id`, `bbox` [x, y, width, height] in pixels, 0-based and
+        half-open, `score`.
     """
-    source = {"file_name": file_name, **({} if frame is None else {"frame": frame})}
+    source: dict[str, Any] = {"file_name": encode_file_name(file_name)}
+    if frame is not None:
+        source["frame"] = frame
     class_ids = prediction.class_ids
     if category_ids is not None:
         class_ids = np.array([0, *category_ids])[class_ids]
@@ -66,17 +72,26 @@ def drawing_paths(file_names: Iterable[str], extension: str) -> dict[str, str]:
 
     Returns:
         File name -> the drawing's, below the output folder. No two of them are the same file, even
-        where A.jpg and a.jpg are.
+        where A.jpg and a.jpg are. A name that is too long for a file with this extension, a number
+        and what marks a file as not yet whole is cut.
     """
     drawings: dict[str, str] = {}
     taken: set[str] = set()
     for file_name in file_names:
         stem = Path(file_name).with_suffix("").as_posix()
-        numbered = (f"{stem}-{number}{extension}" for number in itertools.count(2))
-        names = itertools.chain([f"{stem}{extension}"], numbered)
+        endings = (f"-{number}{extension}" for number in itertools.count(2))
+        names = (_join(stem, ending) for ending in itertools.chain([extension], endings))
         drawings[file_name] = next(name for name in names if name.casefold() not in taken)
         taken.add(drawings[file_name].casefold())
     return drawings
+
+
+def _join(stem: str, ending: str) -> str:
+    """Put an ending behind a path, whose last part is cut to what a file system takes."""
+    folders, slash, name = stem.rpartition("/")
+    while len(os.fsencode(name + ending)) > _MAX_BYTES:
+        name = name[:-1]
+    return folders + slash + name + ending
 
 
 def write_drawing(path: Path, image: np.ndarray, found: Prediction) -> None:

@@ -13,6 +13,7 @@ from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.arguments import options_renamed
 from tf_frcnn.config import Config, DataConfig, ModelConfig
 from tf_frcnn.errors import ConfigError, WeightsError
+from tf_frcnn.names import shown
 from tf_frcnn.pretrained.catalogue import CATALOGUE, PublishedWeights
 from tf_frcnn.pretrained.download import fetch, sha256_of
 from tf_frcnn.pretrained.torch_file import read_state_dict
@@ -91,7 +92,7 @@ def find_detector(
     unused: tuple[int, ...] = ()
     names = tuple(class_names)
     if not names and any_classes and columns != entry.columns:
-        names = tuple(f"column {number} of {path.name}" for number in range(1, columns))
+        names = tuple(f"column {number} of {shown(path.name, 100)}" for number in range(1, columns))
     if not names:
         if columns != entry.columns:
             raise WeightsError(

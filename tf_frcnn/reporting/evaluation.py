@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tf_frcnn.data.example import Dataset
+from tf_frcnn.data.faults import counted
 from tf_frcnn.evaluation.detections import Detections, merge_detections
 from tf_frcnn.evaluation.evaluator import Detect, detect_dataset, evaluate
 from tf_frcnn.evaluation.results_file import write_results
@@ -48,7 +49,8 @@ def evaluate_detector(
         The figures of `compute_metrics`; nothing on workers other than the chief, which alone
         judges.
     """
-    logger.info("evaluating on %d images of split %s", len(dataset.examples), dataset.split)
+    count = counted(len(dataset.examples), "image")
+    logger.info("evaluating on %s of split %s", count, dataset.split)
     own = dataset.examples[distribution.worker :: distribution.num_workers]
     detections = detect_dataset(dataclasses.replace(dataset, examples=own), detect)
     if distribution.num_workers > 1:

@@ -7,7 +7,11 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
+from tf_frcnn.data.faults import counted
 from tf_frcnn.files import whole_file
+from tf_frcnn.names import shown
+
+_MAX_TEXT = 1000  # letters of one value
 
 _QUOTED = re.compile(r"`([^`]+)`")
 _OPTION = re.compile(r"(?<![\w-])(--[a-z][\w.-]*\w)")
@@ -19,19 +23,31 @@ def write_page(path: Path, template: str, **values: Any) -> None:
     Args:
         path: the HTML file.
         template: the name of the template's file.
-        values: what the template shows; text is escaped unless it is `Markup`.
+        values: what the template shows; text is made safe by `shown` and escaped, unless it is
+            `Markup`.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("tf_frcnn.reporting"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_finalize,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"figure": format_figure, "share": format_share, "code": mark_code}
+    environment.filters |= {
+        "figure": format_figure,
+        "share": format_share,
+        "code": mark_code,
+        "counted": counted,
+    }
     page = environment.get_template(template).render(**values)
     with whole_file(path) as partial:
         partial.write_text(page, encoding="utf-8")
+
+
+def _finalize(value: Any) -> Any:
+    is_text = isinstance(value, str) and not isinstance(value, Markup)
+    return shown(value, _MAX_TEXT) if is_text else value
 
 
 def format_figure(value: float | int | None) -> str:

@@ -6,17 +6,20 @@ dark page as on a light one; lines have colours of medium lightness.
 
 import io
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from tf_frcnn.evaluation.error_breakdown import CORRECT, MISSED, MISTAKES
 from tf_frcnn.evaluation.voc import OperatingPoint, PrecisionRecall
+from tf_frcnn.names import shown
 
 OUTCOME_COLORS = {
     CORRECT: "#2A9D5C",
@@ -30,6 +33,7 @@ OUTCOME_COLORS = {
 _CURVE_COLOR, _POINT_COLOR = "#2E86D1", "#D55E00"
 _GRID_COLOR = "#80808040"  # mostly transparent, for light and dark pages alike
 _MAX_POINTS = 300  # of a curve; more cannot be told apart at its size
+_MAX_NAME = 40  # letters beside a bar
 
 
 def make_plot(size: tuple[float, float], x_label: str, y_label: str) -> tuple[Figure, Axes]:
@@ -49,8 +53,14 @@ def style_axes(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def style_bars(axes: Axes) -> None:
-    """Give horizontal bars of counts their axes: the first bar on top, whole numbers below."""
+def style_bars(axes: Axes, names: Sequence[str]) -> None:
+    """Give horizontal bars of counts their axes: the first bar on top, whole numbers below.
+
+    Args:
+        axes: with bars at the heights 0, 1, 2 ...
+        names: of the bars.
+    """
+    axes.set_yticks(range(len(names)), [shown(name, _MAX_NAME) for name in names])
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -85,16 +95,18 @@ def outcomes_svg(outcomes: Mapping[str, Mapping[str, int]]) -> Markup:
     left = np.zeros(len(names))
     for kind in (CORRECT, *MISTAKES, MISSED):
         counts = np.array([outcomes[name][kind] for name in names], float)
-        axes.barh(names, counts, left=left, color=OUTCOME_COLORS[kind], height=0.66, label=kind)
+        color = OUTCOME_COLORS[kind]
+        axes.barh(np.arange(len(names)), counts, left=left, color=color, height=0.66, label=kind)
         left += counts
-    style_bars(axes)
+    style_bars(axes, names)
     return figure_svg(figure, with_legend=True)
 
 
 def figure_svg(figure: Figure, with_legend: bool = False) -> Markup:
     """Turn a figure into an `<svg>` element as wide as the page allows.
 
-    Text stays text, in the page's font, so that it can be searched and read aloud.
+    Text stays text, in the page's font, so that it can be searched and read aloud. It is text and
+    no formula, whatever is in it: a class may be called US$_$.
 
     Args:
         figure: what to show.
@@ -110,8 +122,17 @@ def figure_svg(figure: Figure, with_legend: bool = False) -> Markup:
             markerscale=2.5,
         )
     file = io.StringIO()
-    # Neither a date nor random ids: the same figures give the same page.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "tf_frcnn"}):
+    # Neither a date nor random ids: the same figures give the same page. Letters are the page's:
+    # whether matplotlib's font has them does not matter.
+    with (
+        matplotlib.rc_context(
+            {"svg.fonttype": "none", "svg.hashsalt": "tf_frcnn", "text.parse_math": False}
+        ),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        for text in figure.findobj(Text):  # those that are there; others are made while it is drawn
+            text.set_parse_math(False)
         figure.savefig(file, format="svg", facecolor="none", metadata={"Date": None})
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :]  # without the XML declaration, which HTML does not have

@@ -175,7 +175,7 @@ class GalleryImage:
 
     title: str
     caption: str
-    source: str
+    source: Markup
 
 
 def ranked_galleries(
@@ -256,7 +256,8 @@ def _draw(
     file = io.BytesIO()
     drawing.save(file, format="JPEG", quality=_JPEG_QUALITY)
     encoded = base64.b64encode(file.getvalue()).decode("ascii")
-    return GalleryImage(example.image_id, caption, f"data:image/jpeg;base64,{encoded}")
+    source = Markup(f"data:image/jpeg;base64,{encoded}")
+    return GalleryImage(example.image_id, caption, source)
 
 
 def draw_example(

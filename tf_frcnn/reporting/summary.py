@@ -1,5 +1,6 @@
 """The figures of a run: those of its training, and what the terminal shows at the end."""
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from tf_frcnn.config import Config
+from tf_frcnn.data.faults import counted
 from tf_frcnn.evaluation.coco import LIMIT as COCO_LIMIT
 from tf_frcnn.metrics_log import count_skipped, read_metrics
 from tf_frcnn.model_files import newest_version
+from tf_frcnn.names import shown
 from tf_frcnn.run_folder import RunFolder
 
 # Columns of the table, by their keys in metrics.json.
@@ -21,6 +24,7 @@ FIGURES = {
     "coco_ap": "COCO AP",
     "coco_ap50": "COCO AP50",
 }
+_MAX_CLASSES = 100  # rows that the terminal shows; the page has all
 # How a training ended, as `training.run.train_detector` returns it.
 OUTCOME = ("steps", "planned_steps", "exported_step", "best_step", "best_val_loss")
 
@@ -58,18 +62,23 @@ def print_figures(metrics: dict[str, Any], title: str) -> None:
     console = _console()
     if metrics.get("skipped_steps"):
         console.print(
-            f"{metrics['skipped_steps']} of {metrics['steps']} steps were left out: their loss or "
-            "gradient was not finite",
+            f"{metrics['skipped_steps']} of {counted(metrics['steps'], 'step was', 'steps were')} "
+            "left out: their loss or gradient was not finite",
             highlight=False,
         )
     if metrics.get("split") is None:
         console.print(f"{title}: not evaluated (no test split)", highlight=False)
         return
-    table = Table("class", title=title, title_justify="left")
+    table = Table("class", title=shown(title), title_justify="left")
     for heading in FIGURES.values():
         table.add_column(heading, justify="right")
-    for name, figures in {**metrics["per_class"], "mean": metrics}.items():
-        table.add_row(name, *(_format(figures[key]) for key in FIGURES))
+    per_class = metrics["per_class"]
+    hidden = len(per_class) - _MAX_CLASSES
+    if hidden > 0:
+        table.caption = f"and {counted(hidden, 'more class', 'more classes')} in metrics.json"
+    rows = [*itertools.islice(per_class.items(), _MAX_CLASSES), ("mean", metrics)]
+    for name, figures in rows:
+        table.add_row(shown(name), *(_format(figures[key]) for key in FIGURES))
     console.print(table)
     for remark in remarks(metrics):
         console.print(remark, highlight=False, soft_wrap=True)

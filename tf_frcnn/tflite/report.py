@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from tf_frcnn.data.faults import counted
 from tf_frcnn.iou import pairwise_iou
+from tf_frcnn.names import shown
 
 MIN_IOU = 0.5
 
@@ -64,15 +65,15 @@ def print_report(report: Mapping[str, Any]) -> None:
     Args:
         report: as `tf-frcnn tflite` writes it.
     """
-    console = Console()
+    console = Console(markup=False, emoji=False)
     for name in ("inputs", "outputs"):
         for tensor in report[name]:
             shape = " x ".join(map(str, tensor["shape"]))
-            console.print(escape(f"{name[:-1]:<7} {tensor['name']}: {tensor['type']} {shape}"))
+            console.print(f"{name[:-1]:<7} {shown(tensor['name'])}: {tensor['type']} {shape}")
     counts = ", ".join(f"{name} {count}" for name, count in report["operators"].items())
-    console.print(f"operators: {escape(counts)}", highlight=False)
+    console.print(f"operators: {shown(counts, 10_000)}", highlight=False)
     console.print(_stages_table(report))
-    console.print(escape(_deviation_text(report)), highlight=False)
+    console.print(shown(_deviation_text(report), 1000), highlight=False)
 
 
 def _stages_table(report: Mapping[str, Any]) -> Table:
@@ -109,8 +110,8 @@ def _cells(figures: Mapping[str, Any]) -> list[str]:
 def _deviation_text(report: Mapping[str, Any]) -> str:
     deviation = report["deviation"]
     text = (
-        f"on {deviation['picture']}: {deviation['num_found']} detections, the Keras network "
-        f"{deviation['num_expected']}, {deviation['num_unmatched']} without a partner"
+        f"on {deviation['picture']}: {counted(deviation['num_found'], 'detection')}, the Keras "
+        f"network {deviation['num_expected']}, {deviation['num_unmatched']} without a partner"
     )
     if deviation["max_box_difference"] is None:
         return f"{text}."

@@ -8,6 +8,7 @@ import numpy as np
 
 from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.config import Config
+from tf_frcnn.data.faults import enumerate_names
 from tf_frcnn.errors import WeightsError
 from tf_frcnn.inference import load_network
 from tf_frcnn.layers.heads.box_head import CLASS_LAYERS
@@ -49,7 +50,7 @@ def start_network(network: FasterRCNN, config: Config) -> None:
         "Weights from %s (%s). Classes taken by name: %s; at random: %s. Other layers at random: "
         "%s.",
         *(source, model.network.config.architecture),
-        *(", ".join(names) or "none" for names in (common, new, left)),
+        *(enumerate_names(names) or "none" for names in (common, new, left)),
     )
 
 

@@ -52,7 +52,7 @@ def test_the_first_layer_stands_among_its_neighbours(diagnosis):
 
 def test_images_and_boxes_are_named(diagnosis):
     text = describe_diagnosis(diagnosis)
-    assert "  a.jpg: 64 x 96, pixels to 255, 1 box(es)\n    cat [1.0, 2.0, 30.5, 40.2]" in text
+    assert "  a.jpg: 64 x 96, pixels to 255, 1 box\n    cat [1.0, 2.0, 30.5, 40.2]" in text
     assert "Run again" not in text
 
 

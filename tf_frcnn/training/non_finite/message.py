@@ -5,6 +5,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tf_frcnn.data.faults import counted
+from tf_frcnn.names import shown
 from tf_frcnn.training.non_finite.causes import find_causes
 from tf_frcnn.training.non_finite.diagnosis import Diagnosis, LayerReport
 from tf_frcnn.training.non_finite.layers import Magnitude
@@ -36,12 +38,12 @@ def _image_lines(diagnosis: Diagnosis) -> list[str]:
     for image in diagnosis.images[:SHOWN_IMAGES]:
         height, width = image.size
         lines.append(
-            f"  {image.path}: {height} x {width}, pixels to {_number(image.pixels)}, "
-            f"{len(image.boxes)} box(es)"
+            f"  {shown(image.path, 1000)}: {height} x {width}, pixels to {_number(image.pixels)}, "
+            f"{counted(len(image.boxes), 'box', 'boxes')}"
         )
         pairs = list(zip(image.boxes, image.class_names, strict=True))
         for box, name in pairs[:SHOWN_BOXES]:
-            lines.append(f"    {name} [{', '.join(f'{side:.1f}' for side in box)}]")
+            lines.append(f"    {shown(name)} [{', '.join(f'{side:.1f}' for side in box)}]")
         lines += _more(len(pairs) - SHOWN_BOXES, "    ")
     return [*lines, *_more(len(diagnosis.images) - SHOWN_IMAGES, "  ")]
 

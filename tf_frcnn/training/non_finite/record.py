@@ -22,6 +22,7 @@ import h5py
 import numpy as np
 
 from tf_frcnn.config import Config, config_to_json, parse_config
+from tf_frcnn.data.faults import counted
 from tf_frcnn.errors import ConfigError, UserError
 from tf_frcnn.files import whole_file
 from tf_frcnn.given_files import check_file, reason_of
@@ -215,8 +216,8 @@ def _check_batch(path: Path, record: StepRecord) -> None:
             continue
         sides = ", ".join("any" if side is None else str(side) for side in expected)
         raise UserError(
-            f"{path}: batch/{name} {found}, expected {dtype} [{sides}] for {num_images} "
-            f"image(s). {_EXPECTED}."
+            f"{path}: batch/{name} {found}, expected {dtype} [{sides}] for "
+            f"{counted(num_images, 'image')}. {_EXPECTED}."
         )
     if not record.class_names:
         raise UserError(f"{path}: config: data.classes is empty. {_EXPECTED}.")
