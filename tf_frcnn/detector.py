@@ -25,14 +25,8 @@ from tf_frcnn.errors import ConfigError, WeightsError
 from tf_frcnn.export.saved_model import export_saved_model
 from tf_frcnn.inference import InferenceModel, load_network
 from tf_frcnn.model import FasterRCNN, check_network
-from tf_frcnn.model_files import (
-    MODEL_TEXT,
-    ModelFiles,
-    check_versions_folder,
-    explain_difference,
-    find_model,
-)
-from tf_frcnn.model_weights import saved_model_read
+from tf_frcnn.model_files import MODEL_TEXT, ModelFiles, check_versions_folder, find_model
+from tf_frcnn.model_weights import check_class_names, saved_model_read
 from tf_frcnn.names import quote, shown
 from tf_frcnn.ops.resized_size import Rounding, resized_size
 from tf_frcnn.prediction import Prediction
@@ -121,7 +115,7 @@ class Detector:
         grow_gpu_memory()
         if model.kind == "saved_model":
             loaded = partial(load_network, model)  # only an export needs it
-            detect_batch = _load_saved_model(model, config.data.classes)
+            detect_batch = _load_saved_model(model)
             return cls(detect_batch, config, loaded, model.load_records)
         network = load_network(model)
         return cls(_one_graph(network), config, lambda: network, model.load_records)
@@ -348,37 +342,15 @@ def _one_graph(model: InferenceModel) -> DetectBatch:
     return tf.function(model.detect, input_signature=[images])
 
 
-def _class_names_of(signature: Any) -> tuple[str, ...] | None:
-    """Find the names of classes 1..N in a graph, which has them as a constant behind an empty one.
-
-    None where there is no such constant.
-    """
-    graph = signature.graph.as_graph_def()
-    functions = (function.node_def for function in graph.library.function)
-    for node in itertools.chain(graph.node, *functions):
-        if node.op != "Const" or node.attr["dtype"].type != tf.string.as_datatype_enum:
-            continue
-        values = tf.make_ndarray(node.attr["value"].tensor)
-        if values.ndim == 1 and len(values) > 1 and values[0] == b"":
-            return tuple(value.decode(errors="surrogateescape") for value in values[1:])
-    return None
-
-
-def _load_saved_model(model: ModelFiles, class_names: tuple[str, ...]) -> DetectBatch:
+def _load_saved_model(model: ModelFiles) -> DetectBatch:
     folder = model.path
     with saved_model_read(folder):
         module = tf.saved_model.load(str(folder))
+    check_class_names(model)
     if _SIGNATURE not in module.signatures:
         raise WeightsError(
             f"{folder}: the SavedModel has the signatures {sorted(module.signatures)}, not "
             f"{_SIGNATURE!r}. {MODEL_TEXT}"
-        )
-    names = _class_names_of(module.signatures[_SIGNATURE])
-    if names not in (None, class_names):
-        raise WeightsError(
-            f"{model.config_file}: names {explain_difference(class_names, names)} in the graph of "
-            "saved_model.pb. Expected the files of one export: copy the whole folder again, or "
-            "export anew."
         )
 
     def detect_batch(images: tf.Tensor) -> Mapping[str, tf.Tensor]:

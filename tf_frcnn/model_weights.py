@@ -8,12 +8,13 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from tf_frcnn.checkpoint_folder import restore_latest
 from tf_frcnn.checkpoints import BEST_FILE, load_checkpoint, named_weights
 from tf_frcnn.errors import WeightsError
-from tf_frcnn.given_files import check_file, reason_of
-from tf_frcnn.model_files import ModelFiles
+from tf_frcnn.given_files import check_file, read_bytes, reason_of
+from tf_frcnn.model_files import ModelFiles, explain_difference
 from tf_frcnn.pretrained.torch_file import read_state_dict
 from tf_frcnn.pretrained.torchvision import load_state_dict
 from tf_frcnn.run_folder import RunFolder
@@ -78,6 +79,7 @@ def _load_file(path: Path, network: keras.Model) -> int:
 def _load_saved_model(model: ModelFiles, network: keras.Model) -> None:
     with saved_model_read(model.path, only_values=True):
         values = _read_variables(model, network)
+    check_class_names(model)
     for name, variable in named_weights(network).items():
         variable.assign(values[name])
 
@@ -110,6 +112,41 @@ def saved_model_read(folder: Path, only_values: bool = False) -> Iterator[None]:
         if only_values or not _has_readable_values(folder):
             what = "the files in its folder variables are missing, damaged or cut short"
         raise WeightsError(f"{folder}: the SavedModel cannot be read: {what}. {way_out}") from None
+
+
+def check_class_names(model: ModelFiles) -> None:
+    """See that the classes in the assets of a SavedModel are those of its graph.
+
+    Raises:
+        WeightsError: they are not, or the graph cannot be read.
+        ConfigError: the assets cannot be read.
+    """
+    expected = model.load_config().data.classes
+    with saved_model_read(model.path):
+        names = _class_names_in(model.path)
+    if names not in (None, expected):
+        raise WeightsError(
+            f"{model.config_file}: names {explain_difference(expected, names)} in the graph of "
+            "saved_model.pb. Expected the files of one export: copy the whole folder again, or "
+            "export anew."
+        )
+
+
+def _class_names_in(folder: Path) -> tuple[str, ...] | None:
+    """Find the names of classes 1..N in a graph, which has them as a constant behind an empty one.
+
+    None where there is no such constant.
+    """
+    content = SavedModel.FromString(read_bytes(folder / "saved_model.pb"))
+    for function in content.meta_graphs[0].graph_def.library.function:
+        for node in function.node_def:
+            if node.op != "Const" or node.attr["dtype"].type != tf.string.as_datatype_enum:
+                continue
+            values = tf.make_ndarray(node.attr["value"].tensor)
+            # What saves and restores has constants too, whose strings are all empty, or none is.
+            if values.ndim == 1 and len(values) > 1 and not values[0] and all(values[1:]):
+                return tuple(value.decode(errors="surrogateescape") for value in values[1:])
+    return None
 
 
 def _has_readable_values(folder: Path) -> bool:
