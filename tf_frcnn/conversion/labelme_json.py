@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tf_frcnn.conversion.foreign import ForeignImage, ForeignObject, ForeignSet
-from tf_frcnn.data.folders import index_tree
+from tf_frcnn.data.folders import index_tree, normalise_name
 from tf_frcnn.data.image_finder import ImageFinder
 from tf_frcnn.data.splits import role_of
 from tf_frcnn.data.stated_sizes import read_stated_size
@@ -148,7 +148,8 @@ def _read_shape(shape: dict[str, Any], kind: str, place: str) -> ForeignObject:
     if kind == "polygon":
         area = 0.5 * abs(sum(x * ys[i - 1] - xs[i - 1] * y for i, (x, y) in enumerate(points)))
     label = shape.get("label")
-    return ForeignObject(label.strip() if isinstance(label, str) else "", box, area)
+    name = normalise_name(label).strip() if isinstance(label, str) else ""
+    return ForeignObject(name, box, area)
 
 
 def _is_point(value: Any) -> bool:
