@@ -1,6 +1,7 @@
 """From a data set of another tool to a folder that the readers here take, checked by reading it."""
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from tf_frcnn.data.folders import describe_folder, index_tree, is_folder
 from tf_frcnn.data.formats import DATASETS
 from tf_frcnn.data.image import IMAGE_EXTENSIONS
 from tf_frcnn.data.splits import Divider
-from tf_frcnn.errors import DataError
+from tf_frcnn.errors import DataError, UserError
 from tf_frcnn.files import whole_folder
 
 logger = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ class Conversion:
         if self.other_images:
             lines.append(
                 f"image files that no annotation names, not taken: {len(self.other_images)}; the "
-                f"first: {self.other_images[0]}"
+                f"first: {os.fsencode(self.other_images[0]).decode(errors='backslashreplace')}"
             )
         return "".join(f"{line}\n" for line in lines)
 
@@ -103,7 +104,7 @@ def convert(source: Path, output: Path, name: str, to: str, skip_faults: bool) -
         ConfigError: what reads the format is not installed.
         DataError: the source is none of that format, is empty or has faults; or what was written
             cannot be read. Nothing is left of it then.
-        OSError: the output cannot be written.
+        UserError: the output cannot be written.
     """
     if not source.exists():
         raise DataError(f"{source}: {describe_folder(source)}. Expected a data set's folder.")
@@ -121,15 +122,20 @@ def convert(source: Path, output: Path, name: str, to: str, skip_faults: bool) -
         raise DataError(f"{source}: no box {there}. Expected {FORMATS[name].what}.")
     splits = name_splits(images)
     class_names, without_boxes = order_classes(found.class_names, splits)
-    with whole_folder(output) as folder:
-        WRITERS[to](folder, splits, class_names, f"converted from {name}: {source.name}")
-        try:
+    try:
+        with whole_folder(output) as folder:
+            WRITERS[to](folder, splits, class_names, f"converted from {name}: {source.name}")
             num_clipped = _verify(folder, to, splits, class_names)
-        except DataError as error:
-            text = str(error).replace(str(folder), str(output))
-            raise DataError(
-                f"{source}: what would be written cannot be used, so nothing was written. {text}"
-            ) from None
+    except DataError as error:
+        text = str(error).replace(str(folder), str(output))
+        raise DataError(
+            f"{source}: what would be written cannot be used, so nothing was written. {text}"
+        ) from None
+    except OSError as error:  # also of a name that is too long
+        raise UserError(
+            f"{output}: cannot be written ({error.strerror or error}; {error.filename}). Free some "
+            "space, mend the permissions or choose another place, then run the same command again."
+        ) from None
     taken = {image.content for image in images}
     every = index_tree(source, IMAGE_EXTENSIONS).values() if is_folder(source) else ()
     others = [path for paths in every for path in paths if path not in taken]

@@ -65,7 +65,7 @@ def read_cvat(root: Path) -> ForeignSet:
 
 def _completed(paths: list[Path]) -> Iterator[tuple[Path, bytes]]:
     """Give those of the files that have no <meta>, with one that names their labels."""
-    for path in paths:
+    for path in filter(Path.is_file, paths):
         try:
             root = ElementTree.parse(path).getroot()
         except (OSError, ParseError, DefusedXmlException):  # which Datumaro tells

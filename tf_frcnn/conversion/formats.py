@@ -16,6 +16,7 @@ from tf_frcnn.conversion.foreign import ForeignSet
 from tf_frcnn.conversion.labelme_json import list_labelme_files, read_labelme_json
 from tf_frcnn.data.csv_layout import find_descriptions
 from tf_frcnn.data.csv_rows import read_descriptions
+from tf_frcnn.data.foreign_signs import is_labelme
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def _with_datumaro(name: str, **quirks: object) -> Callable[[Path], ForeignSet]:
 
 def _read_labelme(root: Path) -> ForeignSet:
     """Read the JSON of LabelMe, or else the XML of the older tool of that name."""
-    if root.is_dir() and list_labelme_files(root):
+    if root.is_dir() and any(map(is_labelme, list_labelme_files(root))):
         return read_labelme_json(root)
     return _with_datumaro("label_me")(root)
 

@@ -86,6 +86,8 @@ def _read_image(source: Path, root: Path, finder: ImageFinder, found: ForeignSet
 
 
 def _read_json(source: Path) -> dict[str, Any]:
+    if not source.is_file():
+        raise DataError(f"{source}: is no file. Expected a file of LabelMe.")
     try:
         content = json.loads(source.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
