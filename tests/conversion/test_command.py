@@ -191,7 +191,7 @@ def test_names_that_are_no_place_inside_or_no_text_are_refused():
     ]
 
 
-def test_labels_beside_the_folders_of_splits(tmp_path, output):
+def test_labels_beside_the_folders_of_splits(tmp_path, output, capsys):
     root = tmp_path / "in"
     for folder in (root, root / "train"):
         write_image(folder / "a.jpg")
@@ -201,6 +201,11 @@ def test_labels_beside_the_folders_of_splits(tmp_path, output):
         "default": {"a.jpg": [CAT_BOX]},
         "train": {"a.jpg": [CAT_BOX]},
     }
+    assert capsys.readouterr().out.splitlines()[1:4] == [
+        "2 images, 2 boxes",
+        "split train: 1 image, 1 box",
+        "split default: 1 image, 1 box",
+    ]
 
 
 def test_pipes_are_not_waited_for(tmp_path, output, capsys):

@@ -21,7 +21,13 @@ from tf_frcnn.conversion.formats import FORMATS
 from tf_frcnn.conversion.writers import WRITERS, order_classes, split_in
 from tf_frcnn.data.assembly import clip_box
 from tf_frcnn.data.example import Dataset
-from tf_frcnn.data.faults import counted, enumerate_names, log_faults, raise_faults
+from tf_frcnn.data.faults import (
+    MAX_LISTED,
+    counted,
+    enumerate_names,
+    log_faults,
+    raise_faults,
+)
 from tf_frcnn.data.folders import describe_folder, index_tree, is_folder
 from tf_frcnn.data.formats import DATASETS
 from tf_frcnn.data.image import IMAGE_EXTENSIONS
@@ -62,7 +68,7 @@ class Conversion:
         for split, some in self.splits.items():
             number = sum(len(image.objects) for image in some)
             boxes = counted(number, "box", "boxes")
-            if split == DEFAULT_SPLIT:
+            if list(self.splits) == [DEFAULT_SPLIT]:
                 lines.append("no splits: training divides the images 80/10/10")
             else:
                 lines.append(f"split {split}: {counted(len(some), 'image')}, {boxes}")
@@ -157,7 +163,7 @@ def _verify(
     with _silent():
         datasets = DATASETS[to].read(
             *(root, tuple(names.values()), tuple(class_names), Divider(0)),
-            *(raise_faults, None, "auto"),
+            *(_refuse, None, "auto"),
         )
     for split, images in splits.items():
         dataset = datasets[names[split]]
@@ -167,6 +173,13 @@ def _verify(
                 "convert-data: please report it."
             )
     return sum(dataset.num_clipped for dataset in datasets.values())
+
+
+def _refuse(subject: str, faults: Sequence[str]) -> None:
+    """Raise one error for all faults of what was written: a `FaultHandler`."""
+    if faults:
+        listed = "".join(f"\n  {fault}" for fault in faults[:MAX_LISTED])
+        raise DataError(f"{subject}: {counted(len(faults), 'fault')}:{listed}")
 
 
 def _is_same(dataset: Dataset, images: Sequence[ForeignImage]) -> bool:
