@@ -1,12 +1,15 @@
 """`tf-frcnn convert-data` without Datumaro: LabelMe's JSON, names of formats, folders."""
 
 import base64
+import dataclasses
+import io
 import json
 import os
 import sys
 from types import ModuleType
 
 import pytest
+from PIL import Image
 
 from tests.conversion.reading import boxes_in_coco, boxes_in_voc, convert
 from tests.conversion.sources import (
@@ -17,6 +20,13 @@ from tests.conversion.sources import (
     write_text,
 )
 from tf_frcnn.config import DataConfig
+from tf_frcnn.conversion.foreign import (
+    ForeignImage,
+    ForeignObject,
+    ForeignSet,
+    check_images,
+    name_splits,
+)
 from tf_frcnn.conversion.formats import FORMATS
 from tf_frcnn.data.formats import find_format
 from tf_frcnn.errors import DataError
@@ -135,6 +145,76 @@ def test_labelme_json_as_voc(tmp_path, output):
     box = [("cat", 11, 21, 40, 25, 0)]
     assert boxes_in_voc(output) == {"default": {"a": box, "b": box, "c": box}}
     assert find_format(DataConfig(root=str(output))) == (output, "voc")
+
+
+def test_names_that_are_no_place_inside_or_no_text_are_refused():
+    cat = ForeignObject("cat", (1, 2, 3, 4), 4)
+    content = io.BytesIO()
+    Image.new("RGB", (20, 10)).save(content, "PNG")
+    names = {
+        "../a.png": "train",
+        "/a.png": "train",
+        "a": "train",
+        "a\0.png": "train",
+        "a\udce9.png": "train",
+        "b.png": "x/../../y",
+        "c.png": "..",
+        "d.png": "",
+        "e.jpg": "train",
+        "e.png": "train",
+    }
+    found = ForeignSet()
+    for name, split in names.items():
+        image = ForeignImage(name, split, content.getvalue(), f"{split}/{name}", (cat,))
+        found.images.append(image)
+    bad = ForeignObject("c\udce9t", (1, 2, 3, 4), 4)
+    found.images.append(dataclasses.replace(image, name="f.png", objects=(bad, cat)))
+    images = check_images(found)
+    assert [image.name for image in images] == ["d.png", "e.jpg", "f.png"]
+    assert len(found.faults) == 9 and len(images[-1].objects) == 1
+    assert sum("Expected a path inside of the data set" in fault for fault in found.faults) == 5
+    assert sum("Expected a name without folders" in fault for fault in found.faults) == 2
+    assert {
+        split: [image.name for image in some] for split, some in name_splits(images).items()
+    } == {
+        "train": ["e.jpg", "f.png"],
+        "default": ["d.png"],
+    }
+    lone = [
+        dataclasses.replace(image, split=split)
+        for image, split in zip(images, ["", "x", "y"], strict=True)
+    ]
+    assert [image.name for image in name_splits(lone)["default"]] == [
+        "default/d.png",
+        "x/e.jpg",
+        "y/f.png",
+    ]
+
+
+def test_labels_beside_the_folders_of_splits(tmp_path, output, capsys):
+    root = tmp_path / "in"
+    for folder in (root, root / "train"):
+        write_image(folder / "a.jpg")
+        write_json(folder / "a.json", "a.jpg", CAT)
+    assert convert("labelme", root, output) == 0
+    assert boxes_in_coco(output) == {
+        "default": {"a.jpg": [CAT_BOX]},
+        "train": {"a.jpg": [CAT_BOX]},
+    }
+    assert capsys.readouterr().out.splitlines()[1:4] == [
+        "2 images, 2 boxes",
+        "split train: 1 image, 1 box",
+        "split default: 1 image, 1 box",
+    ]
+
+
+def test_pipes_are_not_waited_for(tmp_path, output, capsys):
+    write_image(tmp_path / "in" / "a.jpg")
+    write_json(tmp_path / "in" / "a.json", "a.jpg", CAT)
+    os.mkfifo(tmp_path / "in" / "b.json")
+    os.mkfifo(tmp_path / "in" / "b.xml")
+    assert convert("labelme", tmp_path / "in", output) == 2
+    assert "b.json: is no file. Expected a file of LabelMe" in capsys.readouterr().err
 
 
 # === Formats, folders, the library ===

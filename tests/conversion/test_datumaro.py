@@ -121,6 +121,27 @@ def test_tasks_that_are_no_splits_become_folders_of_one_set(tmp_path, output):
     assert boxes_in_coco(output) == {"default": {"friday/b.jpg": box, "monday/a.jpg": box}}
 
 
+def test_a_project_keeps_its_splits(tmp_path, output):
+    root = tmp_path / "cvat"
+    images = []
+    for number, split in enumerate(("Train", "Validation")):
+        write_image(root / "images" / split / "a.jpg")
+        image = cvat_image(number, "a.jpg", cvat_box(10, 20, 40, 25, f" {split.lower()} "))
+        images.append(image.replace("<image ", f'<image subset="{split}" '))
+    write_cvat(root, *images, labels=(" train ", " validation "))
+    path = root / "annotations.xml"
+    subsets = "<subsets><subset>Train</subset><subset>Validation</subset></subsets>"
+    text = path.read_text().replace("</labels>", f"</labels>{subsets}")
+    path.write_text(text.replace("<task>", "<project>").replace("</task>", "</project>"))
+    assert convert("cvat", root, output) == 0
+    assert boxes_in_coco(output) == {
+        "Train": {"a.jpg": [("train", 10, 20, 30, 5, 0)]},
+        "Validation": {"a.jpg": [("validation", 10, 20, 30, 5, 0)]},
+    }
+    datasets = read_datasets(DataConfig(root=str(output)), seed=0)
+    assert [data.split for data in datasets.values()] == ["Train", "Validation", "Validation"]
+
+
 # === LabelMe's XML, Open Images, Datumaro, WIDER FACE, VoTT, KITTI ===
 
 
@@ -289,6 +310,38 @@ def test_kitti_without_its_regions_of_no_class(tmp_path, output, capsys):
     assert "left out, being no boxes: regions of DontCare 1" in lines_of(capsys)
 
 
+# === What Datumaro itself writes ===
+
+
+@pytest.mark.parametrize("name", ["cvat", "labelme", "open_images", "datumaro", "wider_face"])
+def test_what_datumaro_exports_comes_back(tmp_path, output, name):
+    from datumaro.components.annotation import Bbox
+    from datumaro.components.dataset import Dataset
+    from datumaro.components.dataset_base import DatasetItem
+    from datumaro.components.media import Image
+
+    boxes = {"a": [(10, 20, 30, 5, 1), (0.5, 0.25, 199.5, 99.75, 0)], "b": [(1, 2, 3, 4, 1)]}
+    items = [
+        DatasetItem(
+            image,
+            subset=split,
+            media=Image.from_file(str(write_image(tmp_path / f"{image}.png"))),
+            annotations=[Bbox(*box, label=label) for *box, label in boxes[image]],
+        )
+        for image, split in (("a", "train"), ("b", "val"))
+    ]
+    root = tmp_path / "exported"
+    exported = {"labelme": "label_me"}.get(name, name)
+    Dataset.from_iterable(items, categories=["cat", "dog"]).export(
+        str(root), exported, save_media=True
+    )
+    assert convert(name, root, output) == 0
+    assert boxes_in_coco(output) == {
+        "train": {"a.png": [("dog", 10, 20, 30, 5, 0), ("cat", 0.5, 0.25, 199.5, 99.75, 0)]},
+        "val": {"b.png": [("dog", 1, 2, 3, 4, 0)]},
+    }
+
+
 # === What cannot be converted ===
 
 
@@ -370,7 +423,11 @@ def test_what_the_readers_would_refuse_is_not_written(tmp_path, output, capsys):
     assert convert("datumaro", root, output) == 2
     err = capsys.readouterr().err
     assert "what would be written cannot be used, so nothing was written" in err
-    assert "3 of 3 images" in err and f"{output / 'annotations' / 'instances_train.json'}" in err
+    assert (
+        "3 of 3 images" in err
+        and "skip" not in err
+        and f"{output / 'annotations' / 'instances_train.json'}" in err
+    )
     assert not output.parent.exists()
     # VOC has no box of less than one pixel.
     narrow = datumaro_shape("bbox", bbox=[10.2, 20, 0.5, 5])

@@ -126,4 +126,4 @@ def test_what_may_not_be_read_is_not_suggested(tmp_path, forbid):
     (tmp_path / "other" / "closed").mkdir(parents=True)
     forbid(tmp_path / "other" / "closed")
     message = message_of_datasets(tmp_path)
-    assert message.endswith(f"`--data.root DIR`, perhaps {root}.")
+    assert f"`--data.root DIR`, perhaps {root}.\n" in message

@@ -1,6 +1,7 @@
 """From a data set of another tool to a folder that the readers here take, checked by reading it."""
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,12 +21,18 @@ from tf_frcnn.conversion.formats import FORMATS
 from tf_frcnn.conversion.writers import WRITERS, order_classes, split_in
 from tf_frcnn.data.assembly import clip_box
 from tf_frcnn.data.example import Dataset
-from tf_frcnn.data.faults import counted, enumerate_names, log_faults, raise_faults
+from tf_frcnn.data.faults import (
+    MAX_LISTED,
+    counted,
+    enumerate_names,
+    log_faults,
+    raise_faults,
+)
 from tf_frcnn.data.folders import describe_folder, index_tree, is_folder
 from tf_frcnn.data.formats import DATASETS
 from tf_frcnn.data.image import IMAGE_EXTENSIONS
 from tf_frcnn.data.splits import Divider
-from tf_frcnn.errors import DataError
+from tf_frcnn.errors import DataError, UserError
 from tf_frcnn.files import whole_folder
 
 logger = logging.getLogger(__name__)
@@ -61,7 +68,7 @@ class Conversion:
         for split, some in self.splits.items():
             number = sum(len(image.objects) for image in some)
             boxes = counted(number, "box", "boxes")
-            if split == DEFAULT_SPLIT:
+            if list(self.splits) == [DEFAULT_SPLIT]:
                 lines.append("no splits: training divides the images 80/10/10")
             else:
                 lines.append(f"split {split}: {counted(len(some), 'image')}, {boxes}")
@@ -84,7 +91,7 @@ class Conversion:
         if self.other_images:
             lines.append(
                 f"image files that no annotation names, not taken: {len(self.other_images)}; the "
-                f"first: {self.other_images[0]}"
+                f"first: {os.fsencode(self.other_images[0]).decode(errors='backslashreplace')}"
             )
         return "".join(f"{line}\n" for line in lines)
 
@@ -103,7 +110,7 @@ def convert(source: Path, output: Path, name: str, to: str, skip_faults: bool) -
         ConfigError: what reads the format is not installed.
         DataError: the source is none of that format, is empty or has faults; or what was written
             cannot be read. Nothing is left of it then.
-        OSError: the output cannot be written.
+        UserError: the output cannot be written.
     """
     if not source.exists():
         raise DataError(f"{source}: {describe_folder(source)}. Expected a data set's folder.")
@@ -121,15 +128,20 @@ def convert(source: Path, output: Path, name: str, to: str, skip_faults: bool) -
         raise DataError(f"{source}: no box {there}. Expected {FORMATS[name].what}.")
     splits = name_splits(images)
     class_names, without_boxes = order_classes(found.class_names, splits)
-    with whole_folder(output) as folder:
-        WRITERS[to](folder, splits, class_names, f"converted from {name}: {source.name}")
-        try:
+    try:
+        with whole_folder(output) as folder:
+            WRITERS[to](folder, splits, class_names, f"converted from {name}: {source.name}")
             num_clipped = _verify(folder, to, splits, class_names)
-        except DataError as error:
-            text = str(error).replace(str(folder), str(output))
-            raise DataError(
-                f"{source}: what would be written cannot be used, so nothing was written. {text}"
-            ) from None
+    except DataError as error:
+        text = str(error).replace(str(folder), str(output))
+        raise DataError(
+            f"{source}: what would be written cannot be used, so nothing was written. {text}"
+        ) from None
+    except OSError as error:  # also of a name that is too long
+        raise UserError(
+            f"{output}: cannot be written ({error.strerror or error}; {error.filename}). Free some "
+            "space, mend the permissions or choose another place, then run the same command again."
+        ) from None
     taken = {image.content for image in images}
     every = index_tree(source, IMAGE_EXTENSIONS).values() if is_folder(source) else ()
     others = [path for paths in every for path in paths if path not in taken]
@@ -151,7 +163,7 @@ def _verify(
     with _silent():
         datasets = DATASETS[to].read(
             *(root, tuple(names.values()), tuple(class_names), Divider(0)),
-            *(raise_faults, None, "auto"),
+            *(_refuse, None, "auto"),
         )
     for split, images in splits.items():
         dataset = datasets[names[split]]
@@ -161,6 +173,13 @@ def _verify(
                 "convert-data: please report it."
             )
     return sum(dataset.num_clipped for dataset in datasets.values())
+
+
+def _refuse(subject: str, faults: Sequence[str]) -> None:
+    """Raise one error for all faults of what was written: a `FaultHandler`."""
+    if faults:
+        listed = "".join(f"\n  {fault}" for fault in faults[:MAX_LISTED])
+        raise DataError(f"{subject}: {counted(len(faults), 'fault')}:{listed}")
 
 
 def _is_same(dataset: Dataset, images: Sequence[ForeignImage]) -> bool:

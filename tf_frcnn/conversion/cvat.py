@@ -18,6 +18,7 @@ from tf_frcnn.conversion.foreign import ForeignSet
 from tf_frcnn.data.folders import list_folder
 from tf_frcnn.errors import DataError
 
+_BEGINNING = 1 << 12  # bytes, in which <meta> begins where there is one
 _CVAT = DatumaroFormat(
     "cvat",
     is_ignored=lambda attributes: attributes.get("difficult") is True,  # as CVAT's VOC has it
@@ -65,8 +66,11 @@ def read_cvat(root: Path) -> ForeignSet:
 
 def _completed(paths: list[Path]) -> Iterator[tuple[Path, bytes]]:
     """Give those of the files that have no <meta>, with one that names their labels."""
-    for path in paths:
+    for path in filter(Path.is_file, paths):
         try:
+            with path.open("rb") as file:
+                if b"<meta" in file.read(_BEGINNING):  # else it may be of hundreds of megabytes
+                    continue
             root = ElementTree.parse(path).getroot()
         except (OSError, ParseError, DefusedXmlException):  # which Datumaro tells
             continue

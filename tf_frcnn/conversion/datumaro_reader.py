@@ -17,6 +17,7 @@ import numpy as np
 from defusedxml import DefusedXmlException, ElementTree
 
 from tf_frcnn.conversion.foreign import ForeignImage, ForeignObject, ForeignSet
+from tf_frcnn.data.folders import normalise_name
 from tf_frcnn.data.image_finder import ImageFinder
 from tf_frcnn.errors import ConfigError, DataError
 
@@ -140,7 +141,7 @@ def _read_part(
     """Read one of Datumaro's sources."""
     categories = {kind.name: value for kind, value in part.categories().items()}
     labels = [item.name for item in categories["label"].items] if "label" in categories else []
-    labels = [names.get(label, label) for label in labels]
+    labels = [normalise_name(names.get(label, label)).strip() for label in labels]
     known = set(found.class_names)
     found.class_names.extend(label for label in labels if label not in known)
     folder = root if root.is_dir() else root.parent

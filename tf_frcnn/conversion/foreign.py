@@ -38,7 +38,7 @@ class ForeignImage:
 
     Attributes:
         name: its path in its split, with `/` and extension.
-        split: as the source has it.
+        split: as the source has it; "" where it has none.
         content: the file, or its content.
         place: where it is annotated, for messages.
         objects: in the order of the source.
@@ -108,7 +108,8 @@ def name_splits(images: Sequence[ForeignImage]) -> dict[str, list[ForeignImage]]
     Where no name of the source is a split's, such as those of tasks or of the folders of a
     collection, all images are one split, `DEFAULT_SPLIT`, each in a folder of that name.
     """
-    images = sorted(images, key=lambda image: image.name)  # not as a file system lists them
+    images = [replace(image, split=image.split or DEFAULT_SPLIT) for image in images]
+    images.sort(key=lambda image: image.name)  # not as a file system lists them
     names = sorted({image.split for image in images}, key=_split_order)
     if any(map(names_a_split, names)):
         return {name: [image for image in images if image.split == name] for name in names}
@@ -124,17 +125,27 @@ def _split_order(name: str) -> tuple[int, str]:
 
 def _check_name(image: ForeignImage, seen: dict[tuple[str, str], str]) -> None:
     path = PurePosixPath(image.name)
-    if path.is_absolute() or ".." in (*path.parts, image.split) or not path.suffix:
+    if path.is_absolute() or ".." in path.parts or not path.suffix or not _is_text(image.name):
         raise DataError(
-            f"the image's name is {image.name!r}. Expected a path inside of the data set, with an "
-            "extension."
+            f"the image's name is {image.name!r}. Expected a path inside of the data set, in "
+            "UTF-8, with an extension."
         )
+    if {"/", "\\"} & set(image.split) or image.split in (".", "..") or not _is_text(image.split):
+        raise DataError(f"the split is {image.split!r}. Expected a name without folders.")
     key = (image.split, path.with_suffix("").as_posix())
     if key in seen:
         raise DataError(
             f"the image's name without extension is that of {seen[key]!r}. Expected each only once."
         )
     seen[key] = image.name
+
+
+def _is_text(name: str) -> bool:
+    """Tell whether files can hold a name and be called so."""
+    try:
+        return b"\0" not in name.encode()
+    except UnicodeEncodeError:  # of bytes that are no UTF-8
+        return False
 
 
 def _check_owner(image: ForeignImage, owners: dict[Path, str]) -> None:
@@ -149,8 +160,9 @@ def _check_owner(image: ForeignImage, owners: dict[Path, str]) -> None:
 
 def _explain_object(item: ForeignObject, sizes: Iterable[tuple[int, int]]) -> str:
     """Say what is wrong with an object in an image of one of these sizes; "" where nothing is."""
-    if not item.name.strip():
-        return ": there is no class. Expected the name of one."
+    if not item.name.strip() or not _is_text(item.name):
+        there = f"the class is {item.name!r}" if item.name.strip() else "there is no class"
+        return f": {there}. Expected the name of one, in UTF-8."
     ymin, xmin, ymax, xmax = item.box
     text = f" ({item.name}), x {xmin:g} to {xmax:g}, y {ymin:g} to {ymax:g}"
     if not all(map(math.isfinite, item.box)):

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tf_frcnn.conversion.foreign import ForeignImage, ForeignObject, ForeignSet
-from tf_frcnn.data.folders import index_tree
+from tf_frcnn.data.folders import index_tree, normalise_name
 from tf_frcnn.data.image_finder import ImageFinder
 from tf_frcnn.data.splits import role_of
 from tf_frcnn.data.stated_sizes import read_stated_size
@@ -86,6 +86,8 @@ def _read_image(source: Path, root: Path, finder: ImageFinder, found: ForeignSet
 
 
 def _read_json(source: Path) -> dict[str, Any]:
+    if not source.is_file():
+        raise DataError(f"{source}: is no file. Expected a file of LabelMe.")
     try:
         content = json.loads(source.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
@@ -148,7 +150,8 @@ def _read_shape(shape: dict[str, Any], kind: str, place: str) -> ForeignObject:
     if kind == "polygon":
         area = 0.5 * abs(sum(x * ys[i - 1] - xs[i - 1] * y for i, (x, y) in enumerate(points)))
     label = shape.get("label")
-    return ForeignObject(label.strip() if isinstance(label, str) else "", box, area)
+    name = normalise_name(label).strip() if isinstance(label, str) else ""
+    return ForeignObject(name, box, area)
 
 
 def _is_point(value: Any) -> bool:

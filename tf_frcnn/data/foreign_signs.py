@@ -37,6 +37,11 @@ def is_cvat(path: Path) -> bool:
     return _begins_with(_CVAT, [path])
 
 
+def is_labelme(path: Path) -> bool:
+    """Tell whether a JSON file is LabelMe's, with the shapes of one image."""
+    return _begins_with(_LABELME, [path])
+
+
 def _first_files(root: Path, extension: str) -> list[Path]:
     """List the first file of each folder in which there are some."""
     found = (index_files(folder, {extension}) for folder in list_data_folders(root))
@@ -46,6 +51,8 @@ def _first_files(root: Path, extension: str) -> list[Path]:
 def _begins_with(pattern: re.Pattern[bytes], paths: Iterable[Path]) -> bool:
     for path in paths:
         try:
+            if not path.is_file():  # nor waited for
+                continue
             with path.open("rb") as file:
                 if pattern.search(file.read(_BYTES_LOOKED_AT)):
                     return True

@@ -173,7 +173,10 @@ def _suggest_folder(root: Path) -> str:
 
 def _suggest_conversion(root: Path) -> str:
     """Name the command that converts other formats, and the one that this seems to be."""
-    guess = guess_foreign_format(root)
+    try:
+        guess = guess_foreign_format(root)
+    except DataError:  # a folder that may not be read tells nothing
+        guess = ""
     looks = f"This looks like {guess}. " if guess else ""
     return (
         f"{looks}Formats of other tools, such as CVAT, LabelMe, Open Images, Datumaro and WIDER "

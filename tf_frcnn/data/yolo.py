@@ -7,6 +7,7 @@ Segments, lines with more points, become the boxes around them. Where images and
 import logging
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -200,7 +201,10 @@ def _log_unlabelled(root: Path, base: Path, files: _Images) -> None:
 
 def _log_orphans(root: Path, found: Iterable[_Images]) -> None:
     labels = {path: files.paths[key] for files in found for key, path in files.labels.items()}
-    if orphans := find_orphans(labels):
+    orphans: list[Path] = []
+    with suppress(OSError, DataError):  # of a folder that may be entered but not listed
+        orphans = find_orphans(labels)
+    if orphans:
         logger.warning(
             "%s: files of labels without an image, not used: %d; the first: %s; expected an image "
             "of that name where those of the others are",

@@ -12,7 +12,10 @@ looked for there, and the labels of `train/a.jpg` are `labels/train/a.txt` in th
 """
 
 import logging
-from collections import Counter
+import os
+from collections import (
+    Counter,
+)
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -219,19 +222,32 @@ def find_orphans(labels: Mapping[Path, Path]) -> list[Path]:
     Args:
         labels: files of labels, and the image of each. There may be others, whose images are
             there as well: those of other splits.
+
+    Raises:
+        OSError: a folder of labels may not be listed.
+        DataError: a folder of images may not be listed.
     """
-    folders: dict[Path, set[Path]] = {}
+    image_folders: dict[Path, set[Path]] = {}
     for label, image in labels.items():
-        folders.setdefault(label.parent, set()).add(image.parent)
-    every = {folder for some in folders.values() for folder in some}
-    images = {folder: index_files(folder, IMAGE_EXTENSIONS).keys() for folder in every}
+        image_folders.setdefault(label.parent, set()).add(image.parent)
+    known = {(label.parent, label.name) for label in labels}
+    others = [
+        folder / name
+        for folder in image_folders
+        for name in sorted(os.listdir(folder))  # there may be 100,000: no more than their names
+        if name.lower().endswith(".txt") and name[0] != "." and (folder, name) not in known
+    ]
+    images = {
+        folder: index_files(folder, IMAGE_EXTENSIONS).keys()
+        for folder in ({one for some in image_folders.values() for one in some} if others else ())
+    }
     return [
         path
-        for folder, image_folders in folders.items()
-        for name, paths in index_files(folder, {".txt"}).items()
-        if not any(name in images[image_folder] for image_folder in image_folders)
-        for path in paths
+        for path in others
         if path.name not in _NAMES_FILES and not role_of(path.stem) and _is_label(path)
+        if not any(
+            normalise_name(path.stem) in images[folder] for folder in image_folders[path.parent]
+        )
     ]
 
 
