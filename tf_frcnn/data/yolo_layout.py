@@ -13,9 +13,7 @@ looked for there, and the labels of `train/a.jpg` are `labels/train/a.txt` in th
 
 import logging
 import os
-from collections import (
-    Counter,
-)
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -31,13 +29,12 @@ from tf_frcnn.data.folders import (
     is_folder,
     list_data_folders,
     list_folder,
-    normalise_name,
 )
 from tf_frcnn.data.image import IMAGE_EXTENSIONS
 from tf_frcnn.data.splits import MADE_SPLITS, match_split, role_of
 from tf_frcnn.errors import DataError
 from tf_frcnn.given_files import read_text, reason_of
-from tf_frcnn.names import quote
+from tf_frcnn.names import normalise_name, quote
 
 logger = logging.getLogger(__name__)
 
