@@ -17,9 +17,9 @@ import numpy as np
 from defusedxml import DefusedXmlException, ElementTree
 
 from tf_frcnn.conversion.foreign import ForeignImage, ForeignObject, ForeignSet
-from tf_frcnn.data.folders import normalise_name
 from tf_frcnn.data.image_finder import ImageFinder
 from tf_frcnn.errors import ConfigError, DataError
+from tf_frcnn.names import normalise_name
 
 # Datumaro's names of kinds of annotations.
 _BOXES = ("bbox", "rotated_bbox")

@@ -13,11 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tf_frcnn.conversion.foreign import ForeignImage, ForeignObject, ForeignSet
-from tf_frcnn.data.folders import index_tree, normalise_name
+from tf_frcnn.data.folders import index_tree
 from tf_frcnn.data.image_finder import ImageFinder
 from tf_frcnn.data.splits import role_of
 from tf_frcnn.data.stated_sizes import read_stated_size
 from tf_frcnn.errors import DataError
+from tf_frcnn.names import normalise_name
 
 _LEFT_OUT = {"point": "points", "points": "points", "line": "lines", "linestrip": "lines"}
 
