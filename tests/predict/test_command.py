@@ -154,7 +154,7 @@ def test_a_disk_that_takes_no_more_is_told(model, tmp_path, capsys, monkeypatch)
     image = write_image(tmp_path / "in" / "a.jpg")
     monkeypatch.setattr(Image.Image, "save", fail)
     assert predict(image, "--output", tmp_path / "out") == 2
-    assert "a.jpg: cannot be written ([Errno 28] No space" in capsys.readouterr().err
+    assert "a.jpg: cannot be written (No space left on device). Free" in capsys.readouterr().err
 
 
 # === Options that cannot be used ===

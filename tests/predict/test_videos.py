@@ -165,8 +165,8 @@ def test_a_detector_that_fails_leaves_no_half_drawing(model, tmp_path, monkeypat
     detect = type(model).__call__
     monkeypatch.setattr(type(model), "__call__", fail)
     video = write_video(tmp_path / "in" / "a.mp4")
-    with pytest.raises(MemoryError):
-        predict(video, "--output", tmp_path / "out")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # for the traceback
+    assert predict(video, "--output", tmp_path / "out") == 70
     assert len(model.batches) == 3
     assert files_below(tmp_path / "out") == []
 
