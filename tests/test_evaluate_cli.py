@@ -207,7 +207,7 @@ def test_a_broken_image_stops_or_is_left_out_and_counted(
     assert run_evaluate(*options, tmp_path / "skipped", "--data.on-error", "skip") == 0
     metrics = read_json(tmp_path / "skipped" / "metrics.json")
     assert (metrics["num_pictures"], metrics["num_pictures_left_out"]) == (1, 1)
-    assert "Left out for faults in the data: 1 images" in " ".join(
+    assert "Left out for faults in the data: 1 image, 0 boxes." in " ".join(
         (tmp_path / "skipped" / "report.html").read_text().split()
     )
 

@@ -156,6 +156,14 @@ def run_job(folder, data_format, names, stems):
     labels = (exported / "1" / "assets" / "labels.txt").read_bytes().decode("utf-8")
     assert labels.splitlines() == list(trained)
 
+    if data_format == "coco":  # which knows its classes without being told
+        options = ["--detections", str(run.path / "detections.json"), "--data.root", str(root)]
+        options += ["--data.on-error", "skip", "--output", str(folder / "judged")]
+        assert cli.main(["evaluate", *options]) == 0
+        figures = [path / "metrics.json" for path in (run.path, folder / "judged")]
+        ours, again = (json.loads(path.read_text())["per_class"] for path in figures)
+        assert ours == again
+
     found = folder / "found"
     images = next(root.glob("*/*.png")).parent
     options = ["predict", str(exported), str(images), "--output", str(found), "--score", "0"]

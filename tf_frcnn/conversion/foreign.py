@@ -11,6 +11,7 @@ from tf_frcnn.data.image import read_image_header
 from tf_frcnn.data.orientation import turned_size
 from tf_frcnn.data.splits import MADE_SPLITS, names_a_split, role_of
 from tf_frcnn.errors import DataError
+from tf_frcnn.names import quote
 
 DEFAULT_SPLIT = "default"  # of images that have to be divided
 
@@ -127,15 +128,15 @@ def _check_name(image: ForeignImage, seen: dict[tuple[str, str], str]) -> None:
     path = PurePosixPath(image.name)
     if path.is_absolute() or ".." in path.parts or not path.suffix or not _is_text(image.name):
         raise DataError(
-            f"the image's name is {image.name!r}. Expected a path inside of the data set, in "
+            f"the image's name is {quote(image.name)}. Expected a path inside of the data set, in "
             "UTF-8, with an extension."
         )
     if {"/", "\\"} & set(image.split) or image.split in (".", "..") or not _is_text(image.split):
-        raise DataError(f"the split is {image.split!r}. Expected a name without folders.")
+        raise DataError(f"the split is {quote(image.split)}. Expected a name without folders.")
     key = (image.split, path.with_suffix("").as_posix())
     if key in seen:
         raise DataError(
-            f"the image's name without extension is that of {seen[key]!r}. Expected each only once."
+            f"the image's name without extension is that of {quote(seen[key])}. Expected each only once."
         )
     seen[key] = image.name
 
@@ -161,7 +162,7 @@ def _check_owner(image: ForeignImage, owners: dict[Path, str]) -> None:
 def _explain_object(item: ForeignObject, sizes: Iterable[tuple[int, int]]) -> str:
     """Say what is wrong with an object in an image of one of these sizes; "" where nothing is."""
     if not item.name.strip() or not _is_text(item.name):
-        there = f"the class is {item.name!r}" if item.name.strip() else "there is no class"
+        there = f"the class is {quote(item.name)}" if item.name.strip() else "there is no class"
         return f": {there}. Expected the name of one, in UTF-8."
     ymin, xmin, ymax, xmax = item.box
     text = f" ({item.name}), x {xmin:g} to {xmax:g}, y {ymin:g} to {ymax:g}"

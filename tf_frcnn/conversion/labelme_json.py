@@ -18,7 +18,7 @@ from tf_frcnn.data.image_finder import ImageFinder
 from tf_frcnn.data.splits import role_of
 from tf_frcnn.data.stated_sizes import read_stated_size
 from tf_frcnn.errors import DataError
-from tf_frcnn.names import normalise_name
+from tf_frcnn.names import normalise_name, quote
 
 _LEFT_OUT = {"point": "points", "points": "points", "line": "lines", "linestrip": "lines"}
 
@@ -63,7 +63,7 @@ def _read_image(source: Path, root: Path, finder: ImageFinder, found: ForeignSet
     content = _read_json(source)
     stated = content.get("imagePath")
     if not isinstance(stated, str) or not stated:
-        raise DataError(f"{source}: imagePath = {stated!r}. Expected the name of the image.")
+        raise DataError(f"{source}: imagePath = {quote(stated)}. Expected the name of the image.")
     file_name = PurePosixPath(stated.replace("\\", "/")).name
     image: Path | bytes
     try:

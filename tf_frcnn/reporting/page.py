@@ -59,7 +59,7 @@ def format_figure(value: float | int | None) -> str:
 
 def mark_code(text: str) -> Markup:
     """Set options and what stands between backticks as code; options are not broken at a hyphen."""
-    escaped = _QUOTED.sub(r"<code>\1</code>", str(escape(text)))
+    escaped = _QUOTED.sub(r"<code>\1</code>", str(escape(shown(text, _MAX_TEXT))))
     return Markup(_OPTION.sub(r'<code class="option">\1</code>', escaped))
 
 
