@@ -136,7 +136,8 @@ def _check_name(image: ForeignImage, seen: dict[tuple[str, str], str]) -> None:
     key = (image.split, path.with_suffix("").as_posix())
     if key in seen:
         raise DataError(
-            f"the image's name without extension is that of {quote(seen[key])}. Expected each only once."
+            f"the image's name without extension is that of {quote(seen[key])}. Expected each only "
+            "once."
         )
     seen[key] = image.name
 
