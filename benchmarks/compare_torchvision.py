@@ -11,7 +11,9 @@ network, 800 x 1088 or 320 x 426. They must find as many proposals and detection
 written. The tables go into `results/compare_torchvision.md` as well.
 
 `--train` compares training steps instead: first with all layers trained, then with conv1 and conv2
-kept as they are. Peak memory is that of each process, its libraries included.
+kept as they are; with `--model fasterrcnn_resnet50_fpn` those of ResNet-50, stem, first stage and
+normalisation frozen, from the same seeded weights. Peak memory is that of each process, its
+libraries included.
 
 torch is large and not installed with this project; `--torch-python` names the Python of an
 environment that has torch and torchvision.
@@ -42,6 +44,7 @@ SIZES = {  # of images for torchvision's own detectors
     "fasterrcnn_mobilenet_v3_large_fpn": (800, 1088),
     "fasterrcnn_mobilenet_v3_large_320_fpn": (320, 426),
 }
+TRAINED_NAME = "fasterrcnn_resnet50_fpn"  # whose training steps can be compared
 PAGE = ROOT / "results" / "compare_torchvision.md"
 MARKS = "<!-- detectors: written by the benchmark -->\n", "<!-- end of detectors -->\n"
 
@@ -229,8 +232,8 @@ def detectors_page(tables: dict[str, Any]) -> str:
             f"{counts['detections']} detections on both sides. `{table['command']}` at "
             f"`{table['commit']}`, {processor()}. {table['note']}".rstrip(),
             "",
-            "| | seconds | x best | x default | first call |",
-            "|---|---|---|---|---|",
+            "| | seconds | x best | x default | first call | peak memory |",
+            "|---|---|---|---|---|---|",
         ]
         for system, figures in table["systems"].items():
             ratios = table["speed_ratios"].get(system, {})
@@ -239,7 +242,7 @@ def detectors_page(tables: dict[str, Any]) -> str:
             lines.append(
                 f"| {label.get(system, system)} | {figures['median']:.3f} | "
                 + " | ".join(cells)
-                + f" | {figures['first_call']:.1f} s |"
+                + f" | {figures['first_call']:.1f} s | {figures['peak_mib']:.0f} MiB |"
             )
         lines.append("")
     return "\n".join(lines) + "\n"
@@ -260,11 +263,33 @@ def compare_training(arguments: Arguments, layers: str) -> dict[str, Any]:
     return call_in_turn(commands, arguments.rounds, arguments.warm_up)
 
 
+def compare_named_training(arguments: Arguments) -> dict[str, Any]:
+    """Time training steps of ResNet-50 with a pyramid in turn -> the figures."""
+    sizes = [str(value) for value in (arguments.height, arguments.width, arguments.batch)]
+    script = str(HERE / "torchvision_training.py")
+    peer = [arguments.torch_python, script, TRAINED_NAME, *sizes]
+    with tempfile.TemporaryDirectory() as folder:
+        file = str(Path(folder) / "weights.pth")
+        subprocess.run([*peer, "write", "frozen", file], check=True)
+        ours = [sys.executable, str(HERE / "training_step.py"), TRAINED_NAME, *sizes, "{}", file]
+        commands = {
+            "torchvision": [*peer, "default", "frozen"],
+            "torchvision, channels-last": [*peer, "channels-last", "frozen"],
+            "tf_frcnn": ours,
+        }
+        return call_in_turn(commands, arguments.rounds, arguments.warm_up)
+
+
 def main() -> None:
     """Compare, print the ratios, and keep the figures."""
     arguments = tyro.cli(Arguments, description=__doc__)
     size = f"{arguments.batch} x {arguments.height} x {arguments.width}"
-    if arguments.model:
+    if arguments.train and arguments.model:
+        if arguments.model != (TRAINED_NAME,):
+            raise SystemExit(f"--train --model: expected {TRAINED_NAME}.")
+        name = f"training step, {TRAINED_NAME}, {size}"
+        keep(arguments, name, compare_named_training(arguments), {"note": arguments.note})
+    elif arguments.model:
         names = tuple(SIZES) if arguments.model == ("all",) else arguments.model
         if unknown := sorted(set(names) - set(SIZES)):
             raise SystemExit(f"--model {unknown[0]}: expected all, or some of {', '.join(SIZES)}.")

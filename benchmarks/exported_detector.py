@@ -2,8 +2,8 @@
 
     python exported_detector.py SAVED_MODEL HEIGHT WIDTH BATCH [IMAGE.npy]
 
-answers each line on its input with the seconds that one call took. Images are noise where there is
-no file of one.
+answers each line on its input with the seconds that one call took and the peak memory, MiB.
+Images are noise where there is no file of one.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """Processes that are called in turn, so that a noisy machine slows all of them alike.
 
-A process answers each line on its input with the seconds that one call took, and may add its peak
-memory, MiB. All are loaded before the first call.
+A process answers each line on its input with the seconds that one call took and its peak memory so
+far, MiB. All are loaded before the first call.
 """
 
 import os
@@ -29,16 +29,15 @@ class System:
             env=environment,
         )
         self.description = self._read_line()
-        self.peak_mib: float | None = None
+        self.peak_mib = 0.0
 
     def call(self) -> float:
-        """Let it work once -> seconds; peak memory is noted where the process tells it."""
+        """Let it work once -> seconds; peak memory is noted."""
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
-        seconds, *peak = self._read_line().split()
-        self.peak_mib = float(peak[0]) if peak else None
-        return float(seconds)
+        seconds, self.peak_mib = map(float, self._read_line().split())
+        return seconds
 
     def close(self) -> None:
         """End the process."""
@@ -66,7 +65,7 @@ def call_in_turn(
 
     Returns:
         Name -> its `description`, `seconds` of all calls that count, their `median`, the seconds of
-        the `first_call`, and `peak_mib` where it tells its memory.
+        the `first_call`, and `peak_mib`.
     """
     systems = {name: System(command) for name, command in commands.items()}
     seconds: dict[str, list[float]] = {name: [] for name in systems}
@@ -82,7 +81,7 @@ def call_in_turn(
             "first_call": values[0],
             "median": float(np.median(values[warm_up:])),
             "seconds": values[warm_up:],
-            **({"peak_mib": systems[name].peak_mib} if systems[name].peak_mib else {}),
+            "peak_mib": systems[name].peak_mib,
         }
         for name, values in seconds.items()
     }

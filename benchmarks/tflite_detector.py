@@ -2,7 +2,7 @@
 
     python tflite_detector.py FILE HEIGHT WIDTH
 
-answers each line on its input with the seconds that one call took.
+answers each line on its input with the seconds that one call took and the peak memory, MiB.
 """
 
 import sys

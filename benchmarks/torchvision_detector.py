@@ -4,11 +4,11 @@ Needs torch and torchvision alone, so that it can run in an environment of its o
 
     python torchvision_detector.py NETWORK HEIGHT WIDTH BATCH default|channels-last [FOLDER]
 
-answers each line on its input with the seconds that one call took. NETWORK is a number of classes,
-for VGG16 as this project's `vgg16` is: anchors, RoI pooling, layers, numbers of proposals,
-thresholds. Or it is the name of one of torchvision's own detectors: its weights are seeded and its
-image is `FOLDER/image.npy`; BATCH is 1. With `write` for the layout it leaves `weights.pth` and
-`counts.json`, the numbers of proposals and detections, in the folder.
+answers each line on its input with the seconds that one call took and the peak memory, MiB.
+NETWORK is a number of classes, for VGG16 as this project's `vgg16` is: anchors, RoI pooling,
+layers, numbers of proposals, thresholds. Or it is the name of one of torchvision's own detectors:
+its weights are seeded and its image is `FOLDER/image.npy`; BATCH is 1. With `write` for the layout
+it leaves `weights.pth` and `counts.json`, the numbers of proposals and detections, in the folder.
 """
 
 import json

@@ -17,11 +17,13 @@ from tf_frcnn.checkpoint_folder import (
 from tf_frcnn.checkpoints import (
     BEST_FILE,
     Progress,
+    best_progress,
     load_checkpoint,
     load_progress,
     named_weights,
-    save_best,
     save_checkpoint,
+    take_snapshot,
+    write_snapshot,
 )
 from tf_frcnn.errors import UserError, WeightsError
 from tf_frcnn.model import FasterRCNN
@@ -203,7 +205,8 @@ def test_what_callbacks_remember_comes_back(tmp_path):
 
 def test_the_best_is_weights_without_an_optimiser_and_no_step_to_go_on_from(saved):
     folder, model, optimizer, states = saved
-    path = save_best(folder, 2, model, val_loss=0.25)
+    snapshot = take_snapshot(best_progress(2, val_loss=0.25), model)
+    path = write_snapshot(folder / BEST_FILE, snapshot)
     assert path.name == BEST_FILE and path not in list_checkpoints(folder)
     assert load_progress(path) == Progress(2, {"val_loss": 0.25})
     other, _ = make_model()

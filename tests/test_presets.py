@@ -5,7 +5,14 @@ import dataclasses
 import pytest
 
 from tf_frcnn.config import ModelConfig
-from tf_frcnn.presets import PRESETS, finetune, quickstart, voc07, with_architecture
+from tf_frcnn.presets import (
+    PRESETS,
+    explain_rate,
+    finetune,
+    quickstart,
+    voc07,
+    with_architecture,
+)
 
 
 def test_the_presets():
@@ -118,3 +125,24 @@ def test_another_architecture_brings_its_settings_and_keeps_the_rest():
 
 def test_an_architecture_without_settings_leaves_a_preset_as_it_is():
     assert with_architecture(quickstart(), "vgg16_quarter") == quickstart()
+
+
+@pytest.mark.parametrize(
+    ("options", "fitting"),
+    [
+        ({}, ""),
+        ({"learning_rate": 0.002}, ""),  # twice as much still fits
+        ({"learning_rate": 0.0021}, "0.001"),
+        ({"batch_size": 2}, ""),
+        ({"batch_size": 8}, "0.008"),  # 0.001 for one image
+        ({"batch_size": 8, "learning_rate": 0.01}, ""),
+        ({"batch_size": 4, "gradient_accumulation_steps": 4}, "0.016"),
+        ({"batch_size": 8, "optimizer": "adam"}, ""),
+    ],
+)
+def test_a_rate_goes_with_the_images_of_an_update(options, fitting):
+    preset = PRESETS["finetune"]().train
+    remark = explain_rate(dataclasses.replace(preset, **options), preset)
+    assert fitting in remark and bool(fitting) == bool(remark)
+    if fitting:
+        assert f": {fitting} would fit" in remark

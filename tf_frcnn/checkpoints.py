@@ -73,71 +73,61 @@ def named_weights(model: keras.Model) -> dict[str, Any]:
     return weights
 
 
-def save_checkpoint(
-    folder: Path,
-    step: int,
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """What a checkpoint holds, as it was at one moment: no later step changes it.
+
+    Attributes:
+        progress: how far the run was.
+        values: name in the file -> array, a copy.
+        links: second names -> names of `values`.
+    """
+
+    progress: Progress
+    values: Mapping[str, np.ndarray]
+    links: Mapping[str, str] = field(default_factory=dict)
+
+
+def take_snapshot(
+    progress: Progress,
     network: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-    memory: Mapping[str, Any] | None = None,
-) -> Path:
+    optimizer: keras.optimizers.Optimizer | None = None,
+) -> Snapshot:
+    """Copy what a checkpoint is to hold, which takes as much memory as the file.
+
+    Args:
+        progress: how far the run is.
+        network: the model whose weights are kept.
+        optimizer: built for the network's trainable variables; kept too, when given.
+    """
+    variables = _variables(network, optimizer)
+    # A variable may give its own memory, which the next step overwrites.
+    values = {name: np.asarray(variable).copy() for name, variable in variables.items()}
+    return Snapshot(progress, values, {} if optimizer is None else _averages(network, optimizer))
+
+
+def write_snapshot(path: Path, snapshot: Snapshot) -> Path:
     """Write a checkpoint to a temporary name, flush it to the disk, and rename it.
 
     Args:
-        folder: made when missing.
-        step: optimiser steps done.
-        network: the model whose weights are kept.
-        optimizer: built for the network's trainable variables.
-        memory: what callbacks remember, see `Progress`.
+        path: in the place of an earlier file; its folder is made when missing.
+        snapshot: what it is to hold.
 
     Returns:
-        The file.
+        The path.
 
     Raises:
         UserError: the file cannot be written (disk full, no permission); older ones are untouched.
     """
-    return _write(
-        folder / STEP_FILE.format(step),
-        Progress(step, memory or {}),
-        _variables(network, optimizer),
-        _averages(network, optimizer),
-    )
-
-
-def save_best(folder: Path, step: int, network: keras.Model, val_loss: float) -> Path:
-    """Write the weights with the lowest validation loss, in the place of earlier ones.
-
-    Args:
-        folder: of the run's checkpoints; made when missing.
-        step: optimiser steps done.
-        network: the model whose weights are kept.
-        val_loss: its validation loss.
-
-    Returns:
-        The file, `BEST_FILE`.
-
-    Raises:
-        UserError: the file cannot be written; the earlier one is untouched.
-    """
-    progress = Progress(step, {"val_loss": val_loss})
-    return _write(folder / BEST_FILE, progress, _variables(network))
-
-
-def _write(
-    path: Path,
-    progress: Progress,
-    variables: Mapping[str, Any],
-    links: Mapping[str, str] | None = None,
-) -> Path:
-    """Write a file of variables, and of second names for some of them."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as partial:
             with h5py.File(partial, "w", userblock_size=BLOCK_SIZE) as file:
-                file.attrs["step"] = progress.step
-                file["memory"] = json.dumps(progress.memory)
-                for name, variable in variables.items():
-                    file[name] = np.asarray(variable)
-                for link, name in (links or {}).items():
+                file.attrs["step"] = snapshot.progress.step
+                file["memory"] = json.dumps(snapshot.progress.memory)
+                for name, value in snapshot.values.items():
+                    file[name] = value
+                for link, name in snapshot.links.items():
                     file[link] = file[name]
             write_checksum(partial)
     except (OSError, RuntimeError) as error:  # HDF5 reports a full disk as either
@@ -146,11 +136,42 @@ def _write(
         number = getattr(error, "errno", None) or next(said, 0)
         reason = os.strerror(number) if number else str(error)
         raise UserError(
-            f"{path}: the checkpoint of step {progress.step} cannot be written ({reason}). "
-            f"{advise(OSError(number, reason))}, then run the same command again: it goes on from "
-            "the last checkpoint."
+            f"{path}: the checkpoint of step {snapshot.progress.step} cannot be written "
+            f"({reason}). {advise(OSError(number, reason))}, then run the same command again: it "
+            "goes on from the last checkpoint."
         ) from None
     return path
+
+
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    network: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    memory: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write the checkpoint of a step.
+
+    Args:
+        folder: made when missing.
+        step: optimiser steps done.
+        network: as in `take_snapshot`.
+        optimizer: as in `take_snapshot`.
+        memory: what callbacks remember, see `Progress`.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: as in `write_snapshot`.
+    """
+    snapshot = take_snapshot(Progress(step, memory or {}), network, optimizer)
+    return write_snapshot(folder / STEP_FILE.format(step), snapshot)
+
+
+def best_progress(step: int, val_loss: float) -> Progress:
+    """Give what `BEST_FILE` says of itself: the step and its validation loss."""
+    return Progress(step, {"val_loss": val_loss})
 
 
 def load_checkpoint(
@@ -161,7 +182,7 @@ def load_checkpoint(
     """Load a checkpoint; everything is read and checked before the first variable is assigned.
 
     Args:
-        path: a file that `save_checkpoint` or `save_best` wrote.
+        path: a file that `write_snapshot` wrote.
         network: takes the weights; their moving averages, if the file has some and no training
             goes on from here.
         optimizer: takes its state, when given: to go on with the training.

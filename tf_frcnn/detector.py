@@ -20,7 +20,7 @@ from tf_frcnn.config import Config, DataConfig
 from tf_frcnn.data.image import read_image_as
 from tf_frcnn.data.orientation import ExifPolicy
 from tf_frcnn.data.transforms import resize_images, scale_boxes
-from tf_frcnn.environment import grow_gpu_memory
+from tf_frcnn.devices import grow_gpu_memory
 from tf_frcnn.errors import ConfigError, WeightsError
 from tf_frcnn.export.saved_model import export_saved_model
 from tf_frcnn.inference import InferenceModel, load_network

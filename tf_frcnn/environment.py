@@ -1,4 +1,4 @@
-"""What a command checks and says first: backend, devices, versions, seed."""
+"""What a command checks and says first: backend, device, versions, seed."""
 
 import json
 import logging
@@ -18,6 +18,12 @@ from PIL import Image
 from rich.console import Console
 from rich.logging import RichHandler
 
+from tf_frcnn.devices import (
+    describe_device,
+    explain_unused_card,
+    grow_gpu_memory,
+    leave_other_gpus_alone,
+)
 from tf_frcnn.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -115,12 +121,13 @@ def without_library_messages() -> Iterator[None]:
             os.close(terminal)
 
 
-def set_up_tensorflow(seed: int = 0, deterministic: bool = False) -> None:
+def set_up_tensorflow(seed: int = 0, deterministic: bool = False, all_gpus: bool = False) -> None:
     """Load TensorFlow, turn on GPU memory growth, seed all generators; log what there is.
 
     Args:
         seed: of Python's, NumPy's and TensorFlow's generators; weights are drawn from it.
         deterministic: let TensorFlow use only operations that give the same bits each time.
+        all_gpus: use all of the machine, not the first alone.
 
     Raises:
         UserError: see `check_backend`.
@@ -129,6 +136,8 @@ def set_up_tensorflow(seed: int = 0, deterministic: bool = False) -> None:
     import keras
     import tensorflow as tf
 
+    if not all_gpus:
+        leave_other_gpus_alone()
     grow_gpu_memory()
     if deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -137,6 +146,8 @@ def set_up_tensorflow(seed: int = 0, deterministic: bool = False) -> None:
     tf.random.set_seed(seed)
     keras.utils.set_random_seed(seed)
     logger.info("device: %s", describe_device())
+    if explanation := explain_unused_card():
+        logger.warning("%s", explanation)
     logger.info(
         "versions: tf_frcnn %s, TensorFlow %s, Keras %s, NumPy %s, Python %s",
         metadata.version("tf_frcnn"),
@@ -146,28 +157,3 @@ def set_up_tensorflow(seed: int = 0, deterministic: bool = False) -> None:
         platform.python_version(),
     )
     logger.info("seed: %d", seed)
-
-
-def grow_gpu_memory() -> None:
-    """Let TensorFlow take GPU memory as it needs it, not all of it at once.
-
-    Before the first operation, that is: where a program has used TensorFlow already, what it chose
-    stays.
-    """
-    import tensorflow as tf
-
-    for gpu in tf.config.list_physical_devices("GPU"):
-        if not tf.config.experimental.get_memory_growth(gpu):
-            try:
-                tf.config.experimental.set_memory_growth(gpu, True)
-            except RuntimeError as error:
-                logger.debug("%s: memory growth stays off (%s)", gpu.name, error)
-
-
-def describe_device() -> str:
-    """Name the GPUs that TensorFlow sees, or the processor."""
-    import tensorflow as tf
-
-    gpus = tf.config.list_physical_devices("GPU")
-    names = [tf.config.experimental.get_device_details(gpu).get("device_name", "") for gpu in gpus]
-    return ", ".join(names) if gpus else f"CPU, {os.cpu_count()} cores, {platform.machine()}"

@@ -93,6 +93,37 @@ def finetune() -> Config:
     )
 
 
+def explain_rate(train: TrainConfig, preset: TrainConfig) -> str:
+    """Say that a learning rate does not fit the number of images a step.
+
+    The rule for SGD is linear (Goyal et al., 2017, *Accurate, large minibatch SGD*): the rate goes
+    with the images that one update is computed from. A rate within a factor of 2 of what follows
+    from the preset's own fits; rates of other optimisers do not go so, and are not judged.
+
+    Args:
+        train: what was asked for.
+        preset: of the preset, before options.
+
+    Returns:
+        What to log, or "".
+    """
+    images, of_preset = _images_an_update(train), _images_an_update(preset)
+    fitting = preset.learning_rate * images / of_preset
+    fits = fitting / 2 <= train.learning_rate <= fitting * 2
+    is_own = (train.learning_rate, images) == (preset.learning_rate, of_preset)
+    if fits or is_own or not train.optimizer == preset.optimizer == "sgd":
+        return ""
+    return (
+        f"--train.learning-rate {train.learning_rate:g}: does not go with {images} images an "
+        f"update. The preset has {preset.learning_rate:g} for {of_preset}, and the rate goes with "
+        f"the images: {fitting:g} would fit"
+    )
+
+
+def _images_an_update(train: TrainConfig) -> int:
+    return train.batch_size * train.gradient_accumulation_steps
+
+
 def with_architecture(config: Config, name: str) -> Config:
     """Take another architecture, with the settings that it was published with.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tf_frcnn.commands.evaluate import parse_arguments as parse_evaluate_arguments
+from tf_frcnn.commands.train import advise_small_network
 from tf_frcnn.commands.train import parse_arguments as parse_train_arguments
 from tf_frcnn.config import Config, flatten
 from tf_frcnn.errors import ConfigError, run_command
@@ -194,3 +195,21 @@ def test_help_of_an_evaluation(capsys):
     assert status == 0
     for name in ("data.format", "data.root", "data.test-split", "output", "overwrite"):
         assert f"--{name}" in out
+
+
+def test_without_a_gpu_the_small_network_is_named(monkeypatch):
+    import tensorflow as tf
+
+    advise = advise_small_network
+    assert "efficientnet_lite0_fpn" in advise(parse_train_arguments(["finetune"]).config)
+    small = parse_train_arguments(["finetune", "--model.architecture", "efficientnet_lite0_fpn"])
+    assert advise(small.config) == advise(parse_train_arguments([]).config) == ""
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: ["a GPU"])
+    assert advise(parse_train_arguments(["finetune"]).config) == ""
+
+
+@pytest.mark.parametrize("architecture", ["vgg16", "fasterrcnn_resnet50_fpn"])
+def test_from_random_weights_everything_is_trained(architecture):
+    typed = ["finetune", "--model.architecture", architecture, "--train.start-from", "none"]
+    train = parse_train_arguments(typed).train
+    assert (train.frozen_layers, train.trainable_stages) == ((), None)

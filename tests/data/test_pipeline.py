@@ -1,6 +1,8 @@
 """Batches: what is in them, that a step alone decides it, and what a broken image says."""
 
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -236,3 +238,33 @@ def test_an_image_that_vanished_is_named(six_images):
     six_images.examples[0].image_path.unlink()
     with pytest.raises(DataError, match=r"p0\.png: there is no such file"):
         as_arrays(BatchPipeline(six_images, UNSCALED, training=False))
+
+
+TWO_AT_ONCE = """
+import sys, threading
+import tensorflow as tf
+from tests.data.test_pipeline import UNSCALED, make_dataset, make_example
+from tf_frcnn.data import pipeline
+from pathlib import Path
+
+tf.config.experimental.enable_op_determinism()
+together, read = threading.Barrier(2), pipeline.read_image
+
+def read_with_another(*arguments):
+    together.wait(timeout=60)
+    return read(*arguments)
+
+pipeline.read_image = read_with_another
+data = make_dataset(*(make_example(Path(sys.argv[1]), f"p{number}") for number in range(2)))
+(batch,) = pipeline.BatchPipeline(data, UNSCALED, batch_size=2, stop=1)
+print(len(batch["images"]))
+"""
+
+
+@pytest.mark.slow
+def test_images_are_read_in_parallel_where_all_is_deterministic(tmp_path):
+    # A reader that waits for another: one at a time they would wait for ever. Determinism is the
+    # whole process's, hence one of its own.
+    command = [sys.executable, "-c", TWO_AT_ONCE, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "2", done.stderr

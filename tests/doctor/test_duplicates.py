@@ -9,6 +9,8 @@ from PIL import Image
 
 from tf_frcnn.doctor.duplicates import (
     GRID,
+    LEAST_SIMILARITY,
+    ImageFacts,
     difference_hash,
     examine_images,
     find_duplicates,
@@ -67,6 +69,53 @@ def test_near_duplicates(images):
     names = ["a.png", "copy.png", "other.png", "mirrored.png", "plain40.png", "plain41.png"]
     _, (pair,) = found(images, train=names, val=["small.jpg"])
     assert pair.images == (("train", "a.png"), ("val", "small.jpg"))
+
+
+def changed(steps, share, random):
+    """Take away a share of the steps of a row, chosen at random."""
+    places = np.flatnonzero(steps)
+    row = steps.copy()
+    row[random.choice(places, round(share * len(places)), replace=False)] = 0
+    return row
+
+
+def facts_of(rows):
+    """Pretend that images have these difference hashes."""
+    return {Path(f"{i}.png"): ImageFacts("", f"digest {i}", row) for i, row in enumerate(rows)}
+
+
+def test_groups_of_near_duplicates_are_those_of_all_pairs():
+    random = np.random.default_rng(0)
+    rows = []
+    for size in (1, 1, 1, 2, 3, 40):
+        steps = random.choice([-1, 0, 1], 2 * GRID**2, p=(0.3, 0.4, 0.3)).astype(np.int8)
+        rows += [changed(steps, share, random) for share in random.uniform(0, 0.04, size)]
+    # Of the last two rows the second is similar to neither scene but by way of the first.
+    rows.append(changed(rows[0], 0.09, random))
+    rows.append(changed(rows[-1], 0.09, random))
+    rows = [rows[number].astype(np.int8) for number in random.permutation(len(rows))]
+    facts = facts_of(rows)
+    _, near = find_duplicates({"train": list(facts)}, facts)
+
+    groups = {number: {number} for number in range(len(rows))}
+    for a, first in enumerate(rows):
+        for b, second in enumerate(rows[:a]):
+            equal = np.sum((first == second) & (first != 0))
+            if equal >= LEAST_SIMILARITY * np.sum((first != 0) | (second != 0)):
+                joined = groups[a] | groups[b]
+                groups.update(dict.fromkeys(joined, joined))
+    expected = {frozenset(f"{n}.png" for n in one) for one in groups.values() if len(one) > 1}
+    assert sorted(map(len, expected)) == [2, 3, 3, 40]
+    assert {frozenset(name for _, name in group.images) for group in near} == expected
+
+
+def test_many_frames_of_one_scene_are_one_group():
+    random = np.random.default_rng(1)
+    steps = random.choice([-1, 1], 2 * GRID**2).astype(np.int8)
+    facts = facts_of([changed(steps, 0.02, random) for _ in range(3000)])
+    names = list(facts)
+    _, (group,) = find_duplicates({"train": names[:2000], "test": names[2000:]}, facts)
+    assert len(group.images) == 3000 and group.between_splits
 
 
 def test_unreadable_and_turned_files(tmp_path):

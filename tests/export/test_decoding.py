@@ -230,3 +230,37 @@ def test_jpeg_and_png_pass():
 def test_the_first_item_that_is_neither_is_named(contents, message):
     with pytest.raises(tf.errors.InvalidArgumentError, match="image_bytes" + message):
         checked(tf.constant(contents))
+
+
+def stating_size(content, height, width):
+    """Write another size into the header of a JPEG or a PNG."""
+    if content.startswith(b"\x89PNG"):
+        return content[:16] + struct.pack(">II", width, height) + content[24:]
+    start = content.index(b"\xff\xc0") + 5  # of a baseline frame: length, bits a channel, size
+    return content[:start] + struct.pack(">HH", height, width) + content[start + 4 :]
+
+
+@pytest.mark.parametrize(
+    ("content", "height", "width"),
+    # 89,478,485 = 5 x 17,895,697, so that one more column is too much.
+    [
+        (jpeg(), 9460, 9460),  # 89,491,600
+        (png("RGB"), 9460, 9460),
+        (png("RGB"), 5, 17_895_698),
+        (png("RGB"), 2**31 - 1, 2**31 - 1),
+        (png("L"), 3, 2**32 - 1),
+    ],
+)
+def test_too_many_pixels_are_refused_before_they_are_decoded(content, height, width):
+    stated = min(width, 2**31 - 1)
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        decode_image(tf.constant(stating_size(content, height, width)))
+    expected = f"image_bytes: an image of {height} x {stated} pixels: expected at most 89,478,485"
+    assert expected in str(caught.value)
+
+
+def test_as_many_pixels_as_are_allowed_pass_the_check():
+    # The content is too short for the size, which is noticed only afterwards.
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        decode_image(tf.constant(stating_size(png("RGB"), 1, 89_478_485)))
+    assert "expected at most" not in str(caught.value)

@@ -32,11 +32,12 @@ def test_seconds_a_step_are_the_median_of_the_lines(tmp_path):
         {"step": 10, "loss": 2.0, "seconds_per_step": 9.0},
         {"step": 20, "loss": 1.0, "seconds_per_step": 1.0},
         {"step": 20, "val_loss": 1.5},
-        {"step": 30, "loss": 1.0, "seconds_per_step": 2.0},
+        {"step": 30, "loss": 1.0, "seconds_per_step": 2.0, "epoch": 1.5},
     ]
     config = Config(train=TrainConfig(steps=30, seed=5))
     figures = training_figures(config, write_log(tmp_path / "metrics.jsonl", lines), {})
-    assert figures == {"steps": 30, "skipped_steps": 0, "seconds_per_step": 2.0, "seed": 5}
+    expected = {"steps": 30, "epochs": 1.5, "skipped_steps": 0, "seconds_per_step": 2.0, "seed": 5}
+    assert figures == expected
 
 
 def test_steps_that_were_left_out_are_counted_and_said(tmp_path, capsys):
@@ -52,7 +53,7 @@ def test_steps_that_were_left_out_are_counted_and_said(tmp_path, capsys):
 
 def test_a_log_without_lines_has_no_seconds(tmp_path):
     figures = training_figures(Config(), write_log(tmp_path / "metrics.jsonl", []), {})
-    assert figures["seconds_per_step"] is None
+    assert figures["seconds_per_step"] is None and figures["epochs"] is None
 
 
 def test_the_table_has_a_row_a_class_and_their_mean(capsys):

@@ -80,8 +80,10 @@ def test_a_line_is_the_mean_of_the_steps_since_the_line_before(tmp_path):
     path = tmp_path / "metrics.jsonl"
     # Steps 1, 2 -> line 2; 3, 4 -> line 4; the last step, 5, has a line of its own.
     all_logs = [make_logs(loss, loss / 10) for loss in (1.0, 3.0, 5.0, 7.0, 9.0)]
-    run(MetricsLog(path, tmp_path / "events", every=2, steps=5), all_logs)
+    log = MetricsLog(path, tmp_path / "events", every=2, steps=5, steps_per_epoch=4)
+    run(log, all_logs)
     lines = read_lines(path)
+    assert [line["epoch"] for line in lines] == [0.5, 1.0, 1.25]
     assert [line["step"] for line in lines] == [2, 4, 5]
     assert [line["loss"] for line in lines] == [2.0, 6.0, 9.0]
     assert [line["roi_box"] for line in lines] == [0.5, 1.5, 2.25]
@@ -211,10 +213,11 @@ def run_bar(bar, all_logs, start=0):
 
 def test_without_a_terminal_progress_is_a_line_now_and_then_and_at_the_end(caplog):
     with caplog.at_level(logging.INFO, "tf_frcnn"):
-        run_bar(ProgressBar(3, 0, batch_size=4, seconds=1e6), [make_logs(2.0, 0.5)] * 3)
+        bar = ProgressBar(3, 0, batch_size=4, seconds=1e6, steps_per_epoch=2)
+        run_bar(bar, [make_logs(2.0, 0.5)] * 3)
     (line,) = caplog.messages
-    # A batch of 4 in 0.5 s: 8 images a second.
-    assert line.startswith("step 3/3 loss 2.000 (rpn_objectness 0.500 ")
+    # A batch of 4 in 0.5 s: 8 images a second; 3 steps are 1.5 times 2.
+    assert line.startswith("step 3/3 epoch 1.5/1.5 loss 2.000 (rpn_objectness 0.500 ")
     assert line.endswith("8.00 images/s, 0.0 min left")
 
 

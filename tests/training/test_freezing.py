@@ -1,9 +1,11 @@
 """Layers that are not trained: by name, anywhere in the network."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.training.test_trainer import TWO_IMAGES, make_batch
 from tf_frcnn.architectures import ARCHITECTURES
@@ -121,6 +123,14 @@ def test_torchvisions_stages():
     )
     assert resnet[:-3] == (("conv1",), ("layer1",))
     assert sum(mobilenet[:-3], ()) == tuple(f"features{number:02d}" for number in range(7))
+
+
+def test_statistics_of_several_replicas_are_not_compiled(network, monkeypatch):
+    two = SimpleNamespace(num_replicas_in_sync=2)
+    monkeypatch.setattr(tf.distribute, "get_strategy", lambda: two)
+    with pytest.raises(ConfigError, match="jit-compile: 2 replicas .* --train.normalization froz"):
+        freeze_layers(network, jit_compile=True)
+    freeze_layers(network, jit_compile=True, normalization="frozen")
 
 
 @pytest.mark.parametrize(

@@ -61,3 +61,11 @@ def test_the_scale_of_a_loss_in_float16_is_taken_out_once(train_both):
     assert both["replicas"] == [1, 2]
     assert both["difference"] < 0.01 * both["change"]
     assert both["losses"][1] == pytest.approx(both["losses"][0], rel=1e-3)
+
+
+def test_replicas_compile_with_frozen_normalisation(train_both):
+    options = ("--train.jit-compile", "--train.normalization", "frozen")
+    both = train_both(*options, "--train.learning-rate", "1e-4")
+    assert both["replicas"] == [1, 2]
+    assert both["difference"] < 1e-5
+    assert both["losses"][1] == pytest.approx(both["losses"][0], rel=1e-4)

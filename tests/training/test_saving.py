@@ -2,13 +2,15 @@
 
 import logging
 import math
+import threading
 
 import numpy as np
 import pytest
 
 from tests.training.stand_ins import SmallTrainer, make_logs, run
 from tf_frcnn.checkpoint_folder import list_checkpoints
-from tf_frcnn.checkpoints import BEST_FILE, load_progress
+from tf_frcnn.checkpoints import BEST_FILE, load_checkpoint, load_progress
+from tf_frcnn.errors import UserError
 from tf_frcnn.training import saving
 from tf_frcnn.training.saving import BestCheckpoint, Checkpoints, restore_states
 
@@ -38,6 +40,7 @@ def test_checkpoints_every_few_steps_and_at_the_end_the_latest_kept(tmp_path):
     # Saved after 2, 4, 6 and, at the end, 7; the last two are kept.
     callback = Checkpoints(tmp_path, every=2, keep=2, start=0)
     run(callback, [make_logs()] * 7, end=False)
+    callback.writer.wait()
     assert steps_saved(tmp_path) == [4, 6]
     callback.on_train_end()
     assert steps_saved(tmp_path) == [6, 7]
@@ -45,12 +48,57 @@ def test_checkpoints_every_few_steps_and_at_the_end_the_latest_kept(tmp_path):
 
 def test_the_end_does_not_save_a_step_twice(tmp_path, monkeypatch):
     saved = []
-    real = saving.save_checkpoint
+    real = saving.write_snapshot
     monkeypatch.setattr(
-        saving, "save_checkpoint", lambda *given: saved.append(given[1]) or real(*given)
+        saving,
+        "write_snapshot",
+        lambda path, given: saved.append(given.progress.step) or real(path, given),
     )
     run(Checkpoints(tmp_path, every=2, keep=2, start=0), [make_logs()] * 4)
     assert saved == [2, 4]
+
+
+def test_what_is_written_slowly_is_what_was_there_and_nothing_waits_for_it(tmp_path, monkeypatch):
+    held, real = threading.Event(), saving.write_snapshot
+
+    def write_later(path, snapshot):
+        assert held.wait(timeout=60)
+        return real(path, snapshot)
+
+    monkeypatch.setattr(saving, "write_snapshot", write_later)
+    writer = saving.Writer()
+    callback = Checkpoints(tmp_path, every=1, keep=9, start=0, writer=writer)
+    best = BestCheckpoint(tmp_path, start=0, writer=writer)
+    for one in (callback, best):
+        one.set_model(SmallTrainer())
+        one.on_train_begin({})
+    (kernel,) = callback.model.network.weights[:1]
+    kernel.assign([[1.0]])
+    callback.on_train_batch_end(0, make_logs())
+    callback.every = 9
+    for step in (1, 2, 3):  # three steps, each of which changes the weights
+        kernel.assign_add([[1.0]])
+        callback.on_train_batch_end(step, make_logs())
+    assert list(tmp_path.iterdir()) == []
+    held.set()
+    callback.on_train_end()
+    assert steps_saved(tmp_path) == [1, 4]
+    for path, value in zip(list_checkpoints(tmp_path), (1.0, 4.0), strict=True):
+        load_checkpoint(path, callback.model.network)
+        np.testing.assert_array_equal(kernel, [[value]])
+
+
+def test_what_cannot_be_written_ends_the_training_at_the_next_one_or_the_end(tmp_path, monkeypatch):
+    def fail(path, snapshot):
+        raise UserError(f"{path}: the disk is full")
+
+    monkeypatch.setattr(saving, "write_snapshot", fail)
+    callback = Checkpoints(tmp_path, every=2, keep=2, start=0)
+    with pytest.raises(UserError, match="step-00000002.h5: the disk is full"):
+        run(callback, [make_logs()] * 4, end=False)
+    callback = Checkpoints(tmp_path, every=9, keep=2, start=0)
+    with pytest.raises(UserError, match="step-00000001.h5: the disk is full"):
+        run(callback, [make_logs()])
 
 
 def test_a_resumed_run_without_steps_saves_nothing(tmp_path):
@@ -116,8 +164,7 @@ def test_the_weights_of_that_step_are_kept(tmp_path):
     for step, loss in enumerate((5.0, 3.0, 4.0)):
         kernel.assign([[float(step + 1)]])
         best.on_train_batch_end(step, make_logs(val_loss=loss))
-    from tf_frcnn.checkpoints import load_checkpoint
-
+    best.on_train_end()
     assert load_checkpoint(tmp_path / BEST_FILE, best.model.network).step == 2
     np.testing.assert_array_equal(kernel, [[2.0]])
 

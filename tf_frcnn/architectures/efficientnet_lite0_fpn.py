@@ -163,7 +163,7 @@ EFFICIENTNET_LITE0_FPN = build_architecture(
     box_head=partial(build_box_head, units=FC_UNITS, num_fcs=1),
     stages=TRAINING_STAGES,
     from_weights=KEPT,
-    # How they were chosen, and what is not measured yet: results/bccd_lite0.md.
+    # How they were chosen: results/bccd_lite0_settings.md.
     settings={
         **_settings,
         "model": {

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tf_frcnn.benchmark.stages import time_stages
 from tf_frcnn.detector import Detector
-from tf_frcnn.environment import describe_device
+from tf_frcnn.devices import describe_device
 from tf_frcnn.errors import WeightsError
 from tf_frcnn.inference import load_network
 from tf_frcnn.model_files import ModelFiles

@@ -14,7 +14,8 @@ import tyro
 from tf_frcnn.config import DataConfig
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import counted
-from tf_frcnn.environment import describe_device, set_up_logging, set_up_tensorflow
+from tf_frcnn.devices import describe_device
+from tf_frcnn.environment import set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_FINDINGS, EXIT_OK, DataError, UserError, WeightsError
 from tf_frcnn.files import check_apart, prepare_output, write_json
 from tf_frcnn.model_files import METRICS_FILE, ModelFiles

@@ -1,8 +1,9 @@
 """From examples to batches: decode, augment, resize, pad; a `tf.data` pipeline."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -140,7 +141,7 @@ class BatchPipeline:
 
     def _network_size(self, position: tf.Tensor) -> tf.Tensor:
         """Compute the [2] int32 size that `_load` gives the image at a position."""
-        boxes, size = tf.numpy_function(self._describe, [position], (tf.float32, tf.int32))
+        boxes, size = _call(self._describe, position, (tf.float32, tf.int32))
         size, seeds = tf.ensure_shape(size, [2]), self._seeds(position)
         if self._config.crop > 0:
             window = _draw_window(tf.ensure_shape(boxes, [None, 4]), size, seeds, self._config)
@@ -149,9 +150,8 @@ class BatchPipeline:
 
     def _load(self, position: tf.Tensor) -> dict[str, tf.Tensor]:
         """Make the image at a position of the stream."""
-        image, boxes, classes, index = tf.numpy_function(
-            self._read, [position], (tf.uint8, tf.float32, tf.int32, tf.int32)
-        )
+        types = (tf.uint8, tf.float32, tf.int32, tf.int32)
+        image, boxes, classes, index = _call(self._read, position, types)
         image = tf.ensure_shape(image, [None, None, 3])
         boxes, classes = tf.ensure_shape(boxes, [None, 4]), tf.ensure_shape(classes, [None])
         seeds = self._seeds(position)
@@ -186,6 +186,16 @@ class BatchPipeline:
     def _index(self, position: np.int64) -> int:
         step, slot = divmod(int(position), self._batch_size)
         return step if self._sampler is None else int(self._sampler.batch(step)[slot])
+
+
+def _call(
+    function: Callable[..., Any], position: tf.Tensor, types: tuple[tf.DType, ...]
+) -> tuple[tf.Tensor, ...]:
+    """Call a function of Python whose answer depends on the position alone.
+
+    A stateful one would be called for one image at a time where all is to be deterministic.
+    """
+    return tf.numpy_function(function, [position], types, stateful=False)
 
 
 def make_example(

@@ -160,9 +160,13 @@ def _describe_duplicates(groups: Sequence[Duplicates]) -> dict[str, Any]:
     ordered = sorted(groups, key=lambda group: not group.between_splits)
     return {
         "count": len(groups),
+        "num_images": sum(len(group.images) for group in groups),
         "between_splits": sum(group.between_splits for group in groups),
         "first": [
-            [f"{split}: {name}" for split, name in group.images[:MAX_LISTED]]
+            [
+                *(f"{split}: {name}" for split, name in group.images[:MAX_LISTED]),
+                *([f"{more} more"] if (more := len(group.images) - MAX_LISTED) > 0 else []),
+            ]
             for group in ordered[:MAX_LISTED]
         ],
     }

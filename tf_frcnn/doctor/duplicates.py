@@ -6,7 +6,7 @@ Every file is read once, which also shows whether it can be decoded.
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,10 @@ GRID = 16  # cells of the difference hash in each direction
 LEAST_SIMILARITY = 0.9  # share of the clear steps that two near duplicates have in common
 _LEAST_STEP = 4.0  # grey levels between neighbouring cells; less is noise of the compression
 _LEAST_STEPS = 12  # an image with fewer clear steps is too plain to be recognised
-_BLOCK = 1024  # images that are compared with all others at a time
+_BANDS, _HASHES_A_BAND = 40, 12  # see `_similar_groups`
+_FIRST_ELEMENTS = 48  # of a shuffled order: nearly every image has one of them
+_TRIES_A_BUCKET = 50
+_BITS = np.array([number.bit_count() for number in range(256)], np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,8 +123,9 @@ def find_duplicates(
 
     Returns:
         Exact duplicates: groups of files with the same content; a file in two splits is a group
-        too. And near duplicates: pairs of files that look the same on a coarse grid, but have
-        different contents; of a group of exact duplicates only the first file is compared.
+        too. And near duplicates: groups of files with different contents, each of which looks the
+        same, on a coarse grid, as some other of the group; of exact duplicates only the first file
+        is compared.
     """
     groups: dict[str, list[tuple[str, str]]] = {}  # by the digest
     steps: dict[str, np.ndarray] = {}
@@ -134,27 +138,109 @@ def find_duplicates(
                 steps[fact.digest] = fact.steps
     exact = [Duplicates(tuple(group)) for group in groups.values() if len(group) > 1]
     seen = [groups[digest][0] for digest in steps]
-    pairs = _similar_pairs(np.array(list(steps.values()))) if len(seen) > 1 else ()
-    return exact, [Duplicates((seen[first], seen[second])) for first, second in pairs]
+    near = _similar_groups(np.array(list(steps.values()))) if len(seen) > 1 else ()
+    return exact, [Duplicates(tuple(seen[number] for number in group)) for group in near]
 
 
-def _similar_pairs(steps: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Yield the index pairs of rows whose similarity is at least `LEAST_SIMILARITY`.
+def _similar_groups(steps: np.ndarray) -> list[list[int]]:
+    """Group rows that are similar, directly or through others of the group.
 
     Similarity is the number of places where both have the same step, over the number of places
-    where either has one. Both are computed by matrix products, a block of rows at a time.
+    where either has one. Not all pairs are compared, so that time and memory grow with the rows
+    alone: rows that agree in some band of min-hashes (Broder, 1997; Leskovec, Rajaraman, Ullman,
+    *Mining of massive datasets*, section 3.4) are compared with the first of them, those that are
+    not similar to it with the next. Two rows with a similarity of 0.9 and no opposite steps agree
+    in a band with a probability of 0.9^12 = 0.28, so all 40 miss them twice in a million times.
 
     Args:
-        steps: [P, S] int8 of -1, 0 and 1.
+        steps: [P, S] int8 of -1, 0 and 1; every row has a step.
+
+    Returns:
+        Groups of at least two row numbers, each and all in rising order.
     """
-    signed = steps.astype(np.float32)
-    present = np.abs(signed)
-    counts = present.sum(axis=1)
-    for start in range(0, len(steps), _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        both = present[rows] @ present.T  # both have a step: equal ones minus opposite ones ...
-        equal = 0.5 * (both + signed[rows] @ signed.T)  # ... is the product of the signed rows
-        either = counts[rows, None] + counts - both
-        for first, second in np.argwhere(equal >= LEAST_SIMILARITY * either):
-            if start + first < second:
-                yield int(start + first), int(second)
+    signs = np.stack([steps > 0, steps < 0], axis=1)  # [P, 2, S]
+    packed = np.packbits(signs, axis=2)
+    columns = np.ascontiguousarray(signs.reshape(len(steps), -1).T)  # [2 S, P]
+    del signs
+    random = np.random.default_rng(0)
+    groups = np.arange(len(steps))  # the first row of each row's group
+    for _ in range(_BANDS):
+        band = np.stack([_min_hashes(columns, random) for _ in range(_HASHES_A_BAND)], axis=1)
+        first, second = _similar_in_buckets(band, packed, groups)
+        groups = _join(groups, first, second)
+    order = np.argsort(groups, kind="stable")
+    _, starts = np.unique(groups[order], return_index=True)
+    return [group.tolist() for group in np.split(order, starts[1:]) if len(group) > 1]
+
+
+def _min_hashes(columns: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Shuffle the elements of sets, and say which is the first that each has.
+
+    Args:
+        columns: [E, P] bool, whether set P has element E; every set has one.
+        random: shuffles.
+
+    Returns:
+        [P] int16, a place in the shuffled order. Two sets have the same with a probability of the
+        share of elements that both have, of those that either has.
+    """
+    shuffled = random.permutation(len(columns))
+    few = columns[shuffled[:_FIRST_ELEMENTS]]
+    places = few.argmax(axis=0)
+    (missing,) = np.nonzero(~few[places, np.arange(few.shape[1])])
+    places[missing] = columns[shuffled[:, None], missing].argmax(axis=0)
+    return places.astype(np.int16)
+
+
+def _similar_in_buckets(
+    band: np.ndarray, packed: np.ndarray, groups: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find similar rows among those with the same band -> the rows of each pair, `[N]` twice.
+
+    Rows that are in one group already are not compared. Rows that are similar to none of the first
+    50 in their bucket are given up here, which bounds the time; other bands may find them.
+    """
+    _, buckets = np.unique(band, axis=0, return_inverse=True)
+    buckets = buckets.reshape(-1)  # NumPy 2.0 has it [P, 1]
+    rows = np.argsort(buckets, kind="stable")
+    pairs: list[tuple[np.ndarray, np.ndarray]] = []
+    for _ in range(_TRIES_A_BUCKET):
+        _, starts, inverse = np.unique(buckets[rows], return_index=True, return_inverse=True)
+        first = rows[starts[inverse]]
+        others = first != rows
+        rows, first = rows[others], first[others]
+        apart = groups[rows] != groups[first]
+        rows, first = rows[apart], first[apart]
+        if not len(rows):
+            break
+        similar = _are_similar(packed[first], packed[rows])
+        pairs.append((first[similar], rows[similar]))
+        rows = rows[~similar]
+    ends = list(zip(*pairs, strict=True)) or [[np.empty(0, int)]] * 2
+    return np.concatenate(ends[0]), np.concatenate(ends[1])
+
+
+def _are_similar(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Whether rows are similar: [N] bool of two [N, 2, S / 8] uint8 of bits."""
+    equal = _count_bits(first & second).sum(axis=1)
+    either = _count_bits((first | second)[:, 0] | (first | second)[:, 1])
+    return equal >= LEAST_SIMILARITY * either
+
+
+def _count_bits(packed: np.ndarray) -> np.ndarray:
+    """Count the bits that are 1 along the last axis, of uint8."""
+    return _BITS[packed].sum(axis=-1, dtype=np.int32)
+
+
+def _join(groups: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Join the groups of rows of pairs -> the first row of each row's group, as before."""
+    while True:
+        ends = np.stack([groups[first], groups[second]])
+        lower, higher = ends.min(axis=0), ends.max(axis=0)
+        if not np.any(lower < higher):
+            return groups
+        joined = np.arange(len(groups))
+        np.minimum.at(joined, higher, lower)
+        while np.any(joined != joined[joined]):
+            joined = joined[joined]
+        groups = joined[groups]

@@ -57,7 +57,10 @@ def _duplicate_remarks(duplicates: Mapping[str, Any]) -> list[str]:
         if found["count"]:
             between = found["between_splits"]
             harm = " Those make the figures better than the detector is." if between else ""
-            remarks.append(f"{what}: {found['count']}, between splits: {between}.{harm}")
+            remarks.append(
+                f"{what}: {found['count']} ({found['num_images']} images), between splits: "
+                f"{between}.{harm}"
+            )
     return remarks
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tf_frcnn.data.image import MAX_PIXELS
 from tf_frcnn.data.orientation import (
     EXIF_PREFIX,
     FIRST_QUARTER_TURN,
@@ -59,16 +60,44 @@ def decode_image(content: tf.Tensor, apply_exif: bool = False) -> tf.Tensor:
         apply_exif: turn the image upright by its EXIF orientation.
 
     Returns:
-        [H, W, 3] uint8 RGB. A file that is cut short or damaged is an InvalidArgumentError.
+        [H, W, 3] uint8 RGB. A file that is cut short or damaged, or states more than `MAX_PIXELS`
+        pixels, is an InvalidArgumentError; the latter before there is memory for them.
     """
+    is_jpeg = _starts_with(content, _JPEG_START)
+    with tf.control_dependencies([_check_size(content, is_jpeg)]):
+        content = tf.identity(content)
     image = tf.cond(
-        _starts_with(content, _JPEG_START),
+        is_jpeg,
         # The inverse transform that Pillow uses; TensorFlow's own choice is a faster, coarser one.
         lambda: tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE"),
         lambda: tf.io.decode_png(content, channels=3),
     )
     image = tf.ensure_shape(image, [None, None, 3])
     return _turn_upright(image, read_orientation(content)) if apply_exif else image
+
+
+def _check_size(content: tf.Tensor, is_jpeg: tf.Tensor) -> tf.Operation:
+    """Make an operation that fails where the header states too many pixels."""
+    height, width = tf.unstack(
+        tf.cond(
+            is_jpeg,
+            lambda: tf.image.extract_jpeg_shape(content)[:2],
+            # Behind the signature, and the length and name of the first chunk: width, height.
+            lambda: tf.stack([_unsigned(_bytes_at(content, place, 4)) for place in (20, 16)]),
+        )
+    )
+    size = tf.strings.join([tf.strings.as_string(height), " x ", tf.strings.as_string(width)])
+    num_pixels = tf.cast(height, tf.float64) * tf.cast(width, tf.float64)
+    message = tf.strings.join(
+        ["image_bytes: an image of ", size, f" pixels: expected at most {MAX_PIXELS:,} pixels."]
+    )
+    return tf.debugging.Assert(num_pixels <= MAX_PIXELS, [message])
+
+
+def _unsigned(digits: tf.Tensor) -> tf.Tensor:
+    """Read [4] bytes as a number, which is at most the largest of int32."""
+    number = _to_number(digits, is_little=False)
+    return tf.where(number < 0, tf.int32.max, number)
 
 
 def read_orientation(content: tf.Tensor) -> tf.Tensor:

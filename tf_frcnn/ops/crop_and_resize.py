@@ -6,7 +6,8 @@ of gathers.
 On CPUs the gradient of `tf.image.crop_and_resize` adds up the boxes from several threads at once
 without a lock, so that where boxes overlap some of it is lost, another part each time (unless
 `tf.config.experimental.enable_op_determinism` keeps it to one thread). Here it is two matrix
-products, which give the same numbers every time.
+products, which give the same numbers every time, of a few RoIs at a time: between the two stands an
+array of rows of points by columns of cells for each RoI.
 """
 
 import functools
@@ -14,6 +15,8 @@ import functools
 import tensorflow as tf
 
 from tf_frcnn.ops.builtin import takes_builtin_only
+
+ROIS_AT_ONCE = 32  # whose gradient is made at a time, where their number is known
 
 
 def pool_grids(
@@ -83,15 +86,27 @@ def sample_grids(
     crops = crop_grids(features, first_points, last_points, images, num_points)
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None, None, None]:
-        height, width = tf.shape(features)[1], tf.shape(features)[2]
-        rows = _weights(first[..., 0], last[..., 0], num_points, height)  # [B, R, P, h]
-        cols = _weights(first[..., 1], last[..., 1], num_points, width)  # [B, R, P, w]
         shape = [num_images, num_rois, num_points, num_points, features.shape[-1]]
-        # Sum over R, p and q of rows[R, p, y] * cols[R, q, x] * upstream[R, p, q].
-        spread = tf.einsum("brqx,brpqc->brpxc", cols, tf.reshape(upstream, shape))
-        return tf.einsum("brpy,brpxc->byxc", rows, spread), None, None, None
+        upstream = tf.reshape(upstream, shape)
+        total = tf.zeros_like(features)
+        for start in range(0, first.shape[1] or 1, ROIS_AT_ONCE):
+            rois = slice(start, start + ROIS_AT_ONCE if first.shape[1] else None)
+            with tf.control_dependencies([total]):  # or all pieces would be in memory at once
+                part = tf.identity(upstream[:, rois])
+            total += _spread(part, first[:, rois], last[:, rois], tf.shape(features))
+        return total, None, None, None
 
     return crops, gradient
+
+
+def _spread(upstream: tf.Tensor, first: tf.Tensor, last: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
+    """Give cells what comes back from the points: [B, h, w, C] of [B, R, P, P, C]."""
+    num_points = tf.shape(upstream)[2]
+    rows = _weights(first[..., 0], last[..., 0], num_points, shape[1])  # [B, R, P, h]
+    cols = _weights(first[..., 1], last[..., 1], num_points, shape[2])  # [B, R, P, w]
+    # Sum over R, p and q of rows[R, p, y] * cols[R, q, x] * upstream[R, p, q].
+    spread = tf.einsum("brqx,brpqc->brpxc", cols, upstream)
+    return tf.einsum("brpy,brpxc->byxc", rows, spread)
 
 
 def _weights(

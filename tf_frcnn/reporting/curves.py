@@ -19,7 +19,7 @@ from tf_frcnn.metrics_log import SKIPPED_STEPS, read_metrics
 from tf_frcnn.reporting.plots import style_axes
 
 # What a log has beside the terms of the loss.
-_OTHER_FIGURES = ("loss", "learning_rate", "seconds_per_step", SKIPPED_STEPS)
+_OTHER_FIGURES = ("loss", "learning_rate", "seconds_per_step", "epoch", SKIPPED_STEPS)
 _TITLES = {  # any other term goes by its name
     "rpn_objectness": "RPN objectness",
     "rpn_box": "RPN boxes",

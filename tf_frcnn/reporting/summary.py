@@ -36,15 +36,17 @@ def training_figures(
         outcome: how the training ended, under some or all of the names of `OUTCOME`.
 
     Returns:
-        What `outcome` holds under these names, steps in any case; skipped_steps (steps whose update
-        was left out); seconds_per_step (the median over the log's lines, which disregards the
-        tracing of the first step); seed.
+        What `outcome` holds under these names, steps in any case; epochs (passes over the training
+        images); skipped_steps (steps whose update was left out); seconds_per_step (the median over
+        the log's lines, which disregards the tracing of the first step); seed.
     """
     lines = read_metrics(metrics_log).values()
     seconds = [line["seconds_per_step"] for line in lines if "seconds_per_step" in line]
+    epochs = [line["epoch"] for line in lines if "epoch" in line]
     return {
         "steps": config.train.steps,
         **{name: outcome[name] for name in OUTCOME if name in outcome},
+        "epochs": epochs[-1] if epochs else None,
         "skipped_steps": count_skipped(metrics_log, config.train.steps),
         "seconds_per_step": float(np.median(seconds)) if seconds else None,
         "seed": config.train.seed,

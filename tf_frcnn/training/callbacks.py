@@ -162,21 +162,30 @@ class MetricsLog(keras.callbacks.Callback):
     """Appends to `metrics.jsonl`, and writes the same to TensorBoard's events.
 
     A line holds the mean losses, the learning rate and the mean seconds of the steps since the
-    previous line. Validation losses have lines of their own, and so has the number of steps left
-    out because they were not finite, which count in no mean. What a run that was killed logged
-    after its last checkpoint is removed.
+    previous line, and the passes over the training images so far, `epoch`. Validation losses have
+    lines of their own, and so has the number of steps left out because they were not finite, which
+    count in no mean. What a run that was killed logged after its last checkpoint is removed.
 
     Args of `__init__`: `path` and `events` to write to; a line `every` so many steps; `steps` in
-    all; `start` steps done before.
+    all; `start` steps done before; `steps_per_epoch`.
     """
 
-    def __init__(self, path: Path, events: Path, every: int, steps: int, start: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        events: Path,
+        every: int,
+        steps: int,
+        start: int = 0,
+        steps_per_epoch: int = 1,
+    ) -> None:
         super().__init__()
         self.path = path
         self.events = events
         self.every = every
         self.steps = steps
         self.start = start
+        self.steps_per_epoch = steps_per_epoch
         self._skipped = 0
         self._file: TextIO | None = None
         self._writer: Any = None
@@ -225,6 +234,7 @@ class MetricsLog(keras.callbacks.Callback):
             line = {name: float(np.mean([one[name] for one in self._pending])) for name in names}
             line["learning_rate"] = float(self.model.optimizer.learning_rate)
             line["seconds_per_step"] = float(np.mean([one["seconds"] for one in self._pending]))
+            line["epoch"] = done / self.steps_per_epoch
             self._pending.clear()
             self._write(done, line)
         self._write_validation(done, logs)
@@ -259,20 +269,28 @@ class MetricsLog(keras.callbacks.Callback):
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """Shows step, losses, images per second and the time left; logs them where no terminal is.
+    """Shows step, epoch, losses, images per second, time left; logs them where no terminal is.
 
     A context manager: the bar is shown inside the block.
 
     Args of `__init__`: `steps` in all, `start` steps done before, the `batch_size`, `seconds`
-    between two lines where the output is not a terminal.
+    between two lines where the output is not a terminal; `steps_per_epoch`.
     """
 
-    def __init__(self, steps: int, start: int, batch_size: int, seconds: float = 30.0) -> None:
+    def __init__(
+        self,
+        steps: int,
+        start: int,
+        batch_size: int,
+        seconds: float = 30.0,
+        steps_per_epoch: int = 1,
+    ) -> None:
         super().__init__()
         self.steps = steps
         self.start = start
         self.batch_size = batch_size
         self.seconds = seconds
+        self.steps_per_epoch = steps_per_epoch
         self._console = Console(stderr=True)
         self._progress = Progress(
             TextColumn("training"),
@@ -303,7 +321,9 @@ class ProgressBar(keras.callbacks.Callback):
         self._recent = [*self._recent[-19:], logs["seconds"]]
         seconds = float(np.median(self._recent))
         terms = " ".join(f"{name} {logs[name]:.3f}" for name in self.model.loss_names)
-        text = f"loss {logs['loss']:.3f} ({terms}) {self.batch_size / seconds:.2f} images/s"
+        done, epochs = ((n / self.steps_per_epoch) for n in (batch + 1, self.steps))
+        loss, speed = f"loss {logs['loss']:.3f} ({terms})", self.batch_size / seconds
+        text = f"epoch {done:.1f}/{epochs:.1f} {loss} {speed:.2f} images/s"
         self._progress.update(self._task, completed=batch + 1, text=text)
         now = time.monotonic()
         last = batch + 1 == self.steps

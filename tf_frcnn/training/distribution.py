@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from tf_frcnn.config import DistributionConfig
-from tf_frcnn.environment import grow_gpu_memory, load_tensorflow
+from tf_frcnn.devices import grow_gpu_memory
+from tf_frcnn.environment import load_tensorflow
 from tf_frcnn.errors import ConfigError, UserError, WorkerLostError
 from tf_frcnn.training.cluster import Cluster, read_cluster, wait_for_workers
 

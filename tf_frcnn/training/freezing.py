@@ -36,7 +36,7 @@ def freeze_layers(network: FasterRCNN, config: TrainConfig) -> None:
 
     Raises:
         ConfigError: a name is no layer's beginning, there are fewer stages, or nothing is left to
-            train.
+            train; or XLA is to compile what it can't.
     """
     check_trainable(network)
     layers = _layers_with_weights(network)
@@ -63,6 +63,7 @@ def freeze_layers(network: FasterRCNN, config: TrainConfig) -> None:
             f"{_LAYERS} {' '.join(config.frozen_layers)}: no layer is left to train. Name fewer "
             "layers."
         )
+    _check_compiles(config, any(layer.trainable for layer in normalizations))
     if normalizations and config.normalization == "auto":
         logger.info(
             "Batch normalisation: %s, as there are %s than %d images a device "
@@ -82,6 +83,21 @@ def check_trainable(network: keras.Model) -> None:
         raise ConfigError(
             "network: nothing of it is trainable. Expected some layers whose trainable is True: "
             "set network.trainable = True, or that of the layers to train."
+        )
+
+
+def _check_compiles(config: TrainConfig, goes_by_the_batch: bool) -> None:
+    """Refuse to compile statistics that replicas compute together: XLA cannot wait for the others.
+
+    Raises:
+        ConfigError: that is what is asked for.
+    """
+    num_replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    if config.jit_compile and goes_by_the_batch and num_replicas > 1:
+        raise ConfigError(
+            f"--train.jit-compile: {num_replicas} replicas compute the statistics of batch "
+            "normalisation together, which XLA does not compile. Leave it out, or keep the "
+            "statistics: --train.normalization frozen."
         )
 
 

@@ -22,7 +22,13 @@ from tf_frcnn.training.distribution import ALONE, Distribution
 from tf_frcnn.training.epochs import EpochCallbacks, check_callbacks
 from tf_frcnn.training.loop import OnNotFinite, StopRequest, stop_on_signals, train
 from tf_frcnn.training.non_finite.guard import NonFiniteGuard
-from tf_frcnn.training.saving import BestCheckpoint, Checkpoints, Stateful, restore_states
+from tf_frcnn.training.saving import (
+    BestCheckpoint,
+    Checkpoints,
+    Stateful,
+    Writer,
+    restore_states,
+)
 from tf_frcnn.training.start import start_network
 from tf_frcnn.training.trainer import FasterRCNNTrainer
 
@@ -184,7 +190,12 @@ class _Run:
     @cached_property
     def best(self) -> BestCheckpoint:
         """What keeps the best weights; on the chief alone it is told of anything."""
-        return BestCheckpoint(self.folder.checkpoints, self.start)
+        return BestCheckpoint(self.folder.checkpoints, self.start, self.writer)
+
+    @cached_property
+    def writer(self) -> Writer:
+        """What writes the checkpoints beside the steps."""
+        return Writer()
 
     def train(self) -> int:
         """Run the steps and what is beside them -> the steps done in all, on every worker."""
@@ -193,7 +204,14 @@ class _Run:
             distribution.worker, distribution.num_workers, distribution.replicas_per_worker
         )
         pipeline = self._batches(self.start, train_config.steps, share)
-        callbacks, log = self._shared_callbacks(pipeline), self._metrics_log()
+        length = pipeline.steps_per_epoch
+        if not self.start and train_config.steps < length:
+            logger.warning(
+                "--train.steps %d: fewer than one epoch, %d steps of %d images: some images are "
+                "never seen",
+                *(train_config.steps, length, train_config.batch_size),
+            )
+        callbacks, log = self._shared_callbacks(length), self._metrics_log(length)
         stateful: list[Stateful] = [*callbacks, log]
         restore_states(stateful, self.progress.memory)
         checkpoints = Checkpoints(
@@ -202,8 +220,10 @@ class _Run:
             train_config.keep_checkpoints,
             self.start,
             stateful,
+            self.writer,
         )
-        with ProgressBar(train_config.steps, self.start, train_config.batch_size) as progress:
+        sizes = (train_config.steps, self.start, train_config.batch_size)
+        with ProgressBar(*sizes, steps_per_epoch=length) as progress:
             if distribution.is_chief:
                 callbacks += [self.best, log, checkpoints, progress]
             guard = self._guard(checkpoints)
@@ -234,7 +254,7 @@ class _Run:
             share=share,
         )
 
-    def _shared_callbacks(self, pipeline: BatchPipeline) -> list[Any]:
+    def _shared_callbacks(self, steps_per_epoch: int) -> list[Any]:
         """Make the callbacks of every worker; all of them are stateful."""
         train_config = self.config.train
         validation = self._validation() if "val" in self.datasets else None
@@ -242,10 +262,8 @@ class _Run:
         if train_config.early_stopping_patience:
             callbacks.append(EarlyStopping(train_config.early_stopping_patience, self.start))
         if self.callbacks:
-            length = pipeline.steps_per_epoch
-            callbacks.append(
-                EpochCallbacks(self.callbacks, length, train_config.steps, self.start, validation)
-            )
+            sizes = (steps_per_epoch, train_config.steps, self.start)
+            callbacks.append(EpochCallbacks(self.callbacks, *sizes, validation))
         return callbacks
 
     def _validation(self) -> ValidationLoss:
@@ -260,7 +278,7 @@ class _Run:
         every, steps = train_config.validate_every, train_config.steps
         return ValidationLoss(pipeline, every, steps, distribution, self.start, self.stop_request)
 
-    def _metrics_log(self) -> MetricsLog:
+    def _metrics_log(self, steps_per_epoch: int) -> MetricsLog:
         folder, train_config = self.folder, self.config.train
         return MetricsLog(
             folder.metrics_log,
@@ -268,6 +286,7 @@ class _Run:
             train_config.log_every,
             train_config.steps,
             self.start,
+            steps_per_epoch,
         )
 
     def _guard(self, checkpoints: Checkpoints) -> OnNotFinite:

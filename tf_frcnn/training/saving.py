@@ -1,15 +1,28 @@
-"""What is kept of a training run: its latest checkpoints, and the best by validation."""
+"""What is kept of a training run: its latest checkpoints, and the best by validation.
+
+They are written beside the steps that follow.
+"""
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
 import keras
 
 from tf_frcnn.checkpoint_folder import prune_checkpoints
-from tf_frcnn.checkpoints import BEST_FILE, load_progress, save_best, save_checkpoint
+from tf_frcnn.checkpoints import (
+    BEST_FILE,
+    STEP_FILE,
+    Progress,
+    Snapshot,
+    best_progress,
+    load_progress,
+    take_snapshot,
+    write_snapshot,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -37,14 +50,41 @@ def restore_states(callbacks: Sequence[Stateful], states: Mapping[str, Any]) -> 
         callback.set_state(states.get(type(callback).__name__, {}))
 
 
+class Writer:
+    """Writes in a thread of its own, one thing at a time and in the order that they came in."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
+        self._pending: Future[None] | None = None
+
+    def write(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Call a function beside what follows, once the one before has ended.
+
+        Raises:
+            UserError: the one before could not write.
+        """
+        self.wait()
+        self._pending = self._pool.submit(function, *arguments)
+
+    def wait(self) -> None:
+        """Wait until all is written.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+
 class Checkpoints(keras.callbacks.Callback):
     """Saves a checkpoint every few steps and when training ends, and keeps the latest few.
 
     It must be called after all stateful callbacks, so that it saves their states of the same step
-    as the weights.
+    as the weights. What it saves is copied; when training ends, all is written.
 
     Args of `__init__`: `folder` of the checkpoints; save `every` so many steps; `keep` so many
-    files; `start` steps done before; the `stateful` callbacks.
+    files; `start` steps done before; the `stateful` callbacks; the `writer`.
     """
 
     def __init__(
@@ -54,12 +94,14 @@ class Checkpoints(keras.callbacks.Callback):
         keep: int,
         start: int,
         stateful: Sequence[Stateful] = (),
+        writer: Writer | None = None,
     ) -> None:
         super().__init__()
         self.folder = folder
         self.every = every
         self.keep = keep
         self.stateful = stateful
+        self.writer = writer or Writer()
         self._done = self._saved = start
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
@@ -82,30 +124,39 @@ class Checkpoints(keras.callbacks.Callback):
         """Save what the last steps changed, also after an interrupt."""
         if self._done != self._saved:
             self._save()
+        self.writer.wait()
 
     def _save(self) -> None:
         states = {type(callback).__name__: callback.get_state() for callback in self.stateful}
-        save_checkpoint(self.folder, self._done, self.model.network, self.model.optimizer, states)
-        prune_checkpoints(self.folder, self.keep)
+        self.writer.wait()  # two copies are not held at once
+        progress = Progress(self._done, states)
+        snapshot = take_snapshot(progress, self.model.network, self.model.optimizer)
+        self.writer.write(self._write, snapshot)
         self._saved = self._done
+
+    def _write(self, snapshot: Snapshot) -> None:
+        write_snapshot(self.folder / STEP_FILE.format(snapshot.progress.step), snapshot)
+        prune_checkpoints(self.folder, self.keep)
 
 
 class BestCheckpoint(keras.callbacks.Callback):
     """Keeps the weights with the lowest validation loss, or their moving averages if there are any.
 
-    The file of the weights also holds that loss, so that the two always belong together.
+    The file of the weights also holds that loss, so that the two always belong together. With the
+    writer of `Checkpoints` it is on the disk before a checkpoint that was saved later is.
 
-    Args of `__init__`: `folder` of the checkpoints; `start` steps done before.
+    Args of `__init__`: `folder` of the checkpoints; `start` steps done before; the `writer`.
 
     Attributes:
         step: of the lowest validation loss; 0 before the first.
         val_loss: that loss; infinite before the first.
     """
 
-    def __init__(self, folder: Path, start: int) -> None:
+    def __init__(self, folder: Path, start: int, writer: Writer | None = None) -> None:
         super().__init__()
         self.folder = folder
         self.start = start
+        self.writer = writer or Writer()
         self.step, self.val_loss = 0, math.inf
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
@@ -123,10 +174,21 @@ class BestCheckpoint(keras.callbacks.Callback):
         """Save when the validation loss is the lowest so far."""
         self._look(batch + 1, logs)
 
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Wait until all is written."""
+        self.writer.wait()
+
     def _look(self, step: int, logs: Logs | None) -> None:
         val_loss = (logs or {}).get("val_loss", math.inf)
         if val_loss < self.val_loss:
+            self.writer.wait()
             with self.model.averaged_weights():
-                path = save_best(self.folder, step, self.model.network, val_loss)
+                snapshot = take_snapshot(best_progress(step, val_loss), self.model.network)
+            self.writer.write(self._write, snapshot)
             self.step, self.val_loss = step, val_loss
-            logger.info("step %d: the lowest validation loss so far; kept as %s", step, path)
+
+    def _write(self, snapshot: Snapshot) -> None:
+        path = write_snapshot(self.folder / BEST_FILE, snapshot)
+        logger.info(
+            "step %d: the lowest validation loss so far; kept as %s", snapshot.progress.step, path
+        )
