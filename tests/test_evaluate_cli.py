@@ -61,7 +61,7 @@ def test_another_split_and_the_default_folder(finished_run, tmp_path, capsys):
 
 # === Other models than a run ===
 
-TRAINING = ("skipped_steps", "seconds_per_step", "seed", *OUTCOME)
+TRAINING = ("epochs", "skipped_steps", "seconds_per_step", "seed", *OUTCOME)
 
 
 def without_training(metrics):

@@ -15,6 +15,7 @@ from tf_frcnn.checkpoints import BEST_FILE, load_checkpoint, named_weights
 from tf_frcnn.errors import WeightsError
 from tf_frcnn.given_files import check_file, read_bytes, reason_of
 from tf_frcnn.model_files import ModelFiles, explain_difference
+from tf_frcnn.names import normalise_name
 from tf_frcnn.pretrained.torch_file import read_state_dict
 from tf_frcnn.pretrained.torchvision import load_state_dict
 from tf_frcnn.run_folder import RunFolder
@@ -145,7 +146,8 @@ def _class_names_in(folder: Path) -> tuple[str, ...] | None:
             values = tf.make_ndarray(node.attr["value"].tensor)
             # What saves and restores has constants too, whose strings are all empty, or none is.
             if values.ndim == 1 and len(values) > 1 and not values[0] and all(values[1:]):
-                return tuple(value.decode(errors="surrogateescape") for value in values[1:])
+                names = (value.decode(errors="surrogateescape") for value in values[1:])
+                return tuple(map(normalise_name, names))  # as those of a configuration are
     return None
 
 

@@ -45,8 +45,8 @@ def test_whole_images_are_whole(kind):
 
 
 def test_the_pixels_are_those_of_the_other_decoder():
-    content = encode()
-    np.testing.assert_array_equal(decode_whole(content, "RGB")[0], read_image(content))
+    content = encode(mode="L")
+    np.testing.assert_array_equal(decode_whole(content)[0], read_image(content)[..., :1])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -94,9 +94,7 @@ def test_what_cameras_leave_in_a_file_is_no_damage(kind, oddity, tmp_path):
     content = encode(**KINDS[kind])
     (tmp_path / "a.jpg").write_bytes(HARMLESS[oddity](content))
     assert decode_whole(HARMLESS[oddity](content))[1] == ""
-    np.testing.assert_array_equal(
-        read_whole_image(tmp_path / "a.jpg", "RGB").shape, read_image(content).shape
-    )
+    assert read_whole_image(tmp_path / "a.jpg").shape[:2] == (96, 136)
 
 
 @pytest.mark.parametrize("oddity", HARMLESS)

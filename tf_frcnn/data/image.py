@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError, features
@@ -99,17 +99,16 @@ def read_image(path_or_bytes: str | Path | bytes, orientation: int = UPRIGHT) ->
     return turn_upright(pixels, orientation)
 
 
-def read_whole_image(path: Path, colours: Literal["GRAY", "RGB"] = "GRAY") -> np.ndarray:
+def read_whole_image(path: Path) -> np.ndarray:
     """Decode an image for what it shows of its file: that all of it is there, in one piece.
 
     A JPEG with damaged pixels is refused, which `read_image` decodes as well as it can.
 
     Args:
         path: the file.
-        colours: RGB where the pixels count; where only their shape does, grey is enough.
 
     Returns:
-        [H, W, 1] or [H, W, 3] uint8, as they are stored; formats other than JPEG are RGB always.
+        [H, W, 3] uint8 RGB of the stored pixels; of a JPEG [H, W, 1] grey, in less time.
 
     Raises:
         DataError: as in `read_image`, or the image is damaged.
@@ -118,7 +117,7 @@ def read_whole_image(path: Path, colours: Literal["GRAY", "RGB"] = "GRAY") -> np
     content = read_bytes(path)
     if not content.startswith(JPEG_START):
         return read_image(path)
-    pixels, damage = decode_whole(content, colours)
+    pixels, damage = decode_whole(content)
     if pixels is not None:
         return pixels
     pixels = read_image(path)

@@ -11,7 +11,6 @@ seen: after some the decoder finds its way again without a warning.
 """
 
 import re
-from typing import Literal
 
 import numpy as np
 import simplejpeg
@@ -24,32 +23,29 @@ _START_OF_SCAN = 0xDA
 _OF_PIXELS = re.compile("Corrupt JPEG data|Inconsistent progression|Premature end of JPEG")
 
 
-def decode_whole(
-    content: bytes, colours: Literal["GRAY", "RGB"] = "GRAY"
-) -> tuple[np.ndarray | None, str]:
+def decode_whole(content: bytes) -> tuple[np.ndarray | None, str]:
     """Decode a JPEG, if there is nothing at all to warn of.
 
     Args:
         content: of the file.
-        colours: grey takes less time than RGB.
 
     Returns:
-        [H, W, 1] or [H, W, 3] uint8, None where there is a warning, or this decoder cannot read the
-        image at all; and what is damaged, in libjpeg's words, "" where nothing is or nothing can be
-        told.
+        [H, W, 1] uint8 grey, which takes less time than colours; None where there is a warning, or
+        this decoder cannot read the image at all. And what is damaged, in libjpeg's words, ""
+        where nothing is or nothing can be told.
     """
-    pixels, warning = _decode(content, colours)
+    pixels, warning = _decode(content)
     if _OF_PIXELS.match(warning):
         # The last bytes of the pixels may be like the padding: some of it stays, or none.
-        tidied = [_decode(_leave_out_padding(content, number), colours)[1] for number in range(3)]
+        tidied = [_decode(_leave_out_padding(content, number))[1] for number in range(3)]
         return None, tidied[-1] if all(map(_OF_PIXELS.match, tidied)) else ""
     return pixels, ""
 
 
-def _decode(content: bytes, colours: str) -> tuple[np.ndarray | None, str]:
+def _decode(content: bytes) -> tuple[np.ndarray | None, str]:
     """Decode a JPEG up to its first warning -> (pixels, "") or (None, the warning)."""
     try:
-        return simplejpeg.decode_jpeg(content, colours), ""
+        return simplejpeg.decode_jpeg(content, "GRAY"), ""
     except ValueError as error:
         return None, str(error)
 

@@ -71,13 +71,14 @@ def difference_hash(image: np.ndarray) -> np.ndarray:
     is noise, which should make two images neither similar nor different.
 
     Args:
-        image: [H, W, 3] uint8 RGB, of any size.
+        image: [H, W, 3] uint8 RGB or [H, W, 1] grey, of any size.
 
     Returns:
         [2 * GRID * GRID] int8: 1 where the right (first half) or lower (second half) neighbour is
         clearly lighter, -1 where it is clearly darker, 0 elsewhere.
     """
-    small = Image.fromarray(image).convert("L").resize((GRID + 1, GRID + 1), Image.Resampling.BOX)
+    flat = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+    small = flat.convert("L").resize((GRID + 1, GRID + 1), Image.Resampling.BOX)
     grey = np.asarray(small, np.float32)  # [GRID + 1, GRID + 1]
     to_the_right, down = np.diff(grey[:GRID], axis=1), np.diff(grey[:, :GRID], axis=0)
     steps = np.concatenate([to_the_right.ravel(), down.ravel()])
@@ -91,7 +92,7 @@ def _examine(path: Path) -> ImageFacts:
         return ImageFacts(f"{path}: cannot be read ({error.strerror}). Expected an image.")
     digest = hashlib.sha256(content).hexdigest()
     try:
-        image = read_whole_image(path, "RGB")
+        image = read_whole_image(path)
     except DataError as error:
         return ImageFacts(str(error), digest)
     header = read_image_header(path)
