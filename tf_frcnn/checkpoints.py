@@ -78,12 +78,14 @@ class Snapshot:
     """What a checkpoint holds, as it was at one moment: no later step changes it.
 
     Attributes:
-        progress: how far the run was.
+        step: optimiser steps done.
+        memory: the text of what callbacks remember, JSON; see `Progress`.
         values: name in the file -> array, a copy.
         links: second names -> names of `values`.
     """
 
-    progress: Progress
+    step: int
+    memory: str
     values: Mapping[str, np.ndarray]
     links: Mapping[str, str] = field(default_factory=dict)
 
@@ -103,7 +105,8 @@ def take_snapshot(
     variables = _variables(network, optimizer)
     # A variable may give its own memory, which the next step overwrites.
     values = {name: np.asarray(variable).copy() for name, variable in variables.items()}
-    return Snapshot(progress, values, {} if optimizer is None else _averages(network, optimizer))
+    links = {} if optimizer is None else _averages(network, optimizer)
+    return Snapshot(progress.step, json.dumps(progress.memory), values, links)
 
 
 def write_snapshot(path: Path, snapshot: Snapshot) -> Path:
@@ -123,8 +126,8 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as partial:
             with h5py.File(partial, "w", userblock_size=BLOCK_SIZE) as file:
-                file.attrs["step"] = snapshot.progress.step
-                file["memory"] = json.dumps(snapshot.progress.memory)
+                file.attrs["step"] = snapshot.step
+                file["memory"] = snapshot.memory
                 for name, value in snapshot.values.items():
                     file[name] = value
                 for link, name in snapshot.links.items():
@@ -136,7 +139,7 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> Path:
         number = getattr(error, "errno", None) or int(said[-1])
         reason = os.strerror(number) if number else str(error)
         raise UserError(
-            f"{path}: the checkpoint of step {snapshot.progress.step} cannot be written "
+            f"{path}: the checkpoint of step {snapshot.step} cannot be written "
             f"({reason}). {advise(OSError(number, reason))}, then run the same command again: it "
             "goes on from the last checkpoint."
         ) from None

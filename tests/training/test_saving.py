@@ -52,7 +52,7 @@ def test_the_end_does_not_save_a_step_twice(tmp_path, monkeypatch):
     monkeypatch.setattr(
         saving,
         "write_snapshot",
-        lambda path, given: saved.append(given.progress.step) or real(path, given),
+        lambda path, given: saved.append(given.step) or real(path, given),
     )
     run(Checkpoints(tmp_path, every=2, keep=2, start=0), [make_logs()] * 4)
     assert saved == [2, 4]
@@ -86,6 +86,51 @@ def test_what_is_written_slowly_is_what_was_there_and_nothing_waits_for_it(tmp_p
     for path, value in zip(list_checkpoints(tmp_path), (1.0, 4.0), strict=True):
         load_checkpoint(path, callback.model.network)
         np.testing.assert_array_equal(kernel, [[value]])
+
+
+class Sums:
+    """Its state is its own dictionary, which later steps change."""
+
+    def __init__(self):
+        self.sums = {"loss": 1.0}
+
+    def get_state(self):
+        return {"epoch": [1, self.sums]}
+
+
+def test_the_state_of_a_callback_is_that_of_the_step_too(tmp_path, monkeypatch):
+    held, real = threading.Event(), saving.write_snapshot
+    monkeypatch.setattr(
+        saving, "write_snapshot", lambda *given: held.wait(timeout=60) and real(*given)
+    )
+    sums = Sums()
+    callback = Checkpoints(tmp_path, every=1, keep=9, start=0, stateful=[sums])
+    run(callback, [make_logs()], end=False)
+    sums.sums["loss"] += 2.0
+    held.set()
+    callback.writer.wait()
+    assert load_progress(*list_checkpoints(tmp_path)).memory == {
+        "Sums": {"epoch": [1, {"loss": 1}]}
+    }
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_nothing_is_written_any_more_after_an_error_that_stays_the_one(tmp_path, caplog, fails):
+    held = threading.Event()
+
+    def write():
+        assert held.wait(timeout=60)
+        if fails:
+            raise UserError("the disk is full")
+        (tmp_path / "a.h5").touch()
+
+    with caplog.at_level(logging.ERROR, "tf_frcnn"):
+        with pytest.raises(ZeroDivisionError), saving.Writer() as writer:
+            writer.write(write)
+            threading.Timer(0.1, held.set).start()
+            _ = 1 / 0
+    assert (tmp_path / "a.h5").is_file() is not fails
+    assert caplog.messages == ["the disk is full"] * fails
 
 
 def test_what_cannot_be_written_ends_the_training_at_the_next_one_or_the_end(tmp_path, monkeypatch):

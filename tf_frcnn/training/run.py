@@ -228,15 +228,16 @@ class _Run:
                 callbacks += [self.best, log, checkpoints, progress]
             guard = self._guard(checkpoints)
             try:
-                done = train(
-                    self.trainer,
-                    pipeline,
-                    self.start,
-                    callbacks,
-                    self.stop_request,
-                    guard,
-                    distribution,
-                )
+                with self.writer:
+                    done = train(
+                        self.trainer,
+                        pipeline,
+                        self.start,
+                        callbacks,
+                        self.stop_request,
+                        guard,
+                        distribution,
+                    )
             except NonFiniteLossError:  # of the same step on all workers
                 distribution.wait_for_all()  # it may still be writing
                 raise

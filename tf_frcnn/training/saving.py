@@ -6,8 +6,9 @@ They are written beside the steps that follow.
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Protocol
 
 import keras
@@ -23,6 +24,7 @@ from tf_frcnn.checkpoints import (
     take_snapshot,
     write_snapshot,
 )
+from tf_frcnn.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -51,11 +53,31 @@ def restore_states(callbacks: Sequence[Stateful], states: Mapping[str, Any]) -> 
 
 
 class Writer:
-    """Writes in a thread of its own, one thing at a time and in the order that they came in."""
+    """Writes in a thread of its own, one thing at a time and in the order that they came in.
+
+    A context manager: nothing is written any more when the block has ended, also by an error.
+    """
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
         self._pending: Future[None] | None = None
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._pool.shutdown()
+        try:
+            self.wait()
+        except UserError as failure:
+            if error is None:
+                raise
+            logger.error("%s", failure)  # the error that ended the block is the one that is raised
 
     def write(self, function: Callable[..., None], *arguments: Any) -> None:
         """Call a function beside what follows, once the one before has ended.
@@ -72,8 +94,9 @@ class Writer:
         Raises:
             UserError: it cannot be written.
         """
-        pending, self._pending = self._pending, None
-        if pending is not None:
+        if self._pending is not None:
+            wait([self._pending])  # an interrupt leaves it to be waited for
+            pending, self._pending = self._pending, None
             pending.result()
 
 
@@ -135,7 +158,7 @@ class Checkpoints(keras.callbacks.Callback):
         self._saved = self._done
 
     def _write(self, snapshot: Snapshot) -> None:
-        write_snapshot(self.folder / STEP_FILE.format(snapshot.progress.step), snapshot)
+        write_snapshot(self.folder / STEP_FILE.format(snapshot.step), snapshot)
         prune_checkpoints(self.folder, self.keep)
 
 
@@ -189,6 +212,4 @@ class BestCheckpoint(keras.callbacks.Callback):
 
     def _write(self, snapshot: Snapshot) -> None:
         path = write_snapshot(self.folder / BEST_FILE, snapshot)
-        logger.info(
-            "step %d: the lowest validation loss so far; kept as %s", snapshot.progress.step, path
-        )
+        logger.info("step %d: the lowest validation loss so far; kept as %s", snapshot.step, path)
