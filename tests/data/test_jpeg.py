@@ -82,6 +82,7 @@ HARMLESS = {
     "bytes between the parts of the header": lambda content: insert(
         content, content.index(b"\xff\xdb"), b"abc\xff\x00d"
     ),
+    "another image after the end": lambda content: content[:-2] + bytes(300) + END + encode(),
     "several of these": lambda content: insert(
         content[:-2] + bytes(300) + END + bytes(50), content.index(b"\xff\xdb"), b"abc"
     ),
