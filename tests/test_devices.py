@@ -19,9 +19,10 @@ SAID = """\
 @pytest.fixture
 def card(tmp_path, monkeypatch):
     """Pretend that there is a card, that this TensorFlow has CUDA, and that it says `SAID`."""
-    (tmp_path / "nvidia0").touch()
-    (tmp_path / "nvidiactl").touch()
-    monkeypatch.setattr(devices, "_DEVICES", tmp_path)
+    (tmp_path / "dev").mkdir()
+    for name in ("nvidia0", "nvidiactl", "dxg"):
+        (tmp_path / "dev" / name).touch()
+    monkeypatch.setattr(devices, "_ROOT", tmp_path)
     monkeypatch.setattr(tf.test, "is_built_with_cuda", lambda: True)
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [])
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -31,7 +32,7 @@ def card(tmp_path, monkeypatch):
         return run(["sh", "-c", f"cat >&2 <<'END'\n{SAID}END"], **options)
 
     monkeypatch.setattr(subprocess, "run", answer)
-    return tmp_path / "nvidia0"
+    return tmp_path / "dev" / "nvidia0"
 
 
 def test_the_reason_is_tensorflows_own_and_there_is_a_command(card):
@@ -57,7 +58,7 @@ def test_nothing_is_said_where_there_is_no_card_or_it_is_used(card, monkeypatch)
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["a GPU"])
     assert explain_unused_card() == ""
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [])
-    card.unlink()  # what is left, nvidiactl, belongs to the driver
+    card.unlink()  # what is left belongs to the driver, and to whatever card Windows has
     assert explain_unused_card() == ""
 
 

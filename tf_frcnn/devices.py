@@ -9,9 +9,10 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-# NVIDIA's driver makes the first on Linux, Windows' subsystem for Linux the second.
-_CARD_FILES = ("nvidia[0-9]*", "dxg")
-_DEVICES = Path("/dev")
+# NVIDIA's driver makes the first on Linux, and brings the second into Windows' subsystem for Linux,
+# whose own device, /dev/dxg, is there for the cards of all makers.
+_CARD_FILES = ("dev/nvidia[0-9]*", "usr/lib/wsl/lib/libcuda.so.1")
+_ROOT = Path("/")
 _LIST_GPUS = "import tensorflow as tf; tf.config.list_physical_devices('GPU')"
 _TELLING = ("cuda", "gpu", "dlopen", "driver")  # words of lines that may say why
 _SECONDS = 120  # to import TensorFlow on a slow disk
@@ -75,7 +76,7 @@ def explain_unused_card() -> str:
     import tensorflow as tf
 
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1")
-    cards = sorted(str(file) for name in _CARD_FILES for file in _DEVICES.glob(name))
+    cards = sorted(str(file) for name in _CARD_FILES for file in _ROOT.glob(name))
     if hidden or not cards or tf.config.list_physical_devices("GPU"):
         return ""
     if tf.test.is_built_with_cuda():

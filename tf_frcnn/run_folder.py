@@ -29,7 +29,7 @@ from tf_frcnn.config import Config, config_to_dict, load_config
 from tf_frcnn.errors import ConfigError, UserError
 from tf_frcnn.files import write_json
 from tf_frcnn.given_files import read_text, reason_of
-from tf_frcnn.names import decode_file_name, encode_file_name
+from tf_frcnn.names import decode_file_name, encode_file_name, quote
 
 
 class RunFolder:
@@ -114,8 +114,8 @@ class RunFolder:
         except (OSError, UnicodeDecodeError) as error:
             problem = reason_of(error)
         raise UserError(
-            f"{self.splits_file}: {problem}. Expected the names of each split's images, as "
-            "training wrote them: restore the file from a backup, or give --overwrite to start "
+            f"{self.splits_file}: {problem}. Expected the names of each split's images, each once, "
+            "as training wrote them: restore the file from a backup, or give --overwrite to start "
             "anew."
         )
 
@@ -157,13 +157,13 @@ class RunFolder:
 
 
 def _explain_overlap(division: Mapping[str, Sequence[str]]) -> str:
-    """Name an image that is in two splits, or twice in one; "" where there is none."""
+    """Say which image is in two splits, or twice in one; "" where there is none."""
     splits: dict[str, str] = {}
     for split, names in division.items():
         for name in names:
             if name in splits:
                 there = f"in {splits[name]} too" if splits[name] != split else "there twice"
-                return f"{split}: {name!r} is {there}, and would be trained on and judged"
+                return f"{split}: {quote(name)} is {there}"
             splits[name] = split
     return ""
 

@@ -12,6 +12,7 @@ from types import TracebackType
 from filelock import FileLock, Timeout
 
 from tf_frcnn.errors import UserError
+from tf_frcnn.given_files import reason_of
 from tf_frcnn.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class RunLock:
             if getattr(error, "errno", None) not in _NOT_WRITABLE:
                 logger.warning(
                     "%s: cannot be locked (%s). See to it that no other training has this --output",
-                    *(folder.path, getattr(error, "strerror", None) or error),
+                    *(folder.path, reason_of(error)),
                 )
             return
         self._lock, self._locked = lock, os.stat(folder.lock_file)

@@ -214,7 +214,17 @@ def test_pipes_are_not_waited_for(tmp_path, output, capsys):
     os.mkfifo(tmp_path / "in" / "b.json")
     os.mkfifo(tmp_path / "in" / "b.xml")
     assert convert("labelme", tmp_path / "in", output) == 2
-    assert "b.json: is no file. Expected a file of LabelMe" in capsys.readouterr().err
+    assert (
+        "b.json: cannot be read as JSON (it is a named pipe, not a file). Expected a file of "
+        "LabelMe" in capsys.readouterr().err
+    )
+
+
+def test_an_output_in_the_source_is_no_part_of_it(tmp_path, capsys):
+    write_image(tmp_path / "a.jpg")
+    write_json(tmp_path / "a.json", "a.jpg", CAT)
+    assert convert("labelme", tmp_path, tmp_path / "coco") == 0
+    assert "no annotation names" not in capsys.readouterr().out
 
 
 # === Formats, folders, the library ===

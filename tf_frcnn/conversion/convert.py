@@ -32,8 +32,9 @@ from tf_frcnn.data.folders import describe_folder, index_tree, is_folder
 from tf_frcnn.data.formats import DATASETS
 from tf_frcnn.data.image import IMAGE_EXTENSIONS
 from tf_frcnn.data.splits import Divider
-from tf_frcnn.errors import DataError, UserError
+from tf_frcnn.errors import DataError, UserError, advise
 from tf_frcnn.files import whole_folder
+from tf_frcnn.given_files import reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -128,6 +129,10 @@ def convert(source: Path, output: Path, name: str, to: str, skip_faults: bool) -
         raise DataError(f"{source}: no box {there}. Expected {FORMATS[name].what}.")
     splits = name_splits(images)
     class_names, without_boxes = order_classes(found.class_names, splits)
+    taken = {image.content for image in images}
+    # Before there is an output, which may lie in the source.
+    every = index_tree(source, IMAGE_EXTENSIONS).values() if is_folder(source) else ()
+    others = [path for paths in every for path in paths if path not in taken]
     try:
         with whole_folder(output) as folder:
             WRITERS[to](folder, splits, class_names, f"converted from {name}: {source.name}")
@@ -138,13 +143,11 @@ def convert(source: Path, output: Path, name: str, to: str, skip_faults: bool) -
             f"{source}: what would be written cannot be used, so nothing was written. {text}"
         ) from None
     except OSError as error:  # also of a name that is too long
+        where = f"; {error.filename}" if error.filename else ""
         raise UserError(
-            f"{output}: cannot be written ({error.strerror or error}; {error.filename}). Free some "
-            "space, mend the permissions or choose another place, then run the same command again."
+            f"{output}: cannot be written ({reason_of(error)}{where}). {advise(error)}, or choose "
+            "another place, then run the same command again."
         ) from None
-    taken = {image.content for image in images}
-    every = index_tree(source, IMAGE_EXTENSIONS).values() if is_folder(source) else ()
-    others = [path for paths in every for path in paths if path not in taken]
     return Conversion(splits, class_names, found, without_boxes, num_clipped, others)
 
 

@@ -17,6 +17,7 @@ from tf_frcnn.conversion.datumaro_reader import DatumaroFormat, read_with_datuma
 from tf_frcnn.conversion.foreign import ForeignSet
 from tf_frcnn.data.folders import list_folder
 from tf_frcnn.errors import DataError
+from tf_frcnn.given_files import open_file
 
 _BEGINNING = 1 << 12  # bytes, in which <meta> begins where there is one
 _CVAT = DatumaroFormat(
@@ -66,9 +67,9 @@ def read_cvat(root: Path) -> ForeignSet:
 
 def _completed(paths: list[Path]) -> Iterator[tuple[Path, bytes]]:
     """Give those of the files that have no <meta>, with one that names their labels."""
-    for path in filter(Path.is_file, paths):
+    for path in paths:
         try:
-            with path.open("rb") as file:
+            with open_file(path) as file:
                 if b"<meta" in file.read(_BEGINNING):  # else it may be of hundreds of megabytes
                     continue
             root = ElementTree.parse(path).getroot()

@@ -18,6 +18,7 @@ from tf_frcnn.data.image_finder import ImageFinder
 from tf_frcnn.data.splits import role_of
 from tf_frcnn.data.stated_sizes import read_stated_size
 from tf_frcnn.errors import DataError
+from tf_frcnn.given_files import read_bytes, reason_of
 from tf_frcnn.names import normalise_name, quote
 
 _LEFT_OUT = {"point": "points", "points": "points", "line": "lines", "linestrip": "lines"}
@@ -87,12 +88,12 @@ def _read_image(source: Path, root: Path, finder: ImageFinder, found: ForeignSet
 
 
 def _read_json(source: Path) -> dict[str, Any]:
-    if not source.is_file():
-        raise DataError(f"{source}: is no file. Expected a file of LabelMe.")
     try:
-        content = json.loads(source.read_bytes())
+        content = json.loads(read_bytes(source))
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{source}: cannot be read as JSON ({error}).") from None
+        raise DataError(
+            f"{source}: cannot be read as JSON ({reason_of(error)}). Expected a file of LabelMe."
+        ) from None
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
         raise DataError(f"{source}: there is no list `shapes`. Expected a file of LabelMe.")
     return content

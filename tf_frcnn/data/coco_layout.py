@@ -21,6 +21,7 @@ from tf_frcnn.data.folders import (
     is_folder,
     list_data_folders,
 )
+from tf_frcnn.data.foreign_signs import DATUMARO
 from tf_frcnn.data.image_finder import image_folders
 from tf_frcnn.data.splits import MADE_SPLITS, match_split, names_a_split
 from tf_frcnn.errors import DataError
@@ -38,9 +39,6 @@ RESULTS_TEXT = (
 )
 _RESULTS_KEYS = ("image_id", "category_id", "score")
 _COCO_LIST = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')
-_NO_COCO = re.compile(
-    rb'"categories"\s*:\s*\{'
-)  # Datumaro's own: lists of annotations are in items
 _BYTES_LOOKED_AT = 1 << 16  # of files of hundreds of megabytes: the first list begins before
 
 
@@ -110,24 +108,25 @@ def _list_coco_files(root: Path) -> list[Path]:
 def _is_coco(path: Path) -> bool:
     if path.name.startswith(_PREFIX) or path.name == _ROBOFLOW_NAME:
         return True
-    try:
-        with open_file(path) as file:
-            start = file.read(_BYTES_LOOKED_AT).removeprefix(b"\xef\xbb\xbf").lstrip()
-    except OSError:
-        return False
-    is_coco = start.startswith(b"{") and _COCO_LIST.search(start) and not _NO_COCO.search(start)
+    start = _read_start(path)
+    is_coco = start.startswith(b"{") and _COCO_LIST.search(start) and not DATUMARO.search(start)
     return bool(is_coco)
 
 
 def explain_results_file(path: Path) -> str:
     """Say that a JSON file holds detections in COCO's form, by its beginning; "" where not."""
-    try:
-        with open_file(path) as file:
-            start = file.read(_BYTES_LOOKED_AT).removeprefix(b"\xef\xbb\xbf").lstrip()
-    except OSError:
-        return ""
+    start = _read_start(path)
     is_results = start.startswith(b"[") and all(f'"{k}"'.encode() in start for k in _RESULTS_KEYS)
     return f"{path}: {RESULTS_TEXT}" if is_results else ""
+
+
+def _read_start(path: Path) -> bytes:
+    """Read how a JSON file begins; b"" where it cannot be read."""
+    try:
+        with open_file(path) as file:
+            return file.read(_BYTES_LOOKED_AT).removeprefix(b"\xef\xbb\xbf").lstrip()
+    except OSError:
+        return b""
 
 
 def _is_path(split: str) -> bool:

@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tf_frcnn.data.folders import index_files, is_folder, list_data_folders
+from tf_frcnn.given_files import open_file
 
 _BYTES_LOOKED_AT = 1 << 14
 _CVAT = re.compile(rb"<annotations[\s>]")
 _LABELME = re.compile(rb'"(shapes|shape_type|imagePath)"\s*:')
-_DATUMARO = re.compile(rb'"categories"\s*:\s*\{')
+DATUMARO = re.compile(rb'"categories"\s*:\s*\{')
+"""Stands in Datumaro's JSON alone, which has lists of annotations too, as COCO's has."""
 
 
 def guess_foreign_format(root: Path) -> str:
@@ -27,7 +29,7 @@ def guess_foreign_format(root: Path) -> str:
         "vott": lambda: any(name.endswith("-export") for name in index_files(root, {".json"})),
         "cvat": lambda: any(map(is_cvat, _first_files(root, ".xml"))),
         "labelme": lambda: _begins_with(_LABELME, _first_files(root, ".json")),
-        "datumaro": lambda: _begins_with(_DATUMARO, _first_files(root, ".json")),
+        "datumaro": lambda: _begins_with(DATUMARO, _first_files(root, ".json")),
     }
     return next((name for name, is_there in signs.items() if is_there()), "")
 
@@ -51,9 +53,7 @@ def _first_files(root: Path, extension: str) -> list[Path]:
 def _begins_with(pattern: re.Pattern[bytes], paths: Iterable[Path]) -> bool:
     for path in paths:
         try:
-            if not path.is_file():  # nor waited for
-                continue
-            with path.open("rb") as file:
+            with open_file(path) as file:
                 if pattern.search(file.read(_BYTES_LOOKED_AT)):
                     return True
         except OSError:
