@@ -441,6 +441,16 @@ def test_labels_that_are_not_the_configurations(classes, message, export):
             load(export)
 
 
+def test_labels_with_decomposed_accents_are_the_same(export):
+    # Of exports of earlier versions, which kept names as the data had them.
+    config_file = export / "assets" / "config.json"
+    config = with_classes(load_config(config_file), ("caf\u00e9", "dog", "duck"))
+    config_file.unlink()
+    save_config(config, config_file)
+    write_labels(export / "assets", ("cafe\u0301", "dog", "duck"))
+    assert find_model(export).load_config().data.classes[0] == "caf\u00e9"
+
+
 @pytest.mark.parametrize(
     ("classes", "message"),
     [

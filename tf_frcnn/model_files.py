@@ -15,6 +15,7 @@ from tf_frcnn.data.faults import counted
 from tf_frcnn.errors import UserError, WeightsError
 from tf_frcnn.files import check_writable_folder
 from tf_frcnn.given_files import check_file, read_text, reason_of
+from tf_frcnn.names import normalise_name, quote
 from tf_frcnn.pretrained.detectors import (
     CLASSES_OPTION,
     DETECTORS,
@@ -286,10 +287,11 @@ def _check_labels(config_file: Path, class_names: Sequence[str]) -> None:
     if not path.is_file():
         return
     try:
-        names = read_text(path, encoding="utf-8").removesuffix("\n").split("\n")
+        lines = read_text(path, encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise WeightsError(f"{path}: cannot be read ({reason_of(error)}). {_COPY_AGAIN}") from None
-    if tuple(names) != tuple(class_names):
+    names = tuple(map(normalise_name, lines))  # as those of a configuration are
+    if names != tuple(class_names):
         raise WeightsError(
             f"{path}: names {explain_difference(names, class_names)} in {config_file.name} beside "
             f"it. {_COPY_AGAIN}"
@@ -306,7 +308,7 @@ def explain_difference(names: Sequence[str], others: Sequence[str]) -> str:
     if len(names) != len(others):
         return f"{counted(len(names), 'class', 'classes')}, and there are {len(others)}"
     number = next(n for n, pair in enumerate(zip(names, others, strict=True)) if len({*pair}) > 1)
-    return f"class {number + 1} {names[number]!r}, and it is {others[number]!r}"
+    return f"class {number + 1} {quote(names[number])}, and it is {quote(others[number])}"
 
 
 def newest_version(folder: Path) -> Path | None:

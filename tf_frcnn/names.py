@@ -57,7 +57,10 @@ def printable(message: str) -> str:
 
 
 def quote(value: Any) -> str:
-    """Write a value from data as Python's `repr` does, however long it is, in some 100 letters."""
+    """Write a value from data as Python's `repr` does; of what is long, beginning and end.
+
+    Text takes up to 100 letters, a list up to six values.
+    """
     return _SHORT.repr(value)
 
 

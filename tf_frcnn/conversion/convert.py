@@ -1,10 +1,8 @@
 """From a data set of another tool to a folder that the readers here take, checked by reading it."""
 
-import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from tf_frcnn.conversion.foreign import (
     name_splits,
 )
 from tf_frcnn.conversion.formats import FORMATS
+from tf_frcnn.conversion.quiet import errors_only
 from tf_frcnn.conversion.writers import WRITERS, order_classes, split_in
 from tf_frcnn.data.assembly import clip_box
 from tf_frcnn.data.example import Dataset
@@ -35,8 +34,6 @@ from tf_frcnn.data.splits import Divider
 from tf_frcnn.errors import DataError, UserError, advise
 from tf_frcnn.files import whole_folder
 from tf_frcnn.given_files import reason_of
-
-logger = logging.getLogger(__name__)
 
 _TOLERANCE = 1e-3  # pixels: float32 and six digits
 
@@ -163,7 +160,7 @@ def _verify(
         DataError: it has faults, or says something else than the source.
     """
     names = {split: split_in(to, split) for split in splits}
-    with _silent():
+    with errors_only("tf_frcnn.data"):  # it would tell of a folder that nobody sees
         datasets = DATASETS[to].read(
             *(root, tuple(names.values()), tuple(class_names), Divider(0)),
             *(_refuse, None, "auto"),
@@ -204,15 +201,3 @@ def _is_same(dataset: Dataset, images: Sequence[ForeignImage]) -> bool:
 
 def _list(counts: Counter[str]) -> str:
     return ", ".join(f"{kind} {count}" for kind, count in counts.items())
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Keep the readers' log back: it would tell of a folder that nobody sees."""
-    readers = logging.getLogger("tf_frcnn.data")
-    level = readers.level
-    readers.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        readers.setLevel(level)

@@ -4,10 +4,9 @@ Each source of a set, such as the file of a split, is read by itself: Datumaro r
 splits whose classes are declared in another order or number.
 """
 
-import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from defusedxml import DefusedXmlException, ElementTree
 
 from tf_frcnn.conversion.foreign import ForeignImage, ForeignObject, ForeignSet
+from tf_frcnn.conversion.quiet import errors_only
 from tf_frcnn.data.image_finder import ImageFinder
 from tf_frcnn.errors import ConfigError, DataError
 from tf_frcnn.names import normalise_name
@@ -72,7 +72,7 @@ def read_with_datumaro(root: Path, what: DatumaroFormat) -> ForeignSet:
     environment = environment_class()
     found = ForeignSet()
     names = what.read_class_names(root) if what.read_class_names else {}
-    with _quiet():
+    with errors_only():  # Datumaro writes to the log above all
         sources = _find_sources(environment, root, what.name)
         if what.unread_tags:
             for path in dict.fromkeys(source["url"] for source in sources):
@@ -241,15 +241,3 @@ def _summarise(error: BaseException) -> str:
     cause = error.__cause__ or error
     text = " ".join(str(cause).split())
     return f"{type(cause).__name__}: {text[:300]}" if text else type(cause).__name__
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep off the terminal what Datumaro logs of its own, short of errors."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        root.setLevel(level)

@@ -25,13 +25,13 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from reprlib import repr as shorten  # a file may hold any number of names, of any length
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 
 from tf_frcnn.errors import WeightsError
 from tf_frcnn.given_files import open_file, reason_of
+from tf_frcnn.names import quote
 from tf_frcnn.pretrained.torch_pickle import (
     Pairs,
     Refused,
@@ -140,11 +140,11 @@ class _Record:
         """Get the bytes, which are not copied."""
         if self.is_compressed:
             raise Refused(
-                f"its record {shorten(self.name)} is compressed, which torch.save does not do"
+                f"its record {quote(self.name)} is compressed, which torch.save does not do"
             )
         found = memoryview(content)[self.start : self.start + self.size]
         if zlib.crc32(found) != self.crc:
-            raise Refused(f"its record {shorten(self.name)} is damaged (the CRC differs)")
+            raise Refused(f"its record {quote(self.name)} is damaged (the CRC differs)")
         return found
 
 
@@ -159,7 +159,7 @@ def _read_zip(content: mmap.mmap, file: BinaryIO) -> dict[str, np.ndarray]:
     if "constants.pkl" in records:
         raise Refused("it is a TorchScript archive, which is code with its weights")
     if "data.pkl" not in records:
-        names = shorten(sorted(records))
+        names = quote(sorted(records))
         raise Refused(f"it is a zip archive, but none of torch.save: it holds {names}")
     storages: dict[str, Storage] = {}
 
@@ -181,7 +181,7 @@ def _read_zip(content: mmap.mmap, file: BinaryIO) -> dict[str, np.ndarray]:
             held = "nothing" if record is None else f"{record.size} bytes"
             raise Refused(
                 f"it should hold {storage.size} numbers of {storage.dtype} under the key "
-                f"{shorten(storage.key)}, but there is {held}"
+                f"{quote(storage.key)}, but there is {held}"
             )
         return np.frombuffer(record.read(content), np.uint8)
 
@@ -201,10 +201,10 @@ def _list_records(content: mmap.mmap, file: BinaryIO) -> dict[str, _Record]:
         if not name or folder != found[0].filename.partition("/")[0]:
             raise Refused(
                 "it is a zip archive, but none of torch.save: it holds "
-                f"{shorten([each.filename for each in found])}"
+                f"{quote([each.filename for each in found])}"
             )
         if name in records:
-            raise Refused(f"it is a zip archive that holds {shorten(name)} twice")
+            raise Refused(f"it is a zip archive that holds {quote(name)} twice")
         is_compressed = (
             info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size
         )
@@ -266,7 +266,7 @@ def _read_legacy(content: mmap.mmap) -> dict[str, np.ndarray]:
         if position > len(content):
             raise Refused(f"it is cut off: {position - len(content)} bytes or more are missing")
         if count != storage.size:
-            raise Refused(f"storage {shorten(key)} has {count} numbers, expected {storage.size}")
+            raise Refused(f"storage {quote(key)} has {count} numbers, expected {storage.size}")
     if position != len(content):
         raise Refused(f"{len(content) - position} bytes follow its last storage")
 
@@ -286,7 +286,7 @@ def _note_storage(storages: dict[str, Storage], dtype: np.dtype, key: Any, size:
         raise Refused("it has a storage whose key or size makes no sense")
     storage = storages.setdefault(key, Storage(key, dtype, size))
     if (storage.dtype, storage.size) != (dtype, size):
-        raise Refused(f"its tensors disagree on what storage {shorten(key)} is")
+        raise Refused(f"its tensors disagree on what storage {quote(key)} is")
     return storage
 
 
@@ -299,10 +299,10 @@ def _find_tensors(pickled: Any) -> dict[str, Tensor]:
     for key, value in entries.items():
         if type(value) is not Tensor:
             raise Refused(
-                f"it is a dictionary in which {shorten(key)} is no tensor, and none of "
+                f"it is a dictionary in which {quote(key)} is no tensor, and none of "
                 f"{', '.join(STATE_DICT_KEYS)} is a dictionary of tensors"
                 if inner is None
-                else f"in its {inner}, {shorten(key)} is no tensor"
+                else f"in its {inner}, {quote(key)} is no tensor"
             )
     if not entries:
         raise Refused("it holds no tensors")
@@ -320,7 +320,7 @@ def _read_names(pickled: Any) -> dict[str, Any]:
         if type(key) is not str:
             raise Refused(f"it has a key that is a {type(key).__name__.lower()}, not a name")
         if key in entries:
-            raise Refused(f"it has the key {shorten(key)} twice")
+            raise Refused(f"it has the key {quote(key)} twice")
         entries[key] = value
     return entries
 
