@@ -67,6 +67,7 @@ def _leave_out_padding(content: bytes, num_kept: int) -> bytes:
         length = int.from_bytes(content[place + 2 : place + 4], "big")
         parts.append(content[place : place + 2 + length])
         place += 2 + length
-    pixels = content[place : content.rfind(_END)]
+    end = content.rfind(_END)
+    pixels = content[place : end if end > place else len(content)]
     padding = pixels[-1:]
     return b"".join([*parts, pixels.rstrip(padding), num_kept * padding, _END])
