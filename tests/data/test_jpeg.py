@@ -111,6 +111,15 @@ def test_the_message_names_the_file_and_what_to_do(tmp_path):
         read_whole_image(tmp_path / "a.jpg")
 
 
+def test_whether_the_end_may_be_missing_is_left_to_the_other_decoder(tmp_path):
+    without = encode()[:-2]
+    (tmp_path / "a.jpg").write_bytes(without)
+    with pytest.raises(DataError, match=r"a\.jpg: the image cannot be decoded \(.*truncated"):
+        read_whole_image(tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").write_bytes(without + bytes(50))  # all rows are there
+    assert read_whole_image(tmp_path / "b.jpg").shape == (96, 136, 3)
+
+
 @pytest.mark.parametrize("content", [b"\xff\xd8", b"\xff\xd8\xff\xda", b"\xff\xd8" + bytes(99)])
 def test_what_only_begins_as_a_jpeg_is_left_to_the_other_decoder(content, tmp_path):
     assert decode_whole(content) == (None, "")

@@ -68,6 +68,7 @@ def _leave_out_padding(content: bytes, num_kept: int) -> bytes:
         parts.append(content[place : place + 2 + length])
         place += 2 + length
     # The first end behind the header: after it another image may come, as in MPO.
-    pixels = content[place : content.find(_END, place)]
+    end = content.find(_END, place)
+    pixels = content[place : end if end >= 0 else len(content)]
     padding = pixels[-1:]
     return b"".join([*parts, pixels.rstrip(padding), num_kept * padding, _END])
