@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.step_checkpoints import save_checkpoint
 from tf_frcnn.addons import ADDONS_OPTIMIZERS, build_addons_optimizer
-from tf_frcnn.checkpoints import load_checkpoint, save_checkpoint
+from tf_frcnn.checkpoints import load_checkpoint
 from tf_frcnn.errors import ConfigError, UserError
 from tf_frcnn.training.schedule import StepSchedule
 

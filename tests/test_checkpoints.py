@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.step_checkpoints import save_checkpoint
 from tf_frcnn.checkpoint_folder import (
     list_checkpoints,
     prune_checkpoints,
@@ -21,7 +22,6 @@ from tf_frcnn.checkpoints import (
     load_checkpoint,
     load_progress,
     named_weights,
-    save_checkpoint,
     take_snapshot,
     write_snapshot,
 )

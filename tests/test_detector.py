@@ -15,7 +15,8 @@ import tensorflow as tf
 from PIL import Image
 
 import tf_frcnn
-from tf_frcnn.checkpoints import load_checkpoint, named_weights, save_checkpoint
+from tests.step_checkpoints import save_checkpoint
+from tf_frcnn.checkpoints import load_checkpoint, named_weights
 from tf_frcnn.config import load_config, save_config
 from tf_frcnn.detector import Detector
 from tf_frcnn.errors import ConfigError, UserError, WeightsError

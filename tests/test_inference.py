@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_frcnn.checkpoints import save_checkpoint
+from tests.step_checkpoints import save_checkpoint
 from tf_frcnn.config import save_config
 from tf_frcnn.errors import WeightsError
 from tf_frcnn.export.saved_model import export_saved_model

@@ -146,32 +146,6 @@ def write_snapshot(path: Path, snapshot: Snapshot) -> Path:
     return path
 
 
-def save_checkpoint(
-    folder: Path,
-    step: int,
-    network: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-    memory: Mapping[str, Any] | None = None,
-) -> Path:
-    """Write the checkpoint of a step.
-
-    Args:
-        folder: made when missing.
-        step: optimiser steps done.
-        network: as in `take_snapshot`.
-        optimizer: as in `take_snapshot`.
-        memory: what callbacks remember, see `Progress`.
-
-    Returns:
-        The file.
-
-    Raises:
-        UserError: as in `write_snapshot`.
-    """
-    snapshot = take_snapshot(Progress(step, memory or {}), network, optimizer)
-    return write_snapshot(folder / STEP_FILE.format(step), snapshot)
-
-
 def best_progress(step: int, val_loss: float) -> Progress:
     """Give what `BEST_FILE` says of itself: the step and its validation loss."""
     return Progress(step, {"val_loss": val_loss})

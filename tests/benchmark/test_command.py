@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.step_checkpoints import save_checkpoint
 from tf_frcnn import cli, model
 from tf_frcnn.benchmark import stages
-from tf_frcnn.checkpoints import save_checkpoint
 from tf_frcnn.config import save_config
 from tf_frcnn.export.saved_model import export_saved_model
 from tf_frcnn.inference import InferenceModel

@@ -82,7 +82,7 @@ def test_other_faults_and_unknown_classes_stand_in_one_message(tmp_path):
 
 def test_no_objects_at_all_leave_no_classes(tmp_path):
     root = write_one(tmp_path)
-    assert "no object on any of the 1 images" in message_of(root)
+    assert "no object on the only image of train" in message_of(root)
     assert len(read_train(root, ("cat",)).examples) == 1
 
 

@@ -91,7 +91,7 @@ def test_files_agree_on_classes_by_name(tmp_path):
 def test_without_any_box_the_classes_must_be_given(tmp_path):
     root = write_coco(tmp_path, content([image(0)]))
     message = message_of(root)
-    assert "no object on any of the 1 images of train. Expected at least one" in message
+    assert "no object on the only image of train. Expected at least one" in message
     assert "`--data.classes`" in message
     assert read_train(root, ("dog",)).class_names == ("dog",)
 

@@ -5,8 +5,8 @@ import json
 import pytest
 import tensorflow as tf
 
+from tests.step_checkpoints import save_checkpoint
 from tf_frcnn import cli
-from tf_frcnn.checkpoints import save_checkpoint
 from tf_frcnn.config import load_config, save_config
 from tf_frcnn.model_files import find_model
 from tf_frcnn.training.trainer import FasterRCNNTrainer

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.step_checkpoints import save_checkpoint
 from tests.tflite.conftest import build_inference_model, noise
 from tf_frcnn import cli, inference
-from tf_frcnn.checkpoints import save_checkpoint
 from tf_frcnn.commands import tflite as command
 from tf_frcnn.config import load_config, save_config
 from tf_frcnn.errors import WeightsError

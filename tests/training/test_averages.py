@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.step_checkpoints import save_checkpoint
 from tests.training.states import assert_close, assert_same, state_of
 from tests.training.test_trainer import values_of
-from tf_frcnn.checkpoints import load_checkpoint, save_checkpoint
+from tf_frcnn.checkpoints import load_checkpoint
 
 
 def averaging(make_known):

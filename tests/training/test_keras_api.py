@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.step_checkpoints import save_checkpoint
 from tests.training.test_trainer import TWO_IMAGES, make_batch
 from tf_frcnn import Detector, FasterRCNN, FasterRCNNTrainer, export_saved_model
-from tf_frcnn.checkpoints import named_weights, save_checkpoint
+from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.config import Config, DataConfig, ModelConfig, TrainConfig, save_config
 from tf_frcnn.errors import ConfigError, DataError, UserError, WeightsError
 from tf_frcnn.inference import InferenceModel

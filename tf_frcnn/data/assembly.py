@@ -139,8 +139,9 @@ def assemble_datasets(
     faults = [*size_fault, *faults]
     on_faults(str(root), [*faults, *class_faults.values()])
     if not (objects or class_names or faults):
+        searched = "the only image" if len(images) == 1 else f"any of the {len(images)} images"
         raise DataError(
-            f"{root}: no object on any of the {len(images)} images of {', '.join(splits)}. "
+            f"{root}: no object on {searched} of {', '.join(splits)}. "
             "Expected at least one, or the classes by `--data.classes`."
         )
     images = [image for image in images if image not in unfit]

@@ -5,9 +5,10 @@ import sys
 
 import pytest
 
+from tests.step_checkpoints import save_checkpoint
 from tests.training.non_finite.steps import make_record
 from tf_frcnn import cli
-from tf_frcnn.checkpoints import named_weights, save_checkpoint
+from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.training.non_finite.diagnosis import diagnose
 from tf_frcnn.training.non_finite.message import describe_diagnosis
 from tf_frcnn.training.non_finite.record import save_step
