@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from tf_frcnn.names import printable
+from tf_frcnn.names import printable, shown
 
 EXIT_OK = 0
 EXIT_FINDINGS = 1  # done, but items failed or findings exist
@@ -163,8 +163,7 @@ def _run_with_messages(command: Callable[[], int]) -> int:
 
 def _describe_unforeseen(error: Exception) -> str:
     """Write the traceback to a file -> what happened and where the file is."""
-    said = " ".join(f"{type(error).__name__}: {error}".split())
-    said = said if len(said) <= _MAX_SHOWN else said[: _MAX_SHOWN - 3] + "..."
+    said = shown(" ".join(f"{type(error).__name__}: {error}".split()), _MAX_SHOWN)
     text = "".join(traceback.format_exception(error))
     try:
         with tempfile.NamedTemporaryFile(

@@ -15,7 +15,7 @@ from tf_frcnn.checkpoints import BEST_FILE, load_checkpoint, named_weights
 from tf_frcnn.errors import WeightsError
 from tf_frcnn.given_files import check_file, read_bytes, reason_of
 from tf_frcnn.model_files import ModelFiles, explain_difference
-from tf_frcnn.names import normalise_name
+from tf_frcnn.names import normalise_name, shown
 from tf_frcnn.pretrained.torch_file import read_state_dict
 from tf_frcnn.pretrained.torchvision import load_state_dict
 from tf_frcnn.run_folder import RunFolder
@@ -109,7 +109,7 @@ def saved_model_read(folder: Path, only_values: bool = False) -> Iterator[None]:
         raise
     except Exception as error:  # damaged files make TensorFlow raise nearly anything
         said = " ".join(str(error).split())
-        what = f"saved_model.pb is damaged, cut short or of another TensorFlow ({said[:200]})"
+        what = f"saved_model.pb is damaged, cut short or of another TensorFlow ({shown(said, 200)})"
         if only_values or not _has_readable_values(folder):
             what = "the files in its folder variables are missing, damaged or cut short"
         raise WeightsError(f"{folder}: the SavedModel cannot be read: {what}. {way_out}") from None

@@ -1,6 +1,5 @@
 """From a data set of another tool to a folder that the readers here take, checked by reading it."""
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +20,9 @@ from tf_frcnn.conversion.writers import WRITERS, order_classes, split_in
 from tf_frcnn.data.assembly import clip_box
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import (
-    MAX_LISTED,
     counted,
     enumerate_names,
+    list_faults,
     log_faults,
     raise_faults,
 )
@@ -34,6 +33,7 @@ from tf_frcnn.data.splits import Divider
 from tf_frcnn.errors import DataError, UserError, advise
 from tf_frcnn.files import whole_folder
 from tf_frcnn.given_files import reason_of
+from tf_frcnn.names import shown
 
 _TOLERANCE = 1e-3  # pixels: float32 and six digits
 
@@ -89,7 +89,7 @@ class Conversion:
         if self.other_images:
             lines.append(
                 f"image files that no annotation names, not taken: {len(self.other_images)}; the "
-                f"first: {os.fsencode(self.other_images[0]).decode(errors='backslashreplace')}"
+                f"first: {shown(str(self.other_images[0]), 1000)}"
             )
         return "".join(f"{line}\n" for line in lines)
 
@@ -178,7 +178,7 @@ def _verify(
 def _refuse(subject: str, faults: Sequence[str]) -> None:
     """Raise one error for all faults of what was written: a `FaultHandler`."""
     if faults:
-        listed = "".join(f"\n  {fault}" for fault in faults[:MAX_LISTED])
+        listed = "".join(f"\n  {fault}" for fault in list_faults(faults))
         raise DataError(f"{subject}: {counted(len(faults), 'fault')}:{listed}")
 
 

@@ -19,7 +19,7 @@ from tf_frcnn.conversion.foreign import ForeignImage, ForeignObject, ForeignSet
 from tf_frcnn.conversion.quiet import errors_only
 from tf_frcnn.data.image_finder import ImageFinder
 from tf_frcnn.errors import ConfigError, DataError
-from tf_frcnn.names import normalise_name
+from tf_frcnn.names import normalise_name, shown
 
 # Datumaro's names of kinds of annotations.
 _BOXES = ("bbox", "rotated_bbox")
@@ -240,4 +240,4 @@ def _summarise(error: BaseException) -> str:
     """Write what went wrong: Datumaro's errors often only wrap another one."""
     cause = error.__cause__ or error
     text = " ".join(str(cause).split())
-    return f"{type(cause).__name__}: {text[:300]}" if text else type(cause).__name__
+    return f"{type(cause).__name__}: {shown(text, 300)}" if text else type(cause).__name__
