@@ -206,10 +206,3 @@ def test_without_a_gpu_the_small_network_is_named(monkeypatch):
     assert advise(small.config) == advise(parse_train_arguments([]).config) == ""
     monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: ["a GPU"])
     assert advise(parse_train_arguments(["finetune"]).config) == ""
-
-
-@pytest.mark.parametrize("architecture", ["vgg16", "fasterrcnn_resnet50_fpn"])
-def test_from_random_weights_everything_is_trained(architecture):
-    typed = ["finetune", "--model.architecture", architecture, "--train.start-from", "none"]
-    train = parse_train_arguments(typed).train
-    assert (train.frozen_layers, train.trainable_stages) == ((), None)

@@ -245,7 +245,7 @@ def _start_from(preset: Config, source: str, architecture: str) -> Config:
     if source in DETECTORS:
         preset = preset if architecture else with_architecture(preset, source)
         return _with_frozen(preset, from_detector=True)
-    if source == NO_WEIGHTS:
+    if architecture in TRUNKS and source == NO_WEIGHTS:
         train = dataclasses.replace(preset.train, **NOTHING_KEPT)
         return dataclasses.replace(preset, train=train)
     if architecture in TRUNKS and source == IMAGENET:
