@@ -10,7 +10,7 @@ from pathlib import Path
 import nox
 
 OTHER_PYTHON = "TF_FRCNN_OTHER_PYTHON"  # for tests/test_both_ends.py
-# Two tests at a time: half an hour less.
+# Two tests at a time, for machines of two cores.
 TWO_AT_A_TIME = ("--numprocesses", "2")
 
 nox.options.default_venv_backend = "venv"
