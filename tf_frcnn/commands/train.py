@@ -175,7 +175,7 @@ def advise_small_network(config: Config) -> str:
     if not is_large or tf.config.get_visible_devices("GPU"):
         return ""
     return (
-        f"no GPU: --model.architecture {SMALL_NETWORK} (extra [lite0]) trains about ten times as "
+        f"no GPU: --model.architecture {SMALL_NETWORK} (extra [lite0]) trains several times as "
         "fast on processors, and was no less accurate on BCCD's 364 images: docs/models.md"
     )
 
