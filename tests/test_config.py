@@ -46,6 +46,8 @@ REFUSED = [
         "1.2 0.8",
         "the smallest factor and then the largest",
     ),
+    ("data", {"scale_jitter_steps": 1}, "1", "0, or 2 factors at least"),
+    ("data", {"pad_to": 0}, "0", ABOVE_0),
     ("data", {"crop_min_fraction": 0.0}, "0.0", "a number above 0, at most 1"),
     ("data", {"crop_min_fraction": 1.5}, "1.5", "a number above 0, at most 1"),
     ("data", {"classes": ("cat", "dog", "cat")}, "cat dog cat", "every class name once"),

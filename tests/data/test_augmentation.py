@@ -84,6 +84,17 @@ def test_scale_jitter_is_a_factor_on_both_limits(tmp_path):
     assert abs(sizes[:, 1].mean() - 80) < 8
 
 
+def test_scale_jitter_in_steps_has_so_many_factors_each_as_often(tmp_path):
+    # 0.5, 1 and 1.5 of a short side of 40.
+    config = dataclasses.replace(PLAIN, scale_jitter=(0.5, 1.5), scale_jitter_steps=3)
+    dataset = make_dataset(make_plain_example(tmp_path, "one", (40, 60), 0))
+    sizes = [tuple(size) for size in single(batches_of(dataset, config, stop=300), "image_sizes")]
+    counts = {size: sizes.count(size) for size in set(sizes)}
+    assert counts.keys() == {(20, 30), (40, 60), (60, 90)}
+    # 100 of each are expected, with a standard deviation of sqrt(300 * 1/3 * 2/3) = 8.2.
+    assert all(abs(count - 100) < 33 for count in counts.values())
+
+
 def test_an_image_with_objects_keeps_one_and_its_class(tmp_path):
     boxes = [[0, 0, 4, 3], BOX, [36, 55, 40, 60]]
     config = dataclasses.replace(PLAIN, crop=1.0, crop_min_fraction=0.2)

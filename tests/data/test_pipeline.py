@@ -105,6 +105,19 @@ def test_padding_is_zero_below_a_bright_image(tmp_path):
     np.testing.assert_array_equal(images[50:], 0.0)
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("multiple", "padded"), [(1, (50, 40)), (32, (64, 64)), (25, (50, 50))])
+def test_batches_are_padded_to_a_multiple(tmp_path, training, multiple, padded):
+    example = make_example(tmp_path, "one", (50, 40), [[0, 0, 50, 40]])  # all white
+    config = DataConfig(short_side=40, long_side=60, horizontal_flip=0.0, pad_to=multiple)
+    (batch,) = as_arrays(BatchPipeline(make_dataset(example), config, stop=1, training=training))
+    expected = np.zeros((1, *padded, 3))
+    expected[:, :50, :40] = 255.0
+    np.testing.assert_array_equal(batch["images"], expected)
+    np.testing.assert_array_equal(batch["image_sizes"], [[50, 40]])  # padding is no image
+    np.testing.assert_array_equal(batch["gt_boxes"][0, 0], [0, 0, 50, 40])
+
+
 def test_an_image_without_boxes_has_one_empty_one(tmp_path):
     empty = make_example(tmp_path, "empty", boxes=[])
     (batch,) = as_arrays(BatchPipeline(make_dataset(empty), UNSCALED, stop=1))

@@ -124,6 +124,14 @@ def test_augmentation_is_for_training():
     np.testing.assert_array_equal(batch["gt_boxes"][0, 0], [5, 10, 15, 30])
 
 
+def test_images_are_padded_to_a_multiple():
+    (plain,), (padded,) = read(dataset_of(ONE_BOX)), read(dataset_of(ONE_BOX), pad_to=64)
+    height, width = plain["images"].shape[1:3]
+    assert padded["images"].shape == (1, 64, 64, 3) and max(height, width) < 64
+    np.testing.assert_array_equal(padded["images"][:, :height, :width], plain["images"])
+    np.testing.assert_array_equal(padded["image_sizes"], [[height, width]])
+
+
 def test_the_number_of_batches_is_known_where_it_can_be():
     dataset = tf.data.Dataset.from_tensors(
         {"images": IMAGE, "boxes": ONE_BOX[1], "classes": tf.constant([2])}

@@ -1,5 +1,7 @@
 """Shares of batches: together the whole, padded alike, and nobody decodes another's images."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,7 @@ AUGMENTED = DataConfig(
     crop=0.7,
     crop_min_fraction=0.3,
 )
+PADDED = dataclasses.replace(AUGMENTED, scale_jitter_steps=3, pad_to=16)
 
 
 @pytest.fixture
@@ -54,7 +57,7 @@ def put_together(shares, num_replicas):
 
 @pytest.mark.parametrize(
     ("config", "num_workers", "num_replicas"),
-    [(WIDE, 4, 1), (AUGMENTED, 2, 1), (AUGMENTED, 1, 2), (AUGMENTED, 2, 2)],
+    [(WIDE, 4, 1), (AUGMENTED, 2, 1), (AUGMENTED, 1, 2), (AUGMENTED, 2, 2), (PADDED, 2, 2)],
 )
 def test_the_shares_of_a_step_are_its_batch(images, config, num_workers, num_replicas):
     whole = as_arrays(BatchPipeline(images, config, 4, seed=3, start=1, stop=5))

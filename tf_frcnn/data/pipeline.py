@@ -52,7 +52,7 @@ class BatchPipeline:
     """Makes the batches of steps `start` to `stop` - 1; iterate over it.
 
     Each batch is a dict, as `FasterRCNNTrainer` takes it: images [B, H, W, 3] float32 RGB 0-255,
-    padded with zeros at the bottom and the right; image_sizes [B, 2] float32 (height, width)
+    padded with zeros at the bottom and the right, to multiples of `pad_to`; image_sizes [B, 2] float32 (height, width)
     before padding; gt_boxes [B, G, 4] float32 and gt_classes [B, G] int32, padded with zeros,
     G >= 1; seeds [B, 2] int32; indices [B] int32 of the examples. Difficult and crowd boxes are
     left out before anything else. What a batch holds depends on the data, the seed and its step
@@ -115,10 +115,10 @@ class BatchPipeline:
         )
         if self._sampler is None or num_parts == 1:
             batches = images.padded_batch(self._batch_size, drop_remainder=True)
-            return batches.prefetch(PREFETCH)
+            return pad_batches(batches, self._config.pad_to).prefetch(PREFETCH)
         batches = images.padded_batch(self._batch_size // num_parts, drop_remainder=True)
         parts = tf.data.Dataset.range(start * num_replicas, stop * num_replicas)
-        sizes = parts.map(lambda part: self._padded_size(part // num_replicas))
+        sizes = parts.map(lambda part: self.padded_size(part // num_replicas))
         padded = tf.data.Dataset.zip((batches, sizes)).map(_pad_images)
         return padded.prefetch(PREFETCH * num_replicas)
 
@@ -131,13 +131,13 @@ class BatchPipeline:
         slots = tf.data.Dataset.range(start * own, stop * own)
         return slots.map(lambda slot: slot // own * batch_size + worker * own + slot % own)
 
-    def _padded_size(self, step: tf.Tensor) -> tf.Tensor:
+    def padded_size(self, step: tf.Tensor) -> tf.Tensor:
         """Compute the [2] int32 size of a step's whole batch, of which no image is decoded."""
         positions = step * self._batch_size + tf.range(self._batch_size, dtype=tf.int64)
         sizes = tf.map_fn(
             self._network_size, positions, fn_output_signature=tf.TensorSpec([2], tf.int32)
         )
-        return tf.reduce_max(sizes, axis=0)
+        return _round_up(tf.reduce_max(sizes, axis=0), self._config.pad_to)
 
     def _network_size(self, position: tf.Tensor) -> tf.Tensor:
         """Compute the [2] int32 size that `_load` gives the image at a position."""
@@ -246,10 +246,35 @@ def _resized_size(image_size: tf.Tensor, seeds: tf.Tensor, config: DataConfig) -
     if config.scale_jitter != NO_SCALE_JITTER:
         low, high = config.scale_jitter
         seed = fold_in_stream(seeds, FoldedStream.SCALE)
-        factor = tf.random.stateless_uniform([], seed, low, high)
+        if config.scale_jitter_steps:
+            factors = tf.linspace(low, high, config.scale_jitter_steps)
+            factor = factors[tf.random.stateless_uniform([], seed, 0, len(factors), tf.int32)]
+        else:
+            factor = tf.random.stateless_uniform([], seed, low, high)
     return resized_size_in_graph(
         image_size, config.short_side, config.long_side, factor, config.resize_rounding
     )
+
+
+def pad_batches(batches: tf.data.Dataset, multiple: int) -> tf.data.Dataset:
+    """Pad the images of batches so that their heights and widths are multiples of some pixels.
+
+    Args:
+        batches: dicts as `BatchPipeline` makes them.
+        multiple: pixels.
+
+    Returns:
+        The same batches, their images padded with zeros at the bottom and the right.
+    """
+    if multiple == 1:
+        return batches
+    return batches.map(
+        lambda batch: _pad_images(batch, _round_up(tf.shape(batch["images"])[1:3], multiple))
+    )
+
+
+def _round_up(size: tf.Tensor, multiple: int) -> tf.Tensor:
+    return size + -size % multiple
 
 
 def _pad_images(batch: dict[str, tf.Tensor], size: tf.Tensor) -> dict[str, tf.Tensor]:

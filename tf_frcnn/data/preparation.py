@@ -13,7 +13,13 @@ from tf_frcnn.data import loading
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.formats import DATASETS, find_format
 from tf_frcnn.data.orientation import ExifPolicy
-from tf_frcnn.data.pipeline import PREFETCH, BatchPipeline, make_example, without_augmentation
+from tf_frcnn.data.pipeline import (
+    PREFETCH,
+    BatchPipeline,
+    make_example,
+    pad_batches,
+    without_augmentation,
+)
 from tf_frcnn.data.splits import Divider
 from tf_frcnn.errors import DataError
 from tf_frcnn.ops.boxes import clip_boxes
@@ -108,13 +114,14 @@ def prepare_dataset(
         short_side: images are resized so that their shorter side has this many pixels ...
         long_side: ... unless their longer side would then exceed this many. Boxes move along.
         batch_size: images in a batch (one where `dataset` is of `load_dataset` and `training` is
-            off); padded at the bottom and the right to a common size.
+            off); padded at the bottom and the right to a common size, with pad_to=N (not given:
+            1) to multiples of N pixels.
         training: off, every pass is the same, nothing is augmented, and images of `load_dataset`
             come in their order, one to a batch.
         seed: of order, augmentation and sampling.
         resize_rounding: of the sides, as in `DataConfig`.
         **augmentation: fields of `DataConfig`: horizontal_flip (0.5 when not given), scale_jitter,
-            photometric_jitter, crop, crop_min_fraction.
+            scale_jitter_steps, photometric_jitter, crop, crop_min_fraction; and pad_to.
 
     Returns:
         Batches of images [B, H, W, 3] float32, image_sizes [B, 2] float32, gt_boxes [B, G, 4]
@@ -153,7 +160,8 @@ def prepare_dataset(
     )
     if int(images.cardinality()) >= 0:
         prepared = prepared.apply(tf.data.experimental.assert_cardinality(images.cardinality()))
-    return prepared.padded_batch(batch_size).prefetch(PREFETCH)
+    batches = pad_batches(prepared.padded_batch(batch_size), config.pad_to)
+    return batches.prefetch(PREFETCH)
 
 
 def _batches_of_pipeline(
