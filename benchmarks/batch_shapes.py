@@ -3,10 +3,10 @@
     python benchmarks/batch_shapes.py
 
 A GPU's libraries choose their convolutions for each shape when it comes first, and XLA compiles for
-it, so that the number of shapes is what it costs before the steps get fast. The image sizes are made
-up, in COCO's manner: the longer side is 640 pixels, four of five images are landscape, six of ten
-are 4:3 or 3:2 to the pixel or nearly so, the rest anything between a panorama and a square. No
-image is decoded: sizes follow from positions alone.
+it, so that the number of shapes is what it costs before the steps get fast. The image sizes are
+made up, in COCO's manner: the longer side is 640 pixels, four of five images are landscape, six of
+ten are 4:3 or 3:2, to the pixel or nearly so, the rest anything between 2:1 and a square. No image
+is decoded: sizes follow from positions alone.
 
 Writes `results/batch_shapes.json` and prints the table that `results/batch_shapes.md` has.
 """
@@ -53,15 +53,15 @@ def image_sizes(count: int) -> list[tuple[int, int]]:
     sizes = []
     for _ in range(count):
         is_usual = random.random() < 0.6
-        short = random.choice(USUAL_SIDES, p=USUAL_SHARES) if is_usual else random.integers(320, 641)
+        short = (
+            random.choice(USUAL_SIDES, p=USUAL_SHARES) if is_usual else random.integers(320, 641)
+        )
         is_landscape = random.random() < 0.8
         sizes.append((int(short), LONG) if is_landscape else (LONG, int(short)))
     return sizes
 
 
-def count_shapes(
-    sizes: list[tuple[int, int]], batch_size: int, steps: int, **options: Any
-) -> int:
+def count_shapes(sizes: list[tuple[int, int]], batch_size: int, steps: int, **options: Any) -> int:
     """Count the different sizes at which batches enter a network.
 
     Args:
@@ -90,7 +90,9 @@ def count_shapes(
         )
         for number, size in enumerate(sizes)
     )
-    pipeline = BatchPipeline(Dataset("train", ("one",), examples), DataConfig(**options), batch_size)
+    pipeline = BatchPipeline(
+        Dataset("train", ("one",), examples), DataConfig(**options), batch_size
+    )
     padded = tf.data.Dataset.range(steps).map(pipeline.padded_size).as_numpy_iterator()
     return len({tuple(-(-size // NETWORK_MULTIPLE) * NETWORK_MULTIPLE) for size in padded})
 

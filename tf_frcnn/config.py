@@ -200,8 +200,8 @@ class DataConfig:
     equally often; 0 for any between. Few of them make few sizes."""
     pad_to: Count = 1
     """Batches are padded so that their heights and widths are multiples of this many pixels, in
-    training and for the validation loss; the network's own multiple, 16 or 32, is always kept. 64
-    or 128 makes few sizes, each of which a GPU's libraries or XLA prepare for when it comes first."""
+    training and for the validation loss; the network pads to its own multiple, 16 or 32, besides.
+    64 or 128 makes few sizes: a GPU's libraries and XLA prepare for each when it comes first."""
     photometric_jitter: Probability = 0.0
     """Strength of random changes of a training image's colours, from 0 (none) to 1: brightness
     by up to 32 of 255, contrast and saturation times 0.5 to 1.5, hue by up to 18 degrees."""

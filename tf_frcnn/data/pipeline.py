@@ -52,11 +52,11 @@ class BatchPipeline:
     """Makes the batches of steps `start` to `stop` - 1; iterate over it.
 
     Each batch is a dict, as `FasterRCNNTrainer` takes it: images [B, H, W, 3] float32 RGB 0-255,
-    padded with zeros at the bottom and the right, to multiples of `pad_to`; image_sizes [B, 2] float32 (height, width)
-    before padding; gt_boxes [B, G, 4] float32 and gt_classes [B, G] int32, padded with zeros,
-    G >= 1; seeds [B, 2] int32; indices [B] int32 of the examples. Difficult and crowd boxes are
-    left out before anything else. What a batch holds depends on the data, the seed and its step
-    alone.
+    padded with zeros at the bottom and the right, to multiples of `config.pad_to`; image_sizes
+    [B, 2] float32 (height, width) before padding; gt_boxes [B, G, 4] float32 and gt_classes [B, G]
+    int32, padded with zeros, G >= 1; seeds [B, 2] int32; indices [B] int32 of the examples.
+    Difficult and crowd boxes are left out before anything else. What a batch holds depends on the
+    data, the seed and its step alone.
 
     Args of `__init__`: `dataset` of at least one example; `config` of the data; `batch_size`;
     `seed`; `start` and `stop` steps. `training` off goes through the images once in their order,
