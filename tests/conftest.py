@@ -2,11 +2,13 @@
 
 Tests marked `slow` are skipped unless the expression of `-m` names the marker: `-m slow` runs them
 alone, as `.ci/run` does after all others; `-m 'slow or not slow'` runs everything. Tests marked
-`gpu` are skipped where TensorFlow sees no GPU.
+`gpu` are skipped where TensorFlow sees no GPU, unless `TF_FRCNN_GPU_TESTS=CPU` has them run with
+the processor in its place: a trial of the tests' own code, of which nothing else follows.
 """
 
 import json
 import logging
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +19,8 @@ import matplotlib
 import pytest
 from PIL import Image, ImageDraw
 
+GPU_KIND = os.environ.get("TF_FRCNN_GPU_TESTS", "GPU")
+"""Kind of the device that tests marked `gpu` use."""
 VOC_CLASS_COLOURS = {"cat": (220, 60, 40), "dog": (40, 160, 220), "duck": (240, 210, 50)}
 VOC_SPLIT_COUNTS = {"train": 6, "val": 2, "test": 2}
 
@@ -91,6 +95,8 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if item.get_closest_marker("slow"):
                 item.add_marker(skip_slow)
+    if GPU_KIND != "GPU":
+        return
     for_gpu = [item for item in items if item.get_closest_marker("gpu")]
     if for_gpu and not _gpus_with_memory_growth():
         for item in for_gpu:

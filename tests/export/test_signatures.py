@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from tests.conftest import GPU_KIND
 from tests.export.test_elsewhere import assert_same
 from tf_frcnn.export.signatures import make_signatures
 from tf_frcnn.ops import convolution
@@ -163,3 +164,16 @@ def test_on_processors_with_avx2_only_frozen_convolutions_take_the_fast_form(
     plain = make_signatures(inference_model)["serve_float"].get_concrete_function()
     inner = [node.op for f in plain.graph.as_graph_def().library.function for node in f.node_def]
     assert "Conv2DBackpropInput" not in inner  # for any machine
+
+
+@pytest.mark.gpu
+def test_a_gpu_answers_as_the_processor_does(inference_model, loaded, batches):
+    served, files = loaded.signatures["serving_default"], loaded.signatures["serve_encoded"]
+    for name, images in batches.items():
+        pngs = tf.constant([as_png(image) for image in images])
+        with tf.device("/CPU:0"):
+            expected = {key: value.numpy() for key, value in inference_model.detect(images).items()}
+        with tf.device(f"/{GPU_KIND}:0"):
+            assert_same(inference_model.detect(images), expected, name)
+            assert_same(served(images=tf.constant(images)), expected, name)
+            assert_same(files(image_bytes=pngs), expected, name)

@@ -1,6 +1,7 @@
 """Two replicas train as one device does: the same global batches, the same weights."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -19,8 +20,12 @@ def train_both(tmp_path_factory):
     folder = write_voc_folder(tmp_path_factory.mktemp("replicas") / "voc")
 
     def train(*options):
-        command = [sys.executable, "-m", "tests.training.two_devices", str(folder), "10", *options]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        command = [sys.executable, "-m", "tests.training.two_devices", "CPU"]
+        command += [str(folder), "10", *options]
+        without_gpus = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
+        done = subprocess.run(
+            command, cwd=ROOT, env=without_gpus, capture_output=True, text=True, timeout=300
+        )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.splitlines()[-1])
 

@@ -1,7 +1,8 @@
-"""Trains on one and on two logical devices of the processor, in a process of its own.
+"""Trains on one and on two logical devices of one that there is, in a process of its own.
 
 Logical devices must be there before TensorFlow starts, hence the process:
-`python -m tests.training.two_devices VOC_FOLDER STEPS [OPTION ...]` writes one line of JSON.
+`python -m tests.training.two_devices CPU|GPU VOC_FOLDER STEPS [OPTION ...]` writes one line of
+JSON. Two devices of the processor are only used where no GPU is seen.
 """
 
 import dataclasses
@@ -48,10 +49,14 @@ def train_weights(config, strategy, steps):
     return distribution.num_replicas, before, after, losses
 
 
-def main(root, steps, *more):
+def main(kind, root, steps, *more):
     """Compare both trainings."""
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    memory = 4096 if kind == "GPU" else None  # MiB
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices(kind)[0],
+        [tf.config.LogicalDeviceConfiguration(memory_limit=memory)] * 2,
+    )
+    tf.config.experimental.enable_tensor_float_32_execution(False)
     options = [*TINY_OPTIONS, *EVERY_PROPOSAL, "--data.root", root, *more]
     config = parse_arguments(options).config
     config = dataclasses.replace(  # images of several sizes
@@ -75,4 +80,4 @@ def main(root, steps, *more):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])
+    main(*sys.argv[1:3], int(sys.argv[3]), *sys.argv[4:])
