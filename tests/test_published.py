@@ -21,14 +21,18 @@ from tf_frcnn import cli
 from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.commands import verify
+from tf_frcnn.commands.train import parse_arguments
+from tf_frcnn.config import DataConfig
 from tf_frcnn.detector import Detector
 from tf_frcnn.errors import ConfigError, WeightsError
+from tf_frcnn.inference import load_network
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.model_files import find_model, find_start
 from tf_frcnn.pretrained import detectors
 from tf_frcnn.pretrained.catalogue import COCO_CATEGORIES
 from tf_frcnn.pretrained.detectors import DETECTORS
 from tf_frcnn.pretrained.download import sha256_of
+from tf_frcnn.training.start import start_network
 from tf_frcnn.training.trainer import FasterRCNNTrainer
 
 NAME = "fasterrcnn_resnet50_fpn"
@@ -167,12 +171,12 @@ def test_an_export_is_equal_and_knows_its_classes(cache, detector, tmp_path):
     assert theirs.class_names == ours.class_names
 
 
-def test_a_file_of_ones_own(cache, tmp_path, caplog):
+def test_a_file_of_ones_own(cache, tmp_path):
     path = write_weights(tmp_path / "mine.pth", num_columns=4)
     model = find_model(NAME, path, ("a", "b", "c"))
     assert model.load_config().data.classes == ("a", "b", "c")
     assert model.published.epsilon == 1e-5
-    assert "whose normalisation has an epsilon of 0; it is taken to have been" in caplog.text
+    assert model.published.is_epsilon_doubtful
     assert find_model(NAME, path, ("a", "b", "c"), epsilon=1e-3).published.epsilon == 1e-3
     assert model.load_config().model.class_columns(3) == (1, 2, 3)
     with pytest.raises(WeightsError, match=r"mine.pth: has 4 columns .* Give their 3 names"):
@@ -181,11 +185,41 @@ def test_a_file_of_ones_own(cache, tmp_path, caplog):
         find_model(NAME, path, ("a", "b"))
 
 
-def test_the_published_file_by_its_path_has_the_published_epsilon(cache, caplog):
+def test_the_published_file_by_its_path_has_the_published_epsilon(cache):
     model = find_model(NAME, cache)
-    assert model.published.epsilon == 0.0
-    assert not [record for record in caplog.records if record.levelname == "WARNING"]
-    assert find_model(NAME, cache, epsilon=1e-5).published.epsilon == 1e-5
+    assert (model.published.epsilon, model.published.is_epsilon_doubtful) == (0.0, False)
+    given = find_model(NAME, cache, epsilon=1e-5).published
+    assert (given.epsilon, given.is_epsilon_doubtful) == (1e-5, False)
+
+
+def test_an_epsilon_that_nobody_gave_is_warned_of_once(tmp_path, caplog):
+    path = write_weights(tmp_path / "mine.pth", num_columns=4)
+    load_network(find_model(NAME, path, ("a", "b", "c")))
+    (warning,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert "whose normalisation has an epsilon of 0; it is taken to have been" in warning.message
+    assert warning.message.endswith("Another one is given by --weights-epsilon")
+
+
+def test_a_training_starts_from_a_file_with_its_epsilon(tmp_path, caplog):
+    path = write_weights(tmp_path / "mine.pth", num_columns=4)
+    options = ["--model.architecture", NAME, "--train.start-from", str(path)]
+    options += ["--train.start-from-epsilon", "0.001"]
+    config = parse_arguments(["finetune", *options]).config
+    found = find_start(str(path), NAME, config.train.start_from_epsilon)
+    assert found.published.epsilon == 1e-3
+    with caplog.at_level("INFO"):
+        network = FasterRCNN(config.model, 3)
+        start_network(network, dataclasses.replace(config, data=DataConfig(classes=tuple("abc"))))
+    assert "mine.pth: an epsilon of 0.001 in its normalisation, as was given" in caplog.text
+    assert find_start(str(path), NAME).published.epsilon_remark.endswith(
+        "Another one is given by --train.start-from-epsilon"
+    )
+
+
+@pytest.mark.parametrize("source", ["imagenet", "none", NAME, "run"])
+def test_an_epsilon_to_start_from_goes_with_a_file(source):
+    with pytest.raises(WeightsError, match=rf"epsilon 0: tells of .* --train.start-from {source} "):
+        find_start(source, NAME, 0.0)
 
 
 def test_a_folder_of_that_name_is_not_passed_over(cache, tmp_path, monkeypatch):

@@ -355,6 +355,9 @@ class TrainConfig:
     name of a published detector (`tf-frcnn models`) or the PATH of a file of torchvision's; the
     PATH of a run, a checkpoint or a SavedModel, with other classes if need be; `none`. The network
     is then by default that of the detector."""
+    start_from_epsilon: NotNegative | None = None
+    """Of the batch normalisation that a detector in a FILE.pth was trained with, which is in no
+    file; when not given, torch's 1e-5, and what is published of the published file."""
     frozen_layers: tuple[Annotated[str, _expect(len, "beginnings of the names of layers")], ...] = (
         "block1",
         "block2",

@@ -46,6 +46,7 @@ TORCH_SUFFIXES = (".pth", ".pt")
 LABELS_FILE = "labels.txt"
 """The names of the classes among a SavedModel's assets, a line each."""
 
+_START_EPSILON_OPTION = "--train.start-from-epsilon"
 _SAVED_MODEL_FILE = "saved_model.pb"
 _COPY_AGAIN = "Expected the files of one export: copy the whole folder again, or export anew."
 _LISTED_NAMES = 5
@@ -214,20 +215,32 @@ def _explain_no_file(path: Path) -> str:
     return "there is no such file or folder"
 
 
-def find_start(source: str, architecture: str) -> ModelFiles | TrunkFile | None:
+def find_start(
+    source: str, architecture: str, epsilon: float | None = None
+) -> ModelFiles | TrunkFile | None:
     """Find the detector, or the trunk of one, that a training is to start from.
 
     Args:
         source: as in `train.start_from`: a published detector's name; `imagenet`; a file that torch
             wrote, which ends in .pth or .pt; or a path as in `find_model`.
         architecture: of the network that is to be trained, and of a file of torch.
+        epsilon: as `train.start_from_epsilon`.
 
     Returns:
         None where it is neither, but weights of VGG16, or nothing.
 
     Raises:
-        WeightsError: there is no such detector or trunk, or it cannot be read.
+        WeightsError: there is no such detector or trunk, or it cannot be read; or there is an
+            epsilon, and the source is no file of torch with a detector in it.
     """
+    is_torch = source not in DETECTORS and Path(source).suffix in TORCH_SUFFIXES
+    if epsilon is not None and not (
+        is_torch and architecture in DETECTORS and is_detector(Path(source).expanduser())
+    ):
+        raise WeightsError(
+            f"{_START_EPSILON_OPTION} {epsilon:g}: tells of a detector in a file of torch, and "
+            f"--train.start-from {source} is none; of all else it is known. Leave it out."
+        )
     if source in DETECTORS:
         by_path = f"--train.start-from PATH --model.architecture {source}"
         with options_renamed({f"{WEIGHTS_OPTION} PATH": by_path}):
@@ -244,7 +257,12 @@ def find_start(source: str, architecture: str) -> ModelFiles | TrunkFile | None:
         if not is_detector(path) or architecture not in DETECTORS:
             return TrunkFile(TRUNKS[architecture], path, source)
         with options_renamed({WEIGHTS_OPTION: "--train.start-from"}):
-            found = find_detector(architecture, path, any_classes=True)
+            found = find_detector(
+                *(architecture, path),
+                any_classes=True,
+                epsilon=epsilon,
+                epsilon_option=_START_EPSILON_OPTION,
+            )
         return ModelFiles("published", path, None, found)
     if path.is_dir() or (path.suffix == ".h5" and _run_of(path).config_file.is_file()):
         return find_model(path)

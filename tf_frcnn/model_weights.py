@@ -190,8 +190,10 @@ def _read_variables(model: ModelFiles, network: keras.Model) -> dict[str, np.nda
 def _load_published(model: ModelFiles, network: keras.Model) -> None:
     if model.published is None:
         raise ValueError("published weights are not described.")
-    arrays = read_state_dict(model.path)
-    load_state_dict(network, arrays, str(model.path), model.published.epsilon)
+    found = model.published
+    level = logging.WARNING if found.is_epsilon_doubtful else logging.INFO
+    logger.log(level, "%s", found.epsilon_remark)
+    load_state_dict(network, read_state_dict(model.path), str(model.path), found.epsilon)
 
 
 _LOADERS: Mapping[str, Callable[[ModelFiles, keras.Model], None]] = {

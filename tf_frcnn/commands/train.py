@@ -97,7 +97,8 @@ def _run(config: Config, folder: RunFolder, distribution: Distribution, prog: st
 
     if not folder.has_started:  # what is missing is told now, and downloaded by one alone
         with distribution.chief_first():
-            find_start(config.train.start_from, config.model.architecture)
+            train = config.train
+            find_start(train.start_from, config.model.architecture, train.start_from_epsilon)
     all_gpus = config.distribution.strategy != "none"
     set_up_tensorflow(config.train.seed, config.train.deterministic, all_gpus)
     if not folder.has_started and (advice := advise_small_network(config)):

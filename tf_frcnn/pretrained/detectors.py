@@ -3,7 +3,6 @@
 No TensorFlow here: what cannot be used is told before that is loaded.
 """
 
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +16,6 @@ from tf_frcnn.names import shown
 from tf_frcnn.pretrained.catalogue import CATALOGUE, PublishedWeights
 from tf_frcnn.pretrained.download import fetch, sha256_of
 from tf_frcnn.pretrained.torch_file import read_state_dict
-
-logger = logging.getLogger(__name__)
 
 DETECTORS: dict[str, PublishedWeights] = {
     name: entry for name, entry in CATALOGUE.items() if name in ARCHITECTURES
@@ -48,12 +45,16 @@ class PublishedDetector:
         path: of the file.
         config: of a network that takes them, with the names of its classes.
         epsilon: that its normalisation was trained with.
+        epsilon_remark: how it is known, which is said when the weights are loaded.
+        is_epsilon_doubtful: nobody gave it, and it is not that of the published file.
     """
 
     name: str
     path: Path
     config: Config
     epsilon: float
+    epsilon_remark: str
+    is_epsilon_doubtful: bool = False
 
 
 def find_detector(
@@ -63,6 +64,7 @@ def find_detector(
     offline: bool = False,
     any_classes: bool = False,
     epsilon: float | None = None,
+    epsilon_option: str = EPSILON_OPTION,
 ) -> PublishedDetector:
     """Find a detector's weights: the published ones, which are downloaded once, or a file.
 
@@ -75,6 +77,7 @@ def find_detector(
         any_classes: where there are other columns than COCO's and no names, name them by number.
         epsilon: of the normalisation that such a file was trained with; when None, the published
             one's of the published file, and torch's 1e-5 of any other.
+        epsilon_option: that it is given by, for the remark.
 
     Raises:
         ConfigError: a name or the epsilon cannot be used.
@@ -87,7 +90,7 @@ def find_detector(
         path, is_published = fetch(entry, offline, option=WEIGHTS_OPTION), True
     else:
         path, is_published = weights, _is_published(entry, weights)
-    epsilon = _find_epsilon(entry, path, is_published, epsilon)
+    of_file, remark = _find_epsilon(entry, path, is_published, epsilon, epsilon_option)
     columns = _count_columns(path)
     unused: tuple[int, ...] = ()
     names = tuple(class_names)
@@ -110,7 +113,8 @@ def find_detector(
         data=DataConfig(**{**settings["data"], "classes": names}),
         model=ModelConfig(**{**settings["model"], "architecture": name, "unused_columns": unused}),
     )
-    return PublishedDetector(name, path, config, epsilon)
+    is_doubtful = not is_published and epsilon is None and of_file != entry.bn_eps
+    return PublishedDetector(name, path, config, of_file, remark, is_doubtful)
 
 
 def is_detector(path: Path) -> bool:
@@ -149,23 +153,19 @@ def _is_published(entry: PublishedWeights, path: Path) -> bool:
 
 
 def _find_epsilon(
-    entry: PublishedWeights, path: Path, is_published: bool, given: float | None
-) -> float:
-    """Tell what the normalisation of a file was trained with, which is not in the file."""
+    entry: PublishedWeights, path: Path, is_published: bool, given: float | None, option: str
+) -> tuple[float, str]:
+    """Tell what the normalisation of a file was trained with, which is not in it, and whence."""
     if given is not None:
-        logger.info("%s: an epsilon of %g in its normalisation, as was given", path, given)
-        return given
+        return given, f"{path}: an epsilon of {given:g} in its normalisation, as was given"
     if is_published:
-        logger.info("%s: an epsilon of %g in its normalisation, as published", path, entry.bn_eps)
-        return entry.bn_eps
-    level = logging.INFO if entry.bn_eps == _TRAINED_EPSILON else logging.WARNING
-    logger.log(
-        level,
-        "%s: is not the published file of %s, whose normalisation has an epsilon of %g; it is "
-        "taken to have been trained with torch's %g. Another one is given by %s",
-        *(path, entry.name, entry.bn_eps, _TRAINED_EPSILON, EPSILON_OPTION),
+        remark = f"{path}: an epsilon of {entry.bn_eps:g} in its normalisation, as published"
+        return entry.bn_eps, remark
+    return _TRAINED_EPSILON, (
+        f"{path}: is not the published file of {entry.name}, whose normalisation has an epsilon of "
+        f"{entry.bn_eps:g}; it is taken to have been trained with torch's {_TRAINED_EPSILON:g}. "
+        f"Another one is given by {option}"
     )
-    return _TRAINED_EPSILON
 
 
 def _count_columns(path: Path) -> int:

@@ -34,7 +34,7 @@ def start_network(network: FasterRCNN, config: Config) -> None:
         ConfigError: the configuration of the other training cannot be read.
     """
     source = config.train.start_from
-    found = find_start(source, config.model.architecture)
+    found = find_start(source, config.model.architecture, config.train.start_from_epsilon)
     if found is None:
         logger.info("%s", load_backbone_weights(network, source))
         return
