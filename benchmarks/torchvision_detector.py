@@ -14,6 +14,7 @@ it leaves `weights.pth` and `counts.json`, the numbers of proposals and detectio
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 
 STRIDE, POOLED, FC_UNITS = 16, 7, 4096
+RATIOS = (0.5, 1.0, 2.0)
 
 
 class RoIPool(torchvision.ops.MultiScaleRoIAlign):
@@ -37,8 +39,15 @@ class RoIPool(torchvision.ops.MultiScaleRoIAlign):
         return torchvision.ops.roi_pool(x["0"], boxes, POOLED, 1 / STRIDE)
 
 
-def build(num_classes: int, height: int, width: int) -> FasterRCNN:
-    """Build the network with random weights; it works on images as large as they are given."""
+def build(num_classes: int, height: int, width: int, **settings: Any) -> FasterRCNN:
+    """Build the network with random weights; it works on images as large as they are given.
+
+    Args:
+        num_classes: without the background.
+        height: of the images, pixels.
+        width: likewise.
+        **settings: of torchvision's network, in the place of those of `vgg16` here.
+    """
     backbone = torchvision.models.vgg16(weights=None).features[:-1]
     backbone.out_channels = 512
     head = torch.nn.Sequential(
@@ -48,18 +57,21 @@ def build(num_classes: int, height: int, width: int) -> FasterRCNN:
         torch.nn.Linear(FC_UNITS, FC_UNITS),
         torch.nn.ReLU(),
     )
+    of_vgg16 = {
+        "rpn_anchor_generator": AnchorGenerator(((128, 256, 512),), (RATIOS,)),
+        "rpn_pre_nms_top_n_test": 6000,
+        "rpn_post_nms_top_n_test": 300,
+        "box_score_thresh": 0.05,
+        "box_nms_thresh": 0.3,
+    }
     return FasterRCNN(
         backbone,
-        rpn_anchor_generator=AnchorGenerator(((128, 256, 512),), ((0.5, 1.0, 2.0),)),
         box_roi_pool=RoIPool(),
         box_head=head,
         box_predictor=FastRCNNPredictor(FC_UNITS, num_classes + 1),
         min_size=min(height, width),
         max_size=max(height, width),
-        rpn_pre_nms_top_n_test=6000,
-        rpn_post_nms_top_n_test=300,
-        box_score_thresh=0.05,
-        box_nms_thresh=0.3,
+        **{**of_vgg16, **settings},
     )
 
 
