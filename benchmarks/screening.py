@@ -1,0 +1,179 @@
+"""Try what is known to help on BCCD's validation split, at equal budget, and keep a line a run.
+
+    python benchmarks/screening.py --data-root BCCD --weights VGG16_NOTOP.h5
+
+Trained on `train`, judged on `val`; `test` is not touched. First every setting at 400 steps and one
+seed, then the best three, and what they are compared with, at 800 steps and two seeds. Each run is
+a line of `results/screening.csv`, written when the run is done. A line that is there is not run
+again, a run that was stopped goes on, and none begins once the lines add up to `--hours`. The table
+in `results/screening.md` is made anew after each.
+"""
+
+import csv
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from provenance import ROOT, commit, processor
+
+FIGURES = ("coco_ap", "coco_ap50", "coco_ap75")
+COLUMNS = ("setting", "steps", "seed", *FIGURES, "hours", "commit", "processor", "options")
+BASE = "tuned"
+SCREENING, FINAL = (400, (0,)), (800, (0, 1))  # steps, seeds
+NUM_BEST = 3
+RATE = ("--train.learning-rate", "0.002", "--train.clip-norm", "10")
+COSINE = ("--train.schedule", "cosine")
+SETTINGS: dict[str, tuple[str, ...]] = {
+    "default": (),
+    BASE: RATE,
+    "rate 0.004": ("--train.learning-rate", "0.004", "--train.clip-norm", "10"),
+    "cosine": (*RATE, *COSINE),
+    "cosine, average of weights": (*RATE, *COSINE, "--train.ema-momentum", "0.99"),
+    "several scales": (*RATE, "--data.scale-jitter", "0.75", "1.25"),
+    "crops": (*RATE, "--data.crop", "0.5"),
+    "colours": (*RATE, "--data.photometric-jitter", "0.5"),
+    "1000 proposals": (*RATE, "--model.rpn-post-nms-top-k", "1000"),
+    "GIoU": (*RATE, "--train.box-loss", "giou"),
+    "RoIAlign": (*RATE, "--model.roi-op", "roi_align"),
+    "AdamW": ("--train.optimizer", "adamw", "--train.learning-rate", "0.0001"),
+}
+"""What the options of a run are beside those that all have."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What the benchmark takes."""
+
+    data_root: str
+    """Folder of BCCD: ImageSets, Annotations, JPEGImages."""
+    weights: str
+    """keras.applications' VGG16 without its top."""
+    settings: tuple[str, ...] = tuple(SETTINGS)
+    """Which of the settings to try."""
+    hours: float = 10.0
+    """Machine time of all lines together, after which no run begins."""
+    runs: Path = Path("runs")
+    """Folder of the runs."""
+    results: Path = ROOT / "results" / "screening.csv"
+    """File of the lines; the table goes beside it."""
+
+
+def options(arguments: Arguments, setting: str, steps: int, seed: int) -> list[str]:
+    """List the arguments of train.py that define a run."""
+    return [
+        *("finetune", "--data.root", arguments.data_root, "--train.start-from", arguments.weights),
+        *("--data.train-split", "train", "--data.val-split", "none", "--data.test-split", "val"),
+        *("--data.short-side", "400", "--model.anchor-sizes", "32", "64", "128", "256"),
+        *("--train.steps", str(steps), "--train.decay-steps", str(steps * 3 // 4)),
+        *("--train.seed", str(seed), "--train.checkpoint-every", "100"),
+        *SETTINGS[setting],
+    ]
+
+
+def run(arguments: Arguments, setting: str, steps: int, seed: int) -> dict[str, Any]:
+    """Train and judge once, or go on with it -> its line."""
+    name = f"screening-{setting.replace(',', '').replace(' ', '-')}-{steps}-{seed}"
+    folder = arguments.runs / name
+    trained = options(arguments, setting, steps, seed)
+    command = [sys.executable, str(ROOT / "train.py"), *trained, "--output", str(folder)]
+    began = time.perf_counter()
+    subprocess.run([*command, "--export-dir", f"saved_models/{name}"], check=True)
+    seconds = time.perf_counter() - began  # of the last command, where a run was gone on with
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    seconds = max(seconds, steps * metrics["seconds_per_step"])
+    return {
+        "setting": setting,
+        "steps": steps,
+        "seed": seed,
+        **{figure: round(metrics[figure], 5) for figure in FIGURES},
+        "hours": round(seconds / 3600, 3),
+        "commit": commit(),
+        "processor": processor(),
+        "options": " ".join(SETTINGS[setting]),
+    }
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read the lines of earlier runs."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        rows: list[dict[str, Any]] = list(csv.DictReader(file))
+    for row in rows:
+        row |= {name: int(row[name]) for name in ("steps", "seed")}
+        row |= {name: float(row[name]) for name in (*FIGURES, "hours")}
+    return rows
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write all lines, and the table."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    path.with_suffix(".md").write_text(as_markdown(rows), encoding="utf-8")
+
+
+def as_markdown(rows: list[dict[str, Any]]) -> str:
+    """Write means by setting and number of steps, the best first."""
+    groups: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["steps"], row["setting"]), []).append(row)
+    order = sorted(groups, key=lambda key: (-key[0], -np.mean([r["coco_ap"] for r in groups[key]])))
+    lines = [
+        "# BCCD: what helps, on the validation split",
+        "",
+        "VGG16 at a short side of 400, one image a step, trained on `train`, judged on `val`: "
+        "`python benchmarks/screening.py`. A line a run, with commit and machine, is in "
+        f"[screening.csv](screening.csv); {sum(row['hours'] for row in rows):.1f} machine hours.",
+        "",
+        "| setting | steps | seeds | AP | AP50 | AP75 | seeds apart | options |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for steps, setting in order:
+        group = groups[steps, setting]
+        means = " | ".join(f"{np.mean([row[name] for row in group]):.3f}" for name in FIGURES)
+        values = [row["coco_ap"] for row in group]
+        seeds = ", ".join(str(row["seed"]) for row in group)
+        apart = f"{max(values) - min(values):.3f}" if len(values) > 1 else ""
+        options_of = f"`{group[0]['options']}`" if group[0]["options"] else ""
+        lines.append(f"| {setting} | {steps} | {seeds} | {means} | {apart} | {options_of} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Run what is not there yet, and write the results after each run."""
+    arguments = tyro.cli(Arguments, description=__doc__)
+    if unknown := set(arguments.settings) - set(SETTINGS):
+        sys.exit(f"error: --settings {', '.join(unknown)}: expected some of {', '.join(SETTINGS)}.")
+
+    def run_all(settings: tuple[str, ...], steps: int, seeds: tuple[int, ...]) -> bool:
+        for setting in settings:
+            for seed in seeds:
+                rows = read_lines(arguments.results)
+                wanted = (setting, steps, seed)
+                if any((row["setting"], row["steps"], row["seed"]) == wanted for row in rows):
+                    continue
+                if sum(row["hours"] for row in rows) >= arguments.hours:
+                    print(f"--hours {arguments.hours:g} are used up.")
+                    return False
+                rows.append(run(arguments, *wanted))
+                write_lines(arguments.results, rows)
+        return True
+
+    if run_all(arguments.settings, *SCREENING):
+        screened = [row for row in read_lines(arguments.results) if row["steps"] == SCREENING[0]]
+        screened.sort(key=lambda row: -row["coco_ap"])
+        names = [row["setting"] for row in screened if row["setting"] != BASE]
+        run_all((BASE, *names[:NUM_BEST]), *FINAL)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
