@@ -7,6 +7,7 @@ import pytest
 from tf_frcnn.config import ModelConfig
 from tf_frcnn.presets import (
     PRESETS,
+    explain_decay,
     explain_rate,
     finetune,
     quickstart,
@@ -146,3 +147,24 @@ def test_a_rate_goes_with_the_images_of_an_update(options, fitting):
     assert fitting in remark and bool(fitting) == bool(remark)
     if fitting:
         assert f": {fitting} would fit" in remark
+
+
+@pytest.mark.parametrize(
+    ("options", "fitting"),
+    [
+        # finetune decays at 1500 of 2000 steps: 800 * 1500 / 2000 = 600.
+        ({"steps": 800}, "600"),
+        ({"steps": 1500}, "1125"),
+        ({"steps": 1501}, ""),
+        ({"steps": 800, "decay_steps": (600,)}, ""),
+        ({"steps": 800, "decay_steps": (800, 900)}, "600"),
+        ({"steps": 800, "decay_steps": ()}, ""),  # no decay is what was asked for
+        ({"steps": 800, "schedule": "cosine"}, ""),
+    ],
+)
+def test_a_rate_that_never_decays_is_told(options, fitting):
+    preset = PRESETS["finetune"]().train
+    remark = explain_decay(dataclasses.replace(preset, **options), preset)
+    assert bool(fitting) == bool(remark)
+    if fitting:
+        assert f". {fitting} would be the preset's share" in remark

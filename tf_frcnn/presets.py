@@ -120,6 +120,27 @@ def explain_rate(train: TrainConfig, preset: TrainConfig) -> str:
     )
 
 
+def explain_decay(train: TrainConfig, preset: TrainConfig) -> str:
+    """Say that a training ends before its rate decays, where the preset's decays.
+
+    Args:
+        train: what was asked for.
+        preset: of the preset, before options.
+
+    Returns:
+        What to log, or "".
+    """
+    decays = [bool(one.decay_steps) and one.decay_steps[0] < one.steps for one in (train, preset)]
+    if decays != [False, True] or not train.decay_steps or train.schedule != "step":
+        return ""
+    fitting = [round(train.steps * step / preset.steps) for step in preset.decay_steps]
+    return (
+        f"--train.steps {train.steps}: ends before the rate decays, at --train.decay-steps "
+        f"{' '.join(map(str, train.decay_steps))}. {' '.join(map(str, fitting))} would be the "
+        "preset's share"
+    )
+
+
 def _images_an_update(train: TrainConfig) -> int:
     return train.batch_size * train.gradient_accumulation_steps
 

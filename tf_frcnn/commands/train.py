@@ -19,7 +19,7 @@ from tf_frcnn.environment import check_backend, set_up_logging, set_up_tensorflo
 from tf_frcnn.errors import EXIT_OK, ConfigError
 from tf_frcnn.files import write_json
 from tf_frcnn.model_files import DATASET_FILE, METRICS_FILE, TORCH_SUFFIXES, ModelFiles, find_start
-from tf_frcnn.presets import PRESETS, explain_rate, with_architecture
+from tf_frcnn.presets import PRESETS, explain_decay, explain_rate, with_architecture
 from tf_frcnn.pretrained.detectors import DETECTORS
 from tf_frcnn.pretrained.trunks import IMAGENET, NO_WEIGHTS, TRUNKS
 from tf_frcnn.resuming import check_moved_data, has_moved_data, prepare_run
@@ -225,8 +225,9 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str = "train.py") -
         args=arguments,
         default=default,
     )
-    if remark := explain_rate(parsed.train, preset.train):
-        logger.warning("%s", remark)
+    for explain in (explain_rate, explain_decay):
+        if remark := explain(parsed.train, preset.train):
+            logger.warning("%s", remark)
     return parsed
 
 
