@@ -166,6 +166,17 @@ def test_a_validation_pipeline_can_be_gone_through_again(six_images):
     assert_bit_equal(as_arrays(pipeline), as_arrays(pipeline))
 
 
+def test_images_with_a_rare_class_come_more_often(tmp_path):
+    # Classes are numbered by box: one of four images has class 2. sqrt(1 / (1 / 4)) = 2.
+    common = [make_example(tmp_path, f"common{number}") for number in range(3)]
+    rare = make_example(tmp_path, "rare", boxes=[BOX, [0, 0, 5, 6]])
+    config = dataclasses.replace(UNSCALED, repeat_rare=1.0)
+    pipeline = BatchPipeline(make_dataset(*common, rare), config, stop=5)
+    assert pipeline.steps_per_epoch == 5
+    indices = [int(batch["indices"][0]) for batch in as_arrays(pipeline)]
+    assert sorted(indices) == [0, 1, 2, 3, 3]
+
+
 # === A step alone decides ===
 
 

@@ -193,6 +193,7 @@ def test_what_is_no_data_set_is_told():
         ({"short_side": 30, "long_side": 20}, "long_side 20: expected at least short_side, which"),
         ({"short_side": 0}, "short_side 0: expected a number above 0."),
         ({"long_side": 2.5}, "long_side 2.5: expected a whole number."),
+        ({"repeat_rare": 0.1}, "repeat_rare 0.1: is for data sets of load_dataset, whose classes"),
         ({"scale_jitter": (2.0, 1.0)}, "scale_jitter 2.0 1.0: expected the smallest factor and"),
         *(
             ({"batch_size": value}, f"batch_size = {value!r}: expected a whole number, 1 or more.")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tf_frcnn.data.sampler import BatchSampler
+from tf_frcnn.data.sampler import BatchSampler, repeat_factors
 
 LANDSCAPE, PORTRAIT, SQUARE = (40, 60), (60, 40), (50, 50)
 
@@ -85,3 +85,53 @@ def test_the_orientations_of_an_epoch_are_mixed():
     sampler = BatchSampler([LANDSCAPE] * 20 + [PORTRAIT] * 20, 1, seed=0)
     is_portrait = epoch_of(sampler, 0).ravel() >= 20
     assert np.count_nonzero(np.diff(is_portrait.astype(int))) > 1
+
+
+# === Rare classes ===
+
+
+def test_factors_go_by_the_rarest_class_of_an_image():
+    # Of four images, all have class 1, one has class 2: shares 1 and 1/4. With a threshold of 0.5
+    # class 1 asks for 1 and class 2 for sqrt(0.5 / 0.25) = 1.414; an image without boxes for 1.
+    classes = [[1, 1], [2, 1], [1], [1], []]
+    classes = [np.array(one, np.int32) for one in classes]
+    factors = repeat_factors(classes[:4], 2, 0.5)
+    np.testing.assert_allclose(factors, [1, math.sqrt(2), 1, 1])
+    # With the fifth the shares are 4/5 and 1/5, and nobody has class 3.
+    np.testing.assert_allclose(repeat_factors(classes, 3, 0.45), [1, 1.5, 1, 1, 1])
+
+
+def test_images_come_as_often_as_their_factors_say():
+    # 1 + 1 + 1.5 + 2.25 + 1 = 6.75 makes epochs of 7, and factors 7 / 6.75 times as large.
+    factors = np.array([1, 1, 1.5, 2.25, 1])
+    sampler = BatchSampler([LANDSCAPE] * 5, 1, 0, factors)
+    assert sampler.steps_per_epoch == 7
+    counts = np.stack(
+        [np.bincount(epoch_of(sampler, epoch).ravel(), minlength=5) for epoch in range(400)]
+    )
+    expected = factors * 7 / 6.75
+    assert np.all(counts >= np.floor(expected)) and np.all(counts <= np.ceil(expected))
+    # A count's standard deviation is 0.5 at most: 0.5 / sqrt(400) = 0.025 for the mean.
+    np.testing.assert_allclose(counts.mean(axis=0), expected, atol=0.1)
+
+
+@given(
+    images=st.lists(st.tuples(st.booleans(), st.floats(1, 4)), min_size=1, max_size=20),
+    batch_size=st.integers(1, 5),
+)
+def test_epochs_with_factors_are_equally_long_and_complete(images, batch_size):
+    sizes = [PORTRAIT if flag else LANDSCAPE for flag, _ in images]
+    factors = np.array([factor for _, factor in images])
+    sampler = BatchSampler(sizes, batch_size, 1, factors)
+    assert sampler.steps_per_epoch * batch_size >= factors.sum() - 1e-6
+    for epoch in range(2):
+        batches = epoch_of(sampler, epoch)
+        assert len(batches) == sampler.steps_per_epoch
+        assert set(batches.ravel()) == set(range(len(images)))
+        assert all(len({images[index][0] for index in batch}) == 1 for batch in batches)
+
+
+def test_a_threshold_that_no_class_is_below_changes_how_often_nothing_comes():
+    sampler = BatchSampler([LANDSCAPE] * 6, 2, 0, np.ones(6))
+    for epoch in range(5):
+        assert sorted(epoch_of(sampler, epoch).ravel()) == [0, 1, 2, 3, 4, 5]

@@ -12,7 +12,7 @@ from tf_frcnn.config import DataConfig
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.image import read_image
 from tf_frcnn.data.photometric import jitter_colours
-from tf_frcnn.data.sampler import BatchSampler
+from tf_frcnn.data.sampler import BatchSampler, repeat_factors
 from tf_frcnn.data.transforms import (
     crop,
     draw_window,
@@ -84,11 +84,7 @@ class BatchPipeline:
         self._batch_size = batch_size if training else 1
         self._seed = seed
         self._share = share
-        self._sampler = (
-            BatchSampler([example.image_size for example in self._examples], batch_size, seed)
-            if training
-            else None
-        )
+        self._sampler = _make_sampler(dataset, config, batch_size, seed) if training else None
         stop = len(self._examples) if stop is None else stop
         self._failure: DataError | None = None
         self.batches = self._build(start, stop)
@@ -186,6 +182,15 @@ class BatchPipeline:
     def _index(self, position: np.int64) -> int:
         step, slot = divmod(int(position), self._batch_size)
         return step if self._sampler is None else int(self._sampler.batch(step)[slot])
+
+
+def _make_sampler(dataset: Dataset, config: DataConfig, batch_size: int, seed: int) -> BatchSampler:
+    factors = None
+    if config.repeat_rare > 0:
+        classes = [example.classes[example.is_trained_on] for example in dataset.examples]
+        factors = repeat_factors(classes, len(dataset.class_names), config.repeat_rare)
+    sizes = [example.image_size for example in dataset.examples]
+    return BatchSampler(sizes, batch_size, seed, factors)
 
 
 def _call(

@@ -21,7 +21,7 @@ from tf_frcnn.data.pipeline import (
     without_augmentation,
 )
 from tf_frcnn.data.splits import Divider
-from tf_frcnn.errors import DataError
+from tf_frcnn.errors import ConfigError, DataError
 from tf_frcnn.ops.boxes import clip_boxes
 from tf_frcnn.ops.resized_size import Rounding
 
@@ -121,7 +121,8 @@ def prepare_dataset(
         seed: of order, augmentation and sampling.
         resize_rounding: of the sides, as in `DataConfig`.
         **augmentation: fields of `DataConfig`: horizontal_flip (0.5 when not given), scale_jitter,
-            scale_jitter_steps, photometric_jitter, crop, crop_min_fraction; and pad_to.
+            scale_jitter_steps, photometric_jitter, crop, crop_min_fraction; pad_to; and, for
+            data sets of `load_dataset`, repeat_rare.
 
     Returns:
         Batches of images [B, H, W, 3] float32, image_sizes [B, 2] float32, gt_boxes [B, G, 4]
@@ -146,6 +147,11 @@ def prepare_dataset(
     config = config if training else without_augmentation(config)
     if isinstance(dataset, Dataset):
         return _batches_of_pipeline(dataset, config, batch_size, training, seed)
+    if config.repeat_rare > 0:
+        raise ConfigError(
+            f"repeat_rare {config.repeat_rare:g}: is for data sets of load_dataset, whose classes "
+            "are known beforehand. Leave it out, or repeat images in the tf.data.Dataset itself."
+        )
     images = _one_by_one(dataset)
     epochs = _count_epochs() if training else tf.data.Dataset.from_tensors(0).repeat()
 
