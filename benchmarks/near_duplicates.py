@@ -1,6 +1,6 @@
 """Time the search for near duplicates on made-up difference hashes, and tell its peak memory.
 
-    python near_duplicates.py frames|distinct IMAGES
+    python benchmarks/near_duplicates.py frames|distinct IMAGES
 
 `frames` are of one scene, each without 2 % of its steps; of `distinct` images the shares of lighter
 and darker steps differ.

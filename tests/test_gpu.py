@@ -1,6 +1,6 @@
 """What only a GPU can show: that it gives what the processor gives, in each way of computing.
 
-Skipped where TensorFlow sees no GPU. `TF_FRCNN_GPU_KIND=CPU pytest -m gpu` runs them with the
+Skipped where TensorFlow sees no GPU. `TF_FRCNN_GPU_TESTS=CPU pytest -m gpu` runs them with the
 processor in the place of the GPU: a trial of the tests themselves, of which nothing else follows.
 """
 

@@ -86,7 +86,7 @@ def restore_latest(
         hint = f" {best} can be evaluated and exported still." if best.is_file() else ""
         raise WeightsError(
             f"{folder}: of {counted(len(paths), 'checkpoint')} none can be read. Restore one from "
-            "a backup, or start anew with --overwrite (the old folder is kept under another name)."
+            "a backup, or train anew with --overwrite (the old folder is kept under another name)."
             f"{hint}"
         )
     return Progress()

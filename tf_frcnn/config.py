@@ -356,8 +356,8 @@ class TrainConfig:
     """What the weights start from: `imagenet` (keras.applications' VGG16 or torchvision's trunks,
     downloaded once; EfficientNet-Lite0, from the extra [lite0]) or the PATH of such a file; the
     name of a published detector (`tf-frcnn models`) or the PATH of a file of torchvision's; the
-    PATH of a run, a checkpoint or a SavedModel, with other classes if need be; `none`. The network
-    is then by default that of the detector."""
+    PATH of a run, a checkpoint or a SavedModel, with other classes if need be; `none` for random
+    weights. With a detector's name or a model of your own the network is by default the same."""
     start_from_epsilon: NotNegative | None = None
     """Of the batch normalisation that a detector in a FILE.pth was trained with, which is in no
     file; when not given, torch's 1e-5, and what is published of the published file."""

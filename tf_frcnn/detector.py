@@ -215,7 +215,7 @@ class Detector:
         """Read an image the way those were read that the model was trained on.
 
         Args:
-            path_or_bytes: a JPEG, PNG, GIF, WebP or BMP file, or the content of one.
+            path_or_bytes: a JPEG, PNG, GIF, WebP, BMP or TIFF file, or the content of one.
 
         Returns:
             [H, W, 3] uint8 RGB; turned upright by its EXIF orientation unless `config.data.exif` is

@@ -115,8 +115,8 @@ class RunFolder:
             problem = reason_of(error)
         raise UserError(
             f"{self.splits_file}: {problem}. Expected the names of each split's images, each once, "
-            "as training wrote them: restore the file from a backup, or give --overwrite to start "
-            "anew."
+            "as training wrote them: restore the file from a backup, or train anew with "
+            "--overwrite."
         )
 
     def load_dataset_record(self) -> dict[str, Any]:

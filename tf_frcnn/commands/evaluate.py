@@ -52,8 +52,8 @@ class EvaluateArguments(WeightsOptions):
     """Everything `tf-frcnn evaluate` takes."""
 
     model: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")] = None
-    """Run folder, checkpoint, SavedModel version folder, or its parent (newest version); not with
-    --detections."""
+    """Run folder, checkpoint, SavedModel version folder, or its parent (newest version); or the
+    name of a published detector (`tf-frcnn models`); not with --detections."""
     detections: Path | None = None
     """Judge the detections in this file, whoever made them, instead of a model: JSON in the format
     of COCO's results (docs/metrics.md). Needs --data.root."""

@@ -49,7 +49,7 @@ def load_dataset(
     """Read a split of a data set, and decode every image once to see that it can be.
 
     Args:
-        root: folder of the data set.
+        root: folder of the data set; with the format `tfds` its name, such as voc/2007.
         split: name of the split.
         class_names: of classes 1..N; when empty, those found in this split and in train, val and
             test, so that every split has the same.
