@@ -35,8 +35,8 @@ class ExportArguments(ModelOptions):
     """Write the variables, but for the FC layers' kernels, as constants: faster on CPUs. The model
     cannot be exported again from such a file, nor converted."""
     head_rank: int | None = None
-    """Replace the two FC layers by products of two smaller ones of this rank, their truncated
-    singular value decomposition: faster, less exact."""
+    """Replace each FC layer by a product of two smaller ones of this rank, its truncated singular
+    value decomposition: faster, less exact."""
 
     def check(self) -> None:
         """Check what types cannot say and needs no model.
