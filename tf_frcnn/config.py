@@ -211,8 +211,8 @@ class DataConfig:
     crop_min_fraction: Fraction = 0.5
     """Smallest height and width of that window, as fractions of the image's."""
     repeat_rare: Probability = 0.0
-    """Images of classes that a smaller share f of the training images has come more often, by
-    sqrt(repeat_rare / f), and epochs are so much longer; 0 for every image once an epoch."""
+    """Images of classes that a smaller share f of the training images has come more often,
+    sqrt(repeat_rare / f) times; epochs are so much longer. 0 for every image once an epoch."""
     on_error: Literal["stop", "skip"] = "stop"
     """What to do about faults in the data: stop and list them, or go on without the boxes and
     images that have them."""
