@@ -27,6 +27,8 @@ COCO_CATEGORIES: dict[int, str] = {
 }
 COCO_COLUMNS = 91  # the background, and ids 1 to 90
 
+TORCH_EPSILON = 1e-5
+"""What torch's batch normalisation adds to the variance, where nobody says otherwise."""
 _FOLDER = "https://download.pytorch.org/models/"
 _LICENCE = (
     "torchvision's code is BSD-3-Clause; its README says that weights may carry terms derived from "
@@ -89,7 +91,7 @@ def _detector(
     parameters: int,
     parameters_with_normalisation: int,
     coco_ap: float,
-    bn_eps: float = 1e-5,
+    bn_eps: float = TORCH_EPSILON,
 ) -> PublishedWeights:
     """Describe a detector that was trained on COCO."""
     return PublishedWeights(
@@ -121,7 +123,7 @@ def _trunk(name: str, file_name: str, size_mib: float, parameters: int) -> Publi
         parameters=parameters,
         parameters_with_normalisation=parameters,
         coco_ap=None,
-        bn_eps=1e-5,
+        bn_eps=TORCH_EPSILON,
         columns=1000,
         licence=IMAGENET_LICENCE,
     )

@@ -13,7 +13,7 @@ from tf_frcnn.arguments import options_renamed
 from tf_frcnn.config import Config, DataConfig, ModelConfig
 from tf_frcnn.errors import ConfigError, WeightsError
 from tf_frcnn.names import shown
-from tf_frcnn.pretrained.catalogue import CATALOGUE, PublishedWeights
+from tf_frcnn.pretrained.catalogue import CATALOGUE, TORCH_EPSILON, PublishedWeights
 from tf_frcnn.pretrained.download import fetch, sha256_of
 from tf_frcnn.pretrained.torch_file import read_state_dict
 
@@ -32,7 +32,6 @@ AS_ARGUMENTS = {
 }
 """What calls from Python have in the place of these options, for messages."""
 
-_TRAINED_EPSILON = 1e-5  # of torch's batch normalisation, where nobody says otherwise
 _COLUMNS_KEY = "roi_heads.box_predictor.cls_score.bias"
 
 
@@ -161,9 +160,9 @@ def _find_epsilon(
     if is_published:
         remark = f"{path}: an epsilon of {entry.bn_eps:g} in its normalisation, as published"
         return entry.bn_eps, remark
-    return _TRAINED_EPSILON, (
+    return TORCH_EPSILON, (
         f"{path}: is not the published file of {entry.name}, whose normalisation has an epsilon of "
-        f"{entry.bn_eps:g}; it is taken to have been trained with torch's {_TRAINED_EPSILON:g}. "
+        f"{entry.bn_eps:g}; it is taken to have been trained with torch's {TORCH_EPSILON:g}. "
         f"Another one is given by {option}"
     )
 

@@ -13,10 +13,8 @@ import numpy as np
 from tf_frcnn.architectures.mobilenet_v3_fpn import BLOCKS, FIRST_CHANNELS
 from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.errors import WeightsError
+from tf_frcnn.pretrained.catalogue import TORCH_EPSILON
 from tf_frcnn.pretrained.torch_arrays import VARIABLES, turned_values, without_counters
-
-TORCH_EPSILON = 1e-5
-"""What torch's batch normalisation adds to the variance, where nobody says otherwise."""
 
 # Names of layers here, and where their arrays stand there; the first that matches counts. Of a
 # normalised convolution {n} is 0 and of its normalisation 1, {conv} is "conv" and "bn".
