@@ -26,6 +26,22 @@ def test_a_loss_that_is_not_finite_changes_nothing(make_known, clip_norm, in_gra
     assert np.any(state_of(trainer)[-1] != before[-1])
 
 
+def test_a_step_that_may_not_update_changes_nothing_and_still_says_how_it_went(make_known):
+    trainer = make_known(ema_momentum=0.5)
+    step = tf.function(trainer.train_step)
+    before = state_of(trainer)
+    report = step(tf.constant(0.5), tf.constant(False))
+    assert float(report["finite"]) == 1.0 and np.isfinite(report["loss"])
+    assert_same(state_of(trainer), before)
+    assert float(step(tf.constant(np.nan, tf.float32), tf.constant(False))["finite"]) == 0.0
+    # The same step later is the one that would have been taken at once.
+    step(tf.constant(0.5), tf.constant(True))
+    other = make_known(ema_momentum=0.5)
+    other.train_step(tf.constant(0.5))
+    for value, expected in zip(state_of(trainer), state_of(other), strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("clip_norm", [0.0, 10.0])
 def test_a_gradient_that_is_not_finite_changes_nothing(make_known, clip_norm):
     # The square root of 0 is finite, its slope is not: in the last layer's bias alone.

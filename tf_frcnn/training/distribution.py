@@ -9,7 +9,7 @@ import json
 import logging
 import signal
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -88,9 +88,7 @@ class Distribution:
 
     # === Inside of a step ===
 
-    def run(
-        self, function: Callable[[Any], Mapping[str, Any]], batches: Sequence[Any]
-    ) -> dict[str, Any]:
+    def run(self, function: Callable[..., Any], batches: Sequence[Any], *shared: Any) -> Any:
         """Run a function of a batch on every replica; in a graph.
 
         Data sets that TensorFlow distributes would hand over the batches too. But every step would
@@ -98,22 +96,21 @@ class Distribution:
         minute.
 
         Args:
-            function: gives scalars; sums up over the replicas what must be so.
+            function: gives a float32 tensor; sums up over the replicas what must be so.
             batches: one for each replica of this worker.
+            *shared: further arguments, which all replicas of this worker are given.
 
         Returns:
-            The means of the scalars over all replicas, the same on every worker.
+            The mean of the tensors over all replicas, the same on every worker: one sum over all.
         """
         if self.num_replicas == 1:
-            return dict(function(batches[0]))
+            return function(batches[0], *shared)
         first = self.worker * self.replicas_per_worker
         per_replica = self.strategy.experimental_distribute_values_from_function(
             lambda context: batches[context.replica_id_in_sync_group - first]
         )
-        results = self.strategy.run(function, args=(per_replica,))
-        return {
-            name: self.strategy.reduce("MEAN", value, axis=None) for name, value in results.items()
-        }
+        results = self.strategy.run(function, args=(per_replica, *shared))
+        return self.strategy.reduce("MEAN", results, axis=None)
 
     # === Between steps ===
 
