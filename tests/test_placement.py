@@ -21,17 +21,16 @@ from tf_frcnn.ops.roi_pool import ROIS_AT_ONCE
 from tf_frcnn.training.trainer import FasterRCNNTrainer
 
 MOBILENET = "fasterrcnn_mobilenet_v3_large_fpn"
-# The updates of a step are made or not (1). The noise of both samplings is drawn image by image:
-# whether there is one more, and its seeds (2 x 2).
-SAMPLING = 1 + 2 * 2
+# Whether the update of a step is made.
+UPDATE = 1
 # Of each map, image by image: whether there is one more; how many boxes NMS has kept, and which
 # (their padding is arithmetic of int32).
 NMS = 3
 # The pyramid is enlarged by `tf.repeat`, which makes and takes back int32: twice a map, by height
 # and by width; as often in its gradient.
 ENLARGING = 2
-# RoIAlign of several maps: `tf.dynamic_stitch` wants the places of each map's RoIs on the host. Here
-# there are as many RoIs as it takes at a time; twice as many would be twice as many edges.
+# RoIAlign of several maps: `tf.dynamic_stitch` wants the places of each map's RoIs on the host.
+# There are as many RoIs here as are pooled at a time; twice as many would be twice as many edges.
 STITCHING = 1
 # Of a served model: the size that the picture is resized to, what the last NMS takes (boxes and
 # scores), and the classes, whose names are strings and which are answered as they are.
@@ -39,20 +38,20 @@ SERVING = 1 + 2 + 2
 
 # NETWORK -> edges of a training step, of the served function.
 EDGES = {
-    "vgg16": (SAMPLING + NMS, SERVING + NMS),
-    "vgg16_quarter": (SAMPLING + NMS, SERVING + NMS),
+    "vgg16": (UPDATE + NMS, SERVING + NMS),
+    "vgg16_quarter": (UPDATE + NMS, SERVING + NMS),
     "fasterrcnn_resnet50_fpn": (
-        SAMPLING + 5 * NMS + 3 * 2 * ENLARGING + 4 * STITCHING,
+        UPDATE + 5 * NMS + 3 * 2 * ENLARGING + 4 * STITCHING,
         SERVING + 5 * NMS + 3 * ENLARGING + 4 * STITCHING,
     ),
     "fasterrcnn_resnet50_fpn_v2": (
-        SAMPLING + 5 * NMS + 3 * 2 * ENLARGING + 4 * STITCHING,
+        UPDATE + 5 * NMS + 3 * 2 * ENLARGING + 4 * STITCHING,
         SERVING + 5 * NMS + 3 * ENLARGING + 4 * STITCHING,
     ),
     # Its two maps are of one size, and RoIs are pooled from the first.
-    MOBILENET: (SAMPLING + 3 * NMS, SERVING + 3 * NMS),
+    MOBILENET: (UPDATE + 3 * NMS, SERVING + 3 * NMS),
     "efficientnet_lite0_fpn": (
-        SAMPLING + 4 * NMS + 2 * 2 * ENLARGING + 3 * STITCHING,
+        UPDATE + 4 * NMS + 2 * 2 * ENLARGING + 3 * STITCHING,
         SERVING + 4 * NMS + 2 * ENLARGING + 3 * STITCHING,
     ),
 }

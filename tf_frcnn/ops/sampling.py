@@ -5,6 +5,8 @@ The draw is stateless: it depends on a seed tensor alone, so a resumed run repea
 
 import tensorflow as tf
 
+from tf_frcnn.ops.random_streams import draw_for_each
+
 
 def subsample_labels(
     labels: tf.Tensor,
@@ -31,10 +33,7 @@ def subsample_labels(
     """
     short = tf.maximum(num_samples - tf.shape(labels)[1], 0)
     labels = tf.pad(labels, [[0, 0], [0, short]], constant_values=-1)
-    count = tf.shape(labels)[1:]
-    noise = tf.map_fn(
-        lambda seed: tf.random.stateless_uniform(count, seed), seeds, fn_output_signature=tf.float32
-    )  # [B, A] in [0, 1)
+    noise = draw_for_each(seeds, tf.shape(labels)[1:])  # [B, A] in [0, 1)
     rank = noise
     if preferred is not None:
         preferred = tf.pad(preferred, [[0, 0], [0, short]])
