@@ -367,6 +367,7 @@ def test_all_figures_of_a_step_are_one_sum_over_the_replicas():
         """Runs both replicas in turn; a sum for each call of `reduce`."""
 
         num_replicas_in_sync = 2
+        extended = SimpleNamespace(worker_devices=("/device:CPU:0", "/device:CPU:1"))
         sums = 0
 
         def experimental_distribute_values_from_function(self, function):
@@ -464,3 +465,11 @@ def test_a_training_step_runs_on_the_gpu(tiny_config):
     assert all(np.isfinite(float(value)) for value in losses.values())
     assert not np.array_equal(np.asarray(kernel), before)
     assert "GPU" in tf.convert_to_tensor(kernel).device
+
+
+@pytest.mark.gpu
+def test_batches_are_on_the_gpu_when_the_step_begins_and_int32_on_the_host():
+    floats, whole = tf.constant([1.5]), tf.constant([2])
+    ((batch,),) = Distribution().on_devices(iter([({"images": floats, "seeds": whole},)]))
+    assert "GPU" in batch["images"].device and "CPU" in batch["seeds"].device
+    assert batch["images"].numpy().tolist() == [1.5]

@@ -112,6 +112,32 @@ class Distribution:
         results = self.strategy.run(function, args=(per_replica, *shared))
         return self.strategy.reduce("MEAN", results, axis=None)
 
+    def on_devices(self, steps: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+        """Put the batches of each step on the GPUs of its replicas during the step before it.
+
+        Args:
+            steps: a batch for each replica of this worker.
+
+        Returns:
+            The same; without a GPU, what was given.
+        """
+        devices = self._gpus()
+        if not devices:
+            return steps
+        from tf_frcnn.training.prefetching import fetch_ahead, put
+
+        return fetch_ahead(steps, lambda batches: put(batches, devices))
+
+    def _gpus(self) -> list[str]:
+        """List the GPUs of this worker's replicas, in their order."""
+        import tensorflow as tf
+
+        if self.num_replicas > 1:
+            devices = self.strategy.extended.worker_devices
+        else:
+            devices = [device.name for device in tf.config.list_logical_devices("GPU")[:1]]
+        return [device for device in devices if "GPU" in device]
+
     # === Between steps ===
 
     def merge(self, values: np.ndarray) -> np.ndarray:

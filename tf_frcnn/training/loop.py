@@ -133,7 +133,8 @@ def train(
     step, unread = start, None
     with distribution.lost_workers_noticed():
         stop_request.agree(distribution)
-        batches_of_steps = zip(*[iter(pipeline)] * distribution.replicas_per_worker, strict=True)
+        batches_of_replicas = [iter(pipeline)] * distribution.replicas_per_worker
+        batches_of_steps = distribution.on_devices(zip(*batches_of_replicas, strict=True))
         while not _is_stopped(trainer, stop_request, distribution):
             began = time.perf_counter()
             batches = next(batches_of_steps, None)
