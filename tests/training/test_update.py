@@ -6,7 +6,9 @@ import pytest
 import tensorflow as tf
 
 from tests.training.states import assert_same, state_of
+from tests.training.test_loop import ListPipeline
 from tests.training.test_trainer import values_of
+from tf_frcnn.training.loop import StopRequest, train
 from tf_frcnn.training.update import telling_gradients
 
 KERAS_3 = not keras.__version__.startswith("2.")
@@ -55,6 +57,26 @@ def test_a_gradient_that_is_not_finite_changes_nothing(make_known, clip_norm):
     report = trainer.train_step(tf.constant(1.0))
     assert float(report["loss"]) == 0.0 and float(report["finite"]) == 0.0
     assert_same(state_of(trainer), before)
+
+
+def test_steps_that_are_read_late_leave_the_same_state_as_those_that_are_read_at_once(make_known):
+    states = []
+    for reads_state in (lambda done: True, lambda done: False):
+        trainer = make_known(ema_momentum=0.5)
+        pipeline = ListPipeline(0.5, np.nan, 0.25, np.nan, np.nan, 2.0)
+        told = []
+        train(
+            trainer,
+            pipeline,
+            0,
+            [],
+            StopRequest(),
+            lambda step, *given, told=told: told.append(step),
+            reads_state=reads_state,
+        )
+        assert told == [2, 4, 5]
+        states.append([value.copy() for value in state_of(trainer)])
+    assert_same(*states)
 
 
 def test_what_has_no_trained_bias_beside_it_is_judged_itself():

@@ -130,7 +130,8 @@ def train(
 
     trainer.stop_training = False
     callback_list.on_train_begin()
-    step, unread = start, None
+    step = start
+    unread: _Taken | None = None
     with distribution.lost_workers_noticed():
         stop_request.agree(distribution)
         batches_of_replicas = [iter(pipeline)] * distribution.replicas_per_worker
