@@ -1,10 +1,15 @@
 """Streams of random numbers: each a seed of its own, and the same seed for ever."""
 
+from functools import partial
+
+import numpy as np
+import pytest
 import tensorflow as tf
 
 from tf_frcnn.ops.random_streams import (
     FoldedStream,
     SamplingStream,
+    draw_for_each,
     fold_in_stream,
     sampling_seeds,
 )
@@ -45,3 +50,22 @@ def test_numbers_of_streams_stay_so_that_runs_go_on_as_they_began():
     anchors, rois = (sampling_seeds(pairs, stream).numpy().tolist() for stream in SamplingStream)
     assert anchors == [[14, 10], [0, 4]]
     assert rois == [[15, 11], [1, 5]]
+
+
+@pytest.mark.parametrize("num_images", [3, None])
+def test_each_image_is_drawn_for_from_its_own_seeds_however_many_there_are(num_images):
+    # With their number known, and in a loop.
+    pairs = tf.constant([[0, 4], [0, 5], [7, 5]])
+
+    @tf.function(input_signature=[tf.TensorSpec([num_images, 2], tf.int32)])
+    def draw(seeds):
+        folded = partial(fold_in_stream, stream=FoldedStream.FC1_DROPOUT)
+        shape = tf.constant([2, 5])
+        return draw_for_each(seeds, shape), draw_for_each(seeds, shape, folded)
+
+    plain, folded = draw(pairs)
+    for number, pair in enumerate(pairs):
+        expected = tf.random.stateless_uniform([2, 5], pair)
+        np.testing.assert_array_equal(plain[number], expected)
+        own = fold_in_stream(pair, FoldedStream.FC1_DROPOUT)
+        np.testing.assert_array_equal(folded[number], tf.random.stateless_uniform([2, 5], own))

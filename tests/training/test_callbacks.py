@@ -3,6 +3,7 @@
 import logging
 import signal
 
+import keras
 import pytest
 import tensorflow as tf
 from rich.console import Console
@@ -11,8 +12,33 @@ from tests.training.stand_ins import NumberPipeline, make_logs, read_lines, run
 from tf_frcnn.errors import UserError
 from tf_frcnn.metrics_log import read_metrics
 from tf_frcnn.training import callbacks
-from tf_frcnn.training.callbacks import MetricsLog, ProgressBar, ValidationLoss
+from tf_frcnn.training.callbacks import (
+    EarlyStopping,
+    MetricsLog,
+    ProgressBar,
+    ValidationLoss,
+    reads_state,
+)
 from tf_frcnn.training.loop import StopRequest
+from tf_frcnn.training.saving import BestCheckpoint, Checkpoints
+
+# === Whose state is read when ===
+
+
+def test_what_looks_at_weights_or_the_rate_says_when():
+    validation = ValidationLoss(NumberPipeline(1.0), every=3, steps=7)
+    log = MetricsLog(None, None, every=2, steps=7)
+    checkpoints = Checkpoints(None, every=5, keep=1, start=0)
+    silent = [ProgressBar(7, 0, 1), EarlyStopping(1, 0), BestCheckpoint(None, 0)]
+
+    def read(*callbacks):
+        return [done for done in range(1, 8) if reads_state([*silent, *callbacks], done)]
+
+    assert read(validation) == [3, 6, 7] and read(log) == [2, 4, 6, 7]
+    assert read(checkpoints) == [5] and read() == []
+    assert read(log, checkpoints) == [2, 4, 5, 6, 7]
+    assert read(keras.callbacks.Callback()) == list(range(1, 8))  # it may do anything
+
 
 # === Validation ===
 

@@ -131,8 +131,8 @@ def test_one_device_works_and_says_so(caplog, name):
         assert distribution.num_replicas == len(tf.config.list_logical_devices("GPU") or [0])
     if distribution.num_replicas == 1:
         assert f"{name}: there is one device" in caplog.text
-    results = tf.function(lambda batch: distribution.run(lambda x: {"twice": 2 * x}, [batch]))
-    assert float(results(tf.constant(4.0))["twice"]) == 8.0
+    result = tf.function(lambda batch: distribution.run(tf.multiply, [batch], [2.0, 3.0]))
+    assert result(tf.constant(4.0)).numpy().tolist() == [8.0, 12.0]
     distribution.finish()
 
 

@@ -41,7 +41,7 @@ class Recorder(keras.callbacks.Callback):
 class LosingTrainer(SmallTrainer):
     """Gives its batches as the loss; 99 is not finite. Weights are what was given so far."""
 
-    def train_step(self, batch):
+    def train_step(self, batch, may_update=True):
         kernel = self.network.trainable_variables[0]
         kernel.assign(tf.reshape(batch, [1, 1]))
         finite = tf.cast(batch != 99.0, tf.float32)
@@ -133,6 +133,17 @@ def test_an_epoch_whose_validation_was_interrupted_ends_when_it_was_repeated():
     run([second], [5.0, 7.0], 2, start=2, state=adaptor.get_state(), before=[again])
     assert [second.epochs[epoch]["loss"] for epoch in (0, 1)] == [2.0, 6.0]
     assert [second.epochs[epoch]["val_loss"] for epoch in (0, 1)] == [3.0, 3.0]
+
+
+def test_callbacks_that_act_on_steps_have_each_step_read_and_others_the_last_of_an_epoch():
+    def read(*callbacks):
+        adaptor = EpochCallbacks(callbacks, steps_per_epoch=3, steps=7)
+        return [done for done in range(1, 8) if adaptor.reads_state(done)]
+
+    assert read(keras.callbacks.ReduceLROnPlateau("loss"), keras.callbacks.Callback()) == [3, 6, 7]
+    on_end = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
+    for acting in (Recorder(), on_end, keras.callbacks.ModelCheckpoint("best.keras")):
+        assert read(keras.callbacks.ReduceLROnPlateau("loss"), acting) == list(range(1, 8))
 
 
 # === Keras' own ===

@@ -90,7 +90,7 @@ class Learner(keras.Model):
         error = self.network(noise, training=training)[:, 0] - noise[:, 0] - batch["offset"]
         return {name: tf.reduce_mean(error**2) / 4 for name in self.loss_names}
 
-    def train_step(self, batch):
+    def train_step(self, batch, may_update=True):
         with tf.GradientTape() as tape:
             losses = self.losses(batch, training=True)
             loss = tf.add_n(list(losses.values()))

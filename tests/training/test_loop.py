@@ -1,6 +1,7 @@
 """The loop: steps in order, signals, and (on a GPU) a real step."""
 
 import signal
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -23,7 +24,7 @@ class SummingTrainer(keras.Model):
         self.total = tf.Variable(0.0, trainable=False)
         self.num_traces = 0
 
-    def train_step(self, batch):
+    def train_step(self, batch, may_update=True):
         self.num_traces += 1
         return {"loss": self.total.assign_add(batch)}
 
@@ -92,7 +93,7 @@ def test_batches_of_other_shapes_do_not_trace_again():
             )
 
     class Sizes(SummingTrainer):
-        def train_step(self, batch):
+        def train_step(self, batch, may_update=True):
             return super().train_step(tf.cast(tf.size(batch), tf.float32))
 
     trainer = Sizes()
@@ -108,7 +109,7 @@ def test_nothing_to_do_is_begun_and_ended():
 
 def test_a_step_that_is_not_finite_is_told_with_its_batch_before_the_callbacks():
     class Unlucky(SummingTrainer):
-        def train_step(self, batch):
+        def train_step(self, batch, may_update=True):
             return {"loss": batch, "finite": tf.cast(batch != 3.0, tf.float32)}
 
     recorder = Recorder()
@@ -172,50 +173,220 @@ def test_what_a_callback_adds_to_the_logs_the_next_ones_see_at_the_beginning_too
     assert [logs["added"] for logs in reader.logs] == [1.0, 2.0]
 
 
+# === Steps whose figures are read when the next one was taken ===
+
+
+class CarefulTrainer(keras.Model):
+    """Adds up the batches that are finite, where it may; counts the steps that it takes."""
+
+    def __init__(self):
+        super().__init__()
+        self.total = tf.Variable(0.0, trainable=False)
+        self.taken = tf.Variable(0, trainable=False)
+
+    def train_step(self, batch, may_update=True):
+        self.taken.assign_add(1)
+        finite = tf.math.is_finite(batch)
+        self.total.assign_add(tf.where(finite & may_update, batch, 0.0))
+        return {"loss": batch, "finite": tf.cast(finite, tf.float32)}
+
+
+class ListPipeline(NumberPipeline):
+    """Gives the numbers of a list as batches."""
+
+    def __init__(self, *numbers):
+        self.batches = tf.data.Dataset.from_tensor_slices(tf.constant(numbers, tf.float32))
+
+
+class Looker(Recorder):
+    """Writes down the trainer's sum as well, at the end of every step."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(batch, logs)
+        self.calls.append(f"total {float(self.model.total):g}")
+
+
+def every_third(done):
+    return done % 3 == 0
+
+
+def never(done):
+    return False
+
+
+def test_the_state_is_that_of_the_step_where_it_is_looked_at_and_else_one_step_ahead():
+    looker = Looker()
+    pipeline = ListPipeline(1.0, 2.0, 3.0, 4.0, 5.0)
+    done = train(CarefulTrainer(), pipeline, 0, [looker], StopRequest(), reads_state=every_third)
+    assert done == 5
+    # Sums 1, 3, 6, 10, 15. Step 2 of 0 is looked at when it is done: 6. The pipeline's end is
+    # known only when all is taken.
+    assert looker.calls == [
+        *("begin", "step 0", "step 1", "done 0", "total 3", "step 2", "done 1", "total 6"),
+        *("done 2", "total 6", "step 3", "step 4", "done 3", "total 15", "done 4", "total 15"),
+        "end",
+    ]
+    assert [logs["loss"] for logs in looker.logs] == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert all(set(logs) == {"loss", "finite", "seconds"} for logs in looker.logs)
+    assert all(logs["seconds"] > 0 for logs in looker.logs)
+
+
+def train_past_nan(numbers, reads_state):
+    """Train with numbers that may be NaN -> steps done, sum, steps taken, what was told of NaN."""
+    trainer, told = CarefulTrainer(), []
+
+    def on_not_finite(step, batch, logs):
+        assert np.isnan(float(batch)) and np.isnan(logs["loss"]) and logs["finite"] == 0.0
+        told.append((step, float(trainer.total)))
+
+    pipeline = ListPipeline(*numbers)
+    recorder = Recorder()
+    done = train(
+        trainer, pipeline, 0, [recorder], StopRequest(), on_not_finite, reads_state=reads_state
+    )
+    assert [logs["finite"] for logs in recorder.logs] == [float(np.isfinite(n)) for n in numbers]
+    return done, float(trainer.total), int(trainer.taken), told
+
+
+@pytest.mark.parametrize(
+    ("reads_state", "taken"),
+    # The step that follows one that is not finite is taken twice, unless none was taken yet.
+    [(never, 9), (lambda done: True, 7), (every_third, 8)],
+)
+def test_after_a_step_that_is_not_finite_nothing_is_changed_until_that_was_told(reads_state, taken):
+    numbers = [1.0, 2.0, np.nan, np.nan, 4.0, 8.0, np.nan]
+    # Steps 3 and 4 of 7, and the last. every_third reads steps 3 and 6 at once, 7 at the end.
+    expected = (7, 15.0, taken, [(3, 3.0), (4, 3.0), (7, 15.0)])
+    assert train_past_nan(numbers, reads_state) == expected
+
+
+def test_the_weights_stay_as_before_the_step_that_ends_the_training():
+    trainer = CarefulTrainer()
+
+    def stop(step, batch, logs):
+        raise ArithmeticError(step)
+
+    pipeline = ListPipeline(1.0, np.nan, 4.0, 8.0)
+    with pytest.raises(ArithmeticError, match="2"):
+        train(trainer, pipeline, 0, [], StopRequest(), stop, reads_state=never)
+    assert float(trainer.total) == 1.0 and int(trainer.taken) == 3
+
+
+def test_a_signal_while_the_next_step_is_under_way_stops_after_that():
+    recorder = Recorder({1: [signal.SIGTERM]})  # step 2 of 0 was taken then
+    with stop_on_signals() as request:
+        done = train(
+            CarefulTrainer(), ListPipeline(*range(9)), 0, [recorder], request, reads_state=never
+        )
+    assert done == 3 and recorder.calls[-3:] == ["done 1", "done 2", "end"]
+
+
 # === Several workers ===
 
 
 class TwoWorkers(Distribution):
-    """This worker, and another one that was sent a signal during a certain step."""
+    """This worker, and another one that does the same but is sent a signal before a step."""
 
-    def __init__(self, step, number):
+    replicas_per_worker = 1
+
+    def __init__(self, signals=None):
         super().__init__()
-        self.step = step
-        self.number = number
+        self.num_workers = 2
+        self.signals = signals or {}
+        self.asked = 0
+        self.step = tf.Variable(-1, trainable=False)
 
-    def of_each_worker(self, value):  # before the first step, and after each
-        self.step -= 1
-        return [value, self.number if self.step < -1 else 0]
+    def of_each_worker(self, value):
+        self.asked += 1
+        return [value, 0]
+
+    def run(self, function, batches, finite, signals):
+        step = self.step.assign_add(1)
+        of_other = tf.zeros_like(signals)
+        for number, place in self.signals.items():
+            sent = tf.cast(step >= number, tf.float32)
+            of_other += sent * tf.one_hot(place, len(signals))
+        figures = [function(batches[0], finite, one) for one in (signals, of_other)]
+        return (figures[0] + figures[1]) / 2.0
 
 
-def test_a_signal_to_another_worker_stops_this_one_after_the_same_step():
+def train_two(distribution, reads_state, recorder, request):
+    pipeline = ListPipeline(*range(9))
+    trainer = CarefulTrainer()
+    return train(
+        trainer, pipeline, 0, [recorder], request, None, distribution, reads_state=reads_state
+    )
+
+
+@pytest.mark.parametrize(("reads_state", "done"), [(lambda done: True, 3), (never, 4)])
+def test_a_signal_to_another_worker_comes_with_the_figures_of_a_step(reads_state, done):
+    # Sent before step 2 of 0; where that is read late, step 3 is under way.
     recorder, request = Recorder(), StopRequest()
-    pipeline = NumberPipeline(0, 9)
-    others = TwoWorkers(2, signal.SIGTERM)
-    assert train(SummingTrainer(), pipeline, 0, [recorder], request, distribution=others) == 3
-    assert recorder.calls[-2:] == ["done 2", "end"]
-    assert request.signal_number == signal.SIGTERM
+    distribution = TwoWorkers({2: 1})
+    assert train_two(distribution, reads_state, recorder, request) == done
+    assert recorder.calls[-2:] == [f"done {done - 1}", "end"]
+    assert request.signal_number == signal.SIGTERM and type(request.signal_number) is int
+    assert distribution.asked == 1  # before the first step; then never beside the steps
+    assert all(set(logs) == {"loss", "finite", "seconds"} for logs in recorder.logs)
 
 
-def test_a_signal_that_comes_while_the_workers_agree_counts_the_next_time():
+def test_a_signal_to_this_worker_is_told_with_the_next_step_and_stops_after_it():
     request = StopRequest()
+    recorder = Recorder()
 
-    class Busy(Distribution):
-        """Two workers; this one gets a signal while it waits for what the other says."""
+    class Sender(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 1:
+                request(signal.SIGINT, None)
 
-        calls = 0
+    distribution = TwoWorkers()
+    done = train(
+        CarefulTrainer(),
+        ListPipeline(*range(9)),
+        0,
+        [Sender(), recorder],
+        request,
+        None,
+        distribution,
+    )
+    assert (done, request.signal_number, distribution.asked) == (3, signal.SIGINT, 1)
 
+
+def test_a_signal_before_the_first_step_is_agreed_on():
+    class Told(TwoWorkers):
         def of_each_worker(self, value):
-            self.calls += 1
-            if self.calls == 2:
-                request(signal.SIGTERM, None)
-            return [0, value]
+            return [value, signal.SIGTERM]
 
-    recorder, distribution = Recorder(), Busy()
-    pipeline = NumberPipeline(0, 9)
-    done = train(SummingTrainer(), pipeline, 0, [recorder], request, distribution=distribution)
-    # Asked before the first step, after it (the signal comes), and after the second.
-    assert (done, distribution.calls, request.signal_number) == (2, 3, signal.SIGTERM)
+    recorder, request = Recorder(), StopRequest()
+    assert train_two(Told(), never, recorder, request) == 0
+    assert request.signal_number == signal.SIGTERM and recorder.calls == ["begin", "end"]
+
+
+def test_all_figures_of_a_step_are_one_sum_over_the_replicas():
+    class TwoReplicas:
+        """Runs both replicas in turn; a sum for each call of `reduce`."""
+
+        num_replicas_in_sync = 2
+        extended = SimpleNamespace(worker_devices=("/device:CPU:0", "/device:CPU:1"))
+        sums = 0
+
+        def experimental_distribute_values_from_function(self, function):
+            return [function(SimpleNamespace(replica_id_in_sync_group=n)) for n in range(2)]
+
+        def run(self, function, args):
+            return [function(one, *args[1:]) for one in args[0]]
+
+        def reduce(self, operation, values, axis):
+            self.sums += 1
+            assert operation == "MEAN" and axis is None
+            return sum(values) / 2.0
+
+    distribution, recorder = Distribution(), Recorder()
+    distribution.strategy = TwoReplicas()
+    pipeline = ListPipeline(1.0, 3.0, 5.0, 9.0)
+    done = train(CarefulTrainer(), pipeline, 0, [recorder], StopRequest(), None, distribution)
+    assert done == 2 and [logs["loss"] for logs in recorder.logs] == [2.0, 7.0]
+    assert distribution.strategy.sums == 1  # in the graph of the step, which is traced once
 
 
 # === Signals ===
@@ -294,3 +465,11 @@ def test_a_training_step_runs_on_the_gpu(tiny_config):
     assert all(np.isfinite(float(value)) for value in losses.values())
     assert not np.array_equal(np.asarray(kernel), before)
     assert "GPU" in tf.convert_to_tensor(kernel).device
+
+
+@pytest.mark.gpu
+def test_batches_are_on_the_gpu_when_the_step_begins_and_int32_on_the_host():
+    floats, whole = tf.constant([1.5]), tf.constant([2])
+    ((batch,),) = Distribution().on_devices(iter([({"images": floats, "seeds": whole},)]))
+    assert "GPU" in batch["images"].device and "CPU" in batch["seeds"].device
+    assert batch["images"].numpy().tolist() == [1.5]

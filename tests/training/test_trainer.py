@@ -199,6 +199,15 @@ def test_a_step_that_is_not_finite_changes_nothing(make_trainer):
     assert any(np.any(new != old) for new, old in zip(after, before, strict=True))
 
 
+def test_a_step_that_may_not_update_leaves_the_statistics_of_normalisation_too(make_trainer):
+    trainer, batch = make_trainer(frozen_layers=()), make_batch(TWO_IMAGES)
+    everything = [*trainer.network.weights, *trainer.optimizer.variables]
+    before = values_of(everything)
+    assert float(trainer.train_step(batch, tf.constant(False))["finite"]) == 1.0
+    for variable, value in zip(everything, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value, err_msg=variable.name)
+
+
 @tf.custom_gradient
 def with_a_gradient_that_is_not_finite(features):
     """Pass features on; one number of their gradient is NaN."""

@@ -6,7 +6,9 @@ import pytest
 import tensorflow as tf
 
 from tests.training.states import assert_same, state_of
+from tests.training.test_loop import ListPipeline
 from tests.training.test_trainer import values_of
+from tf_frcnn.training.loop import StopRequest, train
 from tf_frcnn.training.update import telling_gradients
 
 KERAS_3 = not keras.__version__.startswith("2.")
@@ -26,6 +28,22 @@ def test_a_loss_that_is_not_finite_changes_nothing(make_known, clip_norm, in_gra
     assert np.any(state_of(trainer)[-1] != before[-1])
 
 
+def test_a_step_that_may_not_update_changes_nothing_and_still_says_how_it_went(make_known):
+    trainer = make_known(ema_momentum=0.5)
+    step = tf.function(trainer.train_step)
+    before = state_of(trainer)
+    report = step(tf.constant(0.5), tf.constant(False))
+    assert float(report["finite"]) == 1.0 and np.isfinite(report["loss"])
+    assert_same(state_of(trainer), before)
+    assert float(step(tf.constant(np.nan, tf.float32), tf.constant(False))["finite"]) == 0.0
+    # The same step later is the one that would have been taken at once.
+    step(tf.constant(0.5), tf.constant(True))
+    other = make_known(ema_momentum=0.5)
+    other.train_step(tf.constant(0.5))
+    for value, expected in zip(state_of(trainer), state_of(other), strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("clip_norm", [0.0, 10.0])
 def test_a_gradient_that_is_not_finite_changes_nothing(make_known, clip_norm):
     # The square root of 0 is finite, its slope is not: in the last layer's bias alone.
@@ -39,6 +57,26 @@ def test_a_gradient_that_is_not_finite_changes_nothing(make_known, clip_norm):
     report = trainer.train_step(tf.constant(1.0))
     assert float(report["loss"]) == 0.0 and float(report["finite"]) == 0.0
     assert_same(state_of(trainer), before)
+
+
+def test_steps_that_are_read_late_leave_the_same_state_as_those_that_are_read_at_once(make_known):
+    states = []
+    for reads_state in (lambda done: True, lambda done: False):
+        trainer = make_known(ema_momentum=0.5)
+        pipeline = ListPipeline(0.5, np.nan, 0.25, np.nan, np.nan, 2.0)
+        told = []
+        train(
+            trainer,
+            pipeline,
+            0,
+            [],
+            StopRequest(),
+            lambda step, *given, told=told: told.append(step),
+            reads_state=reads_state,
+        )
+        assert told == [2, 4, 5]
+        states.append([value.copy() for value in state_of(trainer)])
+    assert_same(*states)
 
 
 def test_what_has_no_trained_bias_beside_it_is_judged_itself():

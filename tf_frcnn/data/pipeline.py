@@ -24,8 +24,6 @@ from tf_frcnn.errors import DataError
 from tf_frcnn.ops.random_streams import FoldedStream, fold_in_stream
 from tf_frcnn.ops.resized_size import resized_size_in_graph
 
-# Decoding threads; an image of VOC's size takes a few milliseconds, a training step far more.
-DECODERS = 4
 # Batches made ahead of the step that uses them.
 PREFETCH = 2
 NO_SCALE_JITTER = (1.0, 1.0)
@@ -106,15 +104,21 @@ class BatchPipeline:
     def _build(self, start: int, stop: int) -> tf.data.Dataset:
         num_replicas = self._share.num_replicas
         num_parts = self._share.num_workers * num_replicas
+        # As many at once as the cores allow and the steps use up; all replicas have one stream, of
+        # which each gets as many images, so that none waits while another is served.
         images = self._positions(start, stop).map(
-            self._load, num_parallel_calls=DECODERS, deterministic=True
+            self._load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
         if self._sampler is None or num_parts == 1:
             batches = images.padded_batch(self._batch_size, drop_remainder=True)
             return pad_batches(batches, self._config.pad_to).prefetch(PREFETCH)
         batches = images.padded_batch(self._batch_size // num_parts, drop_remainder=True)
         parts = tf.data.Dataset.range(start * num_replicas, stop * num_replicas)
-        sizes = parts.map(lambda part: self.padded_size(part // num_replicas))
+        sizes = parts.map(
+            lambda part: self.padded_size(part // num_replicas),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
         padded = tf.data.Dataset.zip((batches, sizes)).map(_pad_images)
         return padded.prefetch(PREFETCH * num_replicas)
 

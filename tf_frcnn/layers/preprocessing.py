@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_frcnn.ops.anchors import places
+
 
 @keras.saving.register_keras_serializable(package="tf_frcnn")
 class Preprocessing(keras.layers.Layer):
@@ -52,10 +54,10 @@ class Preprocessing(keras.layers.Layer):
         if set(self.std) != {1.0}:
             pixels /= tf.constant(self.std)
         height, width = tf.shape(images)[1], tf.shape(images)[2]
-        inside_y = tf.sequence_mask(image_sizes[:, 0], height, tf.float32)  # [B, H]
-        inside_x = tf.sequence_mask(image_sizes[:, 1], width, tf.float32)  # [B, W]
-        mask = tf.expand_dims(inside_y, 2) * tf.expand_dims(inside_x, 1)  # [B, H, W]
-        pixels *= tf.expand_dims(mask, -1)
+        inside_y = places(height) < tf.floor(image_sizes[:, :1])  # [B, H]
+        inside_x = places(width) < tf.floor(image_sizes[:, 1:])  # [B, W]
+        mask = tf.expand_dims(inside_y, 2) & tf.expand_dims(inside_x, 1)  # [B, H, W]
+        pixels *= tf.expand_dims(tf.cast(mask, tf.float32), -1)
         bottom, right = -height % self.multiple, -width % self.multiple
         return tf.pad(pixels, [[0, 0], [0, bottom], [0, right], [0, 0]])
 

@@ -27,6 +27,21 @@ def cell_anchors(
     return (np.round(anchors) if rounded else anchors).astype(np.float32)
 
 
+def places(count: int | tf.Tensor) -> tf.Tensor:
+    """Count 0, 1, 2, ... in float32.
+
+    `tf.range` of floats takes its limit as one: a GPU would make that of the shape that it is, and
+    give it back.
+
+    Args:
+        count: n, scalar int32.
+
+    Returns:
+        [n] float32.
+    """
+    return tf.cast(tf.range(count), tf.float32)
+
+
 def grid_anchors(
     anchors: np.ndarray, map_size: tf.Tensor, stride: tf.Tensor, offset: float = 0.5
 ) -> tf.Tensor:
@@ -43,8 +58,8 @@ def grid_anchors(
     Returns:
         [height * width * C, 4] float32 yxyx boxes; rows of cells first, then columns, then anchors.
     """
-    y = (tf.range(map_size[0], dtype=tf.float32) + offset) * stride[0]
-    x = (tf.range(map_size[1], dtype=tf.float32) + offset) * stride[1]
+    y = (places(map_size[0]) + offset) * stride[0]
+    x = (places(map_size[1]) + offset) * stride[1]
     y, x = tf.meshgrid(y, x, indexing="ij")  # [height, width]
     centers = tf.reshape(tf.stack([y, x, y, x], axis=-1), [-1, 1, 4])
     return tf.reshape(centers + anchors, [-1, 4])

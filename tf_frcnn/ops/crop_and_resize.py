@@ -14,6 +14,7 @@ import functools
 
 import tensorflow as tf
 
+from tf_frcnn.ops.anchors import places
 from tf_frcnn.ops.builtin import takes_builtin_only
 
 ROIS_AT_ONCE = 32  # whose gradient is made at a time, where their number is known
@@ -81,8 +82,10 @@ def sample_grids(
         flows to the points.
     """
     num_images, num_rois = tf.shape(first)[0], tf.shape(first)[1]
-    images = tf.repeat(tf.range(num_images), num_rois)
+    # Not `tf.repeat`, whose steps a GPU and the processor would do in turn.
+    images = tf.broadcast_to(tf.expand_dims(tf.range(num_images), 1), [num_images, num_rois])
     first_points, last_points = tf.reshape(first, [-1, 2]), tf.reshape(last, [-1, 2])
+    images = tf.reshape(images, [-1])
     crops = crop_grids(features, first_points, last_points, images, num_points)
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None, None, None]:
@@ -113,10 +116,10 @@ def _weights(
     first: tf.Tensor, last: tf.Tensor, num_points: tf.Tensor, num_cells: tf.Tensor
 ) -> tf.Tensor:
     """Compute how much each cell counts at each point along one axis: [B, R, P, cells]."""
-    steps = tf.range(num_points, dtype=tf.float32) / tf.cast(num_points - 1, tf.float32)
+    steps = places(num_points) / tf.cast(num_points - 1, tf.float32)
     points = tf.expand_dims(first, -1) + tf.expand_dims(last - first, -1) * steps  # [B, R, P]
     inside = (points >= 0.0) & (points <= tf.cast(num_cells - 1, tf.float32))
-    cells = tf.range(num_cells, dtype=tf.float32)
+    cells = places(num_cells)
     weights = tf.maximum(1.0 - tf.abs(tf.expand_dims(points, -1) - cells), 0.0)
     return tf.where(tf.expand_dims(inside, -1), weights, 0.0)
 

@@ -3,9 +3,11 @@
 Keras' own layer keeps a generator, whose state is in no model's weights.
 """
 
+from functools import partial
+
 import tensorflow as tf
 
-from tf_frcnn.ops.random_streams import FoldedStream, fold_in_stream
+from tf_frcnn.ops.random_streams import FoldedStream, draw_for_each, fold_in_stream
 
 
 def stateless_dropout(
@@ -22,11 +24,8 @@ def stateless_dropout(
     Returns:
         [B, R, C] of the same dtype.
     """
-    count = tf.shape(features)[1:]
-    noise = tf.map_fn(
-        lambda seed: tf.random.stateless_uniform(count, fold_in_stream(seed, stream)),
-        seeds,
-        fn_output_signature=tf.float32,
+    noise = draw_for_each(
+        seeds, tf.shape(features)[1:], partial(fold_in_stream, stream=stream)
     )  # [B, R, C] in [0, 1)
     scaled = features * tf.cast(1.0 / (1.0 - rate), features.dtype)
     return tf.where(noise >= rate, scaled, tf.zeros_like(features))

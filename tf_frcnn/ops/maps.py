@@ -32,5 +32,7 @@ def assign_levels(boxes: tf.Tensor, first_level: int, last_level: int) -> tf.Ten
     """
     side = tf.maximum(tf.sqrt(box_area(boxes)), 1e-6)  # padding is empty, and log 0 is no level
     exact = CANONICAL_LEVEL + tf.math.log(side / CANONICAL_SIDE) / tf.math.log(2.0)
-    level = tf.cast(tf.floor(exact + _EPSILON), tf.int32)
-    return tf.clip_by_value(level, first_level, last_level) - first_level
+    # In float32: a GPU leaves arithmetic of int32 to the processor, and waits for it.
+    place = tf.floor(exact + _EPSILON) - first_level
+    place = tf.where(place > 0.0, place, 0.0)  # of NaN too, where a maximum would be NaN
+    return tf.cast(tf.minimum(place, float(last_level - first_level)), tf.int32)

@@ -2,6 +2,9 @@
 
 import tensorflow as tf
 
+# Not int32: TensorFlow has a GPU leave arithmetic of int32 to the processor, and waits for it.
+LABELS = tf.int8
+
 
 def match_boxes(
     iou: tf.Tensor, positive_iou: float, negative_iou: float
@@ -16,12 +19,14 @@ def match_boxes(
 
     Returns:
         matched: [B, A] int32 index of the ground-truth box; the first of several that tie.
-        labels: [B, A] int32: 1 object, 0 background, -1 ignored.
+        labels: [B, A] int8: 1 object, 0 background, -1 ignored.
     """
     best = tf.reduce_max(iou, axis=-1)
     matched = tf.argmax(iou, axis=-1, output_type=tf.int32)
-    labels = tf.where(best >= positive_iou, 1, tf.where(best < negative_iou, 0, -1))
-    return matched, tf.where(best < 0.0, -1, labels)
+    positive, negative, ignored = (tf.constant(label, LABELS) for label in (1, 0, -1))
+    labels = tf.where(best < negative_iou, negative, ignored)
+    labels = tf.where(best >= positive_iou, positive, labels)
+    return matched, tf.where(best < 0.0, ignored, labels)
 
 
 def best_of_each_object(iou: tf.Tensor) -> tf.Tensor:

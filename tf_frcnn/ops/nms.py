@@ -99,7 +99,7 @@ def per_class_nms(
         clip_boxes=False,
     )
     filled = tf.expand_dims(tf.range(max_detections), 0) < tf.expand_dims(num_kept, 1)
-    classes = tf.where(filled, tf.cast(kept_classes, tf.int32) + 1, 0)
+    classes = tf.cast(tf.where(filled, kept_classes + 1.0, 0.0), tf.int32)
     return kept_boxes, kept_scores, classes, num_kept
 
 

@@ -8,6 +8,7 @@ number that was in use may not mean anything else, or runs could not be resumed 
 What decides with the pair as it is: whether an image is mirrored.
 """
 
+from collections.abc import Callable
 from enum import IntEnum
 
 import tensorflow as tf
@@ -58,3 +59,28 @@ def sampling_seeds(seeds: tf.Tensor, stream: SamplingStream) -> tf.Tensor:
         [B, 2] int32.
     """
     return seeds * 2 + int(stream)
+
+
+def draw_for_each(
+    seeds: tf.Tensor,
+    shape: tf.Tensor,
+    own_seeds: Callable[[tf.Tensor], tf.Tensor] = lambda pair: pair,
+) -> tf.Tensor:
+    """Draw uniform numbers for each image, from its own seeds alone.
+
+    Args:
+        seeds: [B, 2] int32.
+        shape: [n] int32 shape of an image's numbers.
+        own_seeds: makes of an image's pair, [2] int32, the pair that is drawn from.
+
+    Returns:
+        [B, *shape] float32 in [0, 1).
+    """
+
+    def draw(pair: tf.Tensor) -> tf.Tensor:
+        return tf.random.stateless_uniform(shape, own_seeds(pair))
+
+    if seeds.shape[0] is None:
+        return tf.map_fn(draw, seeds, fn_output_signature=tf.float32)
+    # A loop would put the seeds on the GPU, and each round of it would wait for one to come back.
+    return tf.stack([draw(pair) for pair in tf.unstack(seeds)])

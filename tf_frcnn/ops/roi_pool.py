@@ -271,18 +271,22 @@ def _crops(maps: Maps, samples: _Samples) -> Callable[[tf.Tensor], tf.Tensor]:
 
     def pool(boxes: tf.Tensor) -> tf.Tensor:
         shape = tf.shape(boxes)
-        level = samples.levels(boxes) if len(maps) > 1 else tf.zeros(shape[:2], tf.int32)
+        # In int64, whose arithmetic a GPU does itself.
+        level, num_rois = tf.zeros(shape[:2], tf.int64), tf.cast(shape[1], tf.int64)
+        if len(maps) > 1:
+            level = tf.cast(samples.levels(boxes), tf.int64)
         places, pooled = [], []
         for number, (one, stride) in enumerate(zip(framed, samples.strides, strict=True)):
-            place = tf.cast(tf.where(tf.equal(level, number)), tf.int32)  # [n, 2]: image, RoI
+            place = tf.where(tf.equal(level, number))  # [n, 2]: image, RoI
+            image = tf.cast(place[:, 0], tf.int32)
             corners = tf.split(tf.gather_nd(boxes, place) * (1.0 / stride), 2, axis=-1)
             start, length = samples.span(*corners)  # [n, 2]: y, x
             start += 1.0  # the frame
             margin = length * (0.5 / (ratio * size))
             first, last = start + margin, start + length - margin
-            crops = crop_grids(one, first, last, place[:, 0], num_points)
+            crops = crop_grids(one, first, last, image, num_points)
             pooled.append(tf.nn.avg_pool2d(crops, ratio, ratio, "VALID"))
-            places.append(place[:, 0] * shape[1] + place[:, 1])
+            places.append(tf.cast(place[:, 0] * num_rois + place[:, 1], tf.int32))
         joined = pooled[0] if len(maps) == 1 else tf.dynamic_stitch(places, pooled)
         return tf.reshape(joined, [shape[0], shape[1], size, size, _dimension(maps[0], 3)])
 
@@ -311,49 +315,52 @@ def _spread(
     One tap of one lot after the other is added in place.
     """
     num_channels = _dimension(maps[0], 3)
-    sizes = [tf.reduce_prod(tf.shape(one)[:3]) for one in maps]
+    shapes = [tf.shape(one) for one in maps]
+    sizes = [shape[0] * shape[1] * shape[2] for shape in shapes]  # a product would be on the GPU
     cells = tf.zeros([tf.add_n(sizes), num_channels])
     for number, lot in enumerate(lots):
         start = number * ROIS_AT_ONCE
         part = upstream if len(lots) == 1 else upstream[:, start : start + ROIS_AT_ONCE]
-        for index, weight in _taps(maps, lot, samples):
+        for index, weight in _taps(maps, lot, samples, tf.int64):  # a GPU's own arithmetic
             with tf.control_dependencies([cells]):  # or all taps' shares would wait in memory
                 weight = tf.expand_dims(tf.identity(weight), -1)
             shares = tf.reshape(weight * part, [-1, num_channels])
             cells = tf.tensor_scatter_nd_add(cells, tf.reshape(index, [-1, 1]), shares)
     gradients = tf.split(cells, sizes) if len(maps) > 1 else [cells]
-    return [
-        tf.reshape(gradient, tf.shape(one)) for gradient, one in zip(gradients, maps, strict=True)
-    ]
+    return [tf.reshape(gradient, shape) for gradient, shape in zip(gradients, shapes, strict=True)]
 
 
-def _taps(maps: Maps, boxes: tf.Tensor, samples: _Samples) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+def _taps(
+    maps: Maps, boxes: tf.Tensor, samples: _Samples, dtype: tf.DType = tf.int32
+) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
     """Find the cells, with their weights, whose weighted sum is a bin.
 
-    Yields pairs (index [B, R, S, S] int32 in the list of the cells of all maps, weight [B, R, S, S]
-    float32), 4 * sampling_ratio ** 2 in all.
+    Yields pairs (index [B, R, S, S] of `dtype` in the list of the cells of all maps, weight
+    [B, R, S, S] float32), 4 * sampling_ratio ** 2 in all.
     """
-    num_images = _dimension(maps[0], 0)
-    rows, cols = ([_dimension(one, axis) for one in maps] for axis in (1, 2))
+    num_images, rows, cols = (
+        [one if isinstance(one, int) else tf.cast(one, dtype) for one in dimensions]
+        for dimensions in ([_dimension(one, axis) for one in maps] for axis in range(3))
+    )
     num_rows, num_cols, first_cell, scale = rows[0], cols[0], 0, 1.0 / samples.strides[0]
     if len(maps) > 1:
         level = samples.levels(boxes)  # [B, R]
         starts = [0]
         for row, col in zip(rows[:-1], cols[:-1], strict=True):
-            starts.append(starts[-1] + num_images * row * col)
+            starts.append(starts[-1] + num_images[0] * row * col)
 
-        def of_level(values: Sequence[Any], dtype: tf.DType) -> tf.Tensor:
-            table = tf.stack([tf.cast(value, dtype) for value in values])
+        def of_level(values: Sequence[Any], kind: tf.DType) -> tf.Tensor:
+            table = tf.stack([tf.cast(value, kind) for value in values])
             return tf.expand_dims(tf.gather(table, level), -1)  # [B, R, 1]
 
-        num_rows, num_cols = of_level(rows, tf.int32), of_level(cols, tf.int32)
-        first_cell = tf.expand_dims(of_level(starts, tf.int32), -1)
+        num_rows, num_cols = of_level(rows, dtype), of_level(cols, dtype)
+        first_cell = tf.expand_dims(of_level(starts, dtype), -1)
         scale = of_level([1.0 / stride for stride in samples.strides], tf.float32)
     top, left, bottom, right = tf.unstack(boxes * scale, axis=-1)
     # Rows before the image's first one in its map.
-    first_row = tf.reshape(tf.range(num_images), [-1, 1, 1]) * num_rows
-    col_taps = _bilinear_taps(left, right, samples, num_cols)
-    for row, row_weight in _bilinear_taps(top, bottom, samples, num_rows):
+    first_row = tf.reshape(tf.range(num_images[0], dtype=dtype), [-1, 1, 1]) * num_rows
+    col_taps = _bilinear_taps(left, right, samples, num_cols, dtype)
+    for row, row_weight in _bilinear_taps(top, bottom, samples, num_rows, dtype):
         for col, col_weight in col_taps:
             index = _outer((first_row + row) * num_cols, col, tf.add)
             yield first_cell + index, _outer(row_weight, col_weight, tf.multiply)
@@ -426,7 +433,11 @@ def _doubled_windows(maps: tf.Tensor, max_level: tf.Tensor) -> tf.Tensor:
 
 
 def _bilinear_taps(
-    start: tf.Tensor, stop: tf.Tensor, samples: _Samples, num_cells: int | tf.Tensor
+    start: tf.Tensor,
+    stop: tf.Tensor,
+    samples: _Samples,
+    num_cells: int | tf.Tensor,
+    dtype: tf.DType,
 ) -> list[tuple[tf.Tensor, tf.Tensor]]:
     """Find the cells, with their weights, whose weighted sum is a bin's mean along one axis.
 
@@ -435,9 +446,10 @@ def _bilinear_taps(
         stop: [B, R] float32, where they end.
         samples: which are taken.
         num_cells: length of the feature map along this axis; [B, R, 1] where RoIs have several.
+        dtype: of the cells.
 
     Returns:
-        2 * sampling_ratio pairs (cell [B, R, S] int32, weight [B, R, S] float32): two neighbours
+        2 * sampling_ratio pairs (cell [B, R, S], weight [B, R, S] float32): two neighbours
         for every sample.
     """
     ratio = samples.sampling_ratio
@@ -453,7 +465,7 @@ def _bilinear_taps(
         weight = tf.cast(is_near, tf.float32) / ratio
         position = tf.clip_by_value(position, 0.0, tf.cast(last_cell, tf.float32))
         low = tf.floor(position)
-        low_cell = tf.cast(low, tf.int32)
+        low_cell = tf.cast(low, dtype)
         taps.append((low_cell, weight * (1.0 - (position - low))))
         taps.append((tf.minimum(low_cell + 1, last_cell), weight * (position - low)))
     return taps

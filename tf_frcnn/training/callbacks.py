@@ -4,7 +4,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -24,6 +24,14 @@ logger = logging.getLogger(__name__)
 
 _EARLY_STOPPING_STATE = ("best", "best_epoch", "wait", "stopped_epoch")
 Logs = dict[str, Any]
+
+
+def reads_state(callbacks: Iterable[keras.callbacks.Callback], done: int) -> bool:
+    """Tell whether one of some callbacks looks at weights or optimiser after so many steps.
+
+    Those of this package say it by a method of this name; of others it is taken for granted.
+    """
+    return any(getattr(one, "reads_state", lambda done: True)(done) for one in callbacks)
 
 
 class ValidationLoss(keras.callbacks.Callback):
@@ -58,6 +66,10 @@ class ValidationLoss(keras.callbacks.Callback):
         self._is_interrupted = False
         self._step_function: Any = None
 
+    def reads_state(self, done: int) -> bool:
+        """See `reads_state`."""
+        return done % self.every == 0 or done == self.steps
+
     def get_state(self) -> dict[str, Any]:
         """See `tf_frcnn.training.saving.Stateful`."""
         return {"owed": self._is_interrupted}  # the key of all checkpoints so far
@@ -73,9 +85,8 @@ class ValidationLoss(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Validate when it is time, and after the last step."""
-        done = batch + 1
-        if logs is not None and (done % self.every == 0 or done == self.steps):
-            self._validate(done, logs)
+        if logs is not None and self.reads_state(batch + 1):
+            self._validate(batch + 1, logs)
 
     def _validate(self, step: int, logs: Logs) -> None:
         if self._step_function is None:
@@ -119,6 +130,10 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
         super().__init__(monitor="val_loss", mode="min", patience=patience)
         self.start = start
         self._restored: Mapping[str, Any] = {}
+
+    def reads_state(self, done: int) -> bool:
+        """See `reads_state`: it acts after a validation alone, which has read the state."""
+        return False
 
     def get_state(self) -> dict[str, Any]:
         """See `tf_frcnn.training.saving.Stateful`."""
@@ -190,6 +205,10 @@ class MetricsLog(keras.callbacks.Callback):
         self._file: TextIO | None = None
         self._writer: Any = None
         self._pending: list[Logs] = []
+
+    def reads_state(self, done: int) -> bool:
+        """See `reads_state`: a line has the learning rate."""
+        return done % self.every == 0 or done == self.steps
 
     def get_state(self) -> dict[str, Any]:
         """See `tf_frcnn.training.saving.Stateful`."""
@@ -304,6 +323,10 @@ class ProgressBar(keras.callbacks.Callback):
         self._task = self._progress.add_task("training", total=steps, completed=start, text="")
         self._recent: list[float] = []
         self._last_line = 0.0
+
+    def reads_state(self, done: int) -> bool:
+        """See `reads_state`: it shows what the logs have."""
+        return False
 
     def __enter__(self) -> "ProgressBar":
         """Show the bar."""

@@ -9,7 +9,7 @@ import json
 import logging
 import signal
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -88,9 +88,7 @@ class Distribution:
 
     # === Inside of a step ===
 
-    def run(
-        self, function: Callable[[Any], Mapping[str, Any]], batches: Sequence[Any]
-    ) -> dict[str, Any]:
+    def run(self, function: Callable[..., Any], batches: Sequence[Any], *shared: Any) -> Any:
         """Run a function of a batch on every replica; in a graph.
 
         Data sets that TensorFlow distributes would hand over the batches too. But every step would
@@ -98,22 +96,47 @@ class Distribution:
         minute.
 
         Args:
-            function: gives scalars; sums up over the replicas what must be so.
+            function: gives a float32 tensor; sums up over the replicas what must be so.
             batches: one for each replica of this worker.
+            *shared: further arguments, which all replicas of this worker are given.
 
         Returns:
-            The means of the scalars over all replicas, the same on every worker.
+            The mean of the tensors over all replicas, the same on every worker: one sum over all.
         """
         if self.num_replicas == 1:
-            return dict(function(batches[0]))
+            return function(batches[0], *shared)
         first = self.worker * self.replicas_per_worker
         per_replica = self.strategy.experimental_distribute_values_from_function(
             lambda context: batches[context.replica_id_in_sync_group - first]
         )
-        results = self.strategy.run(function, args=(per_replica,))
-        return {
-            name: self.strategy.reduce("MEAN", value, axis=None) for name, value in results.items()
-        }
+        results = self.strategy.run(function, args=(per_replica, *shared))
+        return self.strategy.reduce("MEAN", results, axis=None)
+
+    def on_devices(self, steps: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+        """Put the batches of each step on the GPUs of its replicas during the step before it.
+
+        Args:
+            steps: a batch for each replica of this worker.
+
+        Returns:
+            The same; without a GPU, what was given.
+        """
+        devices = self._gpus()
+        if not devices:
+            return steps
+        from tf_frcnn.training.prefetching import fetch_ahead, put
+
+        return fetch_ahead(steps, lambda batches: put(batches, devices))
+
+    def _gpus(self) -> list[str]:
+        """List the GPUs of this worker's replicas, in their order."""
+        import tensorflow as tf
+
+        if self.num_replicas > 1:
+            devices = self.strategy.extended.worker_devices
+        else:
+            devices = [device.name for device in tf.config.list_logical_devices("GPU")[:1]]
+        return [device for device in devices if "GPU" in device]
 
     # === Between steps ===
 

@@ -37,7 +37,7 @@ class EpochCallbacks(keras.callbacks.Callback):
     resumed; then callbacks go on with what they remember: Keras' own `EarlyStopping`,
     `ReduceLROnPlateau` and `ModelCheckpoint` (but not the weights that `restore_best_weights` puts
     back, of which a warning tells), and every other one that has `get_state` and `set_state`, see
-    `Stateful`.
+    `Stateful`. Where one of them acts on steps, each step is waited for before the next is taken.
 
     Args of `__init__`: the `callbacks`, told in this order; `steps_per_epoch`; `steps` in all;
     `start` steps done before; what computes the `validation` before them, if any.
@@ -67,6 +67,10 @@ class EpochCallbacks(keras.callbacks.Callback):
         self._num_steps = self._num_finite = 0
         self._sums: dict[str, float] = {}
         self._validated: dict[str, float] = {}
+
+    def reads_state(self, done: int) -> bool:
+        """See `tf_frcnn.training.callbacks.reads_state`: one that acts on steps may do anything."""
+        return self._is_over(done) or any(map(_acts_on_steps, self.callbacks))
 
     def get_state(self) -> dict[str, Any]:
         """See `tf_frcnn.training.saving.Stateful`."""
@@ -170,6 +174,16 @@ def check_callbacks(callbacks: Sequence[keras.callbacks.Callback], config: Train
             f"{config.optimizer} does not let it. Expected an optimiser of Keras; or leave the "
             "callback out."
         )
+
+
+def _acts_on_steps(callback: keras.callbacks.Callback) -> bool:
+    """Tell whether a callback has another method for steps than Keras' own, which do nothing."""
+    names = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+    return any(
+        getattr(getattr(callback, name), "__func__", None)
+        is not getattr(keras.callbacks.Callback, name)
+        for name in names
+    )
 
 
 def _get_state(callback: keras.callbacks.Callback) -> Any:

@@ -95,7 +95,10 @@ def classification_loss(
     Returns:
         Scalar float32: the mean over samples, then over images; 0 without samples.
     """
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=classes, logits=logits)
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
+        labels=tf.cast(classes, tf.int64),  # as in `ops.matching`
+        logits=logits,
+    )
     return _mean(losses * weights, samples)
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import keras
@@ -17,7 +17,13 @@ from tf_frcnn.errors import NonFiniteLossError, UserError, WeightsError
 from tf_frcnn.given_files import reason_of
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.run_folder import RunFolder
-from tf_frcnn.training.callbacks import EarlyStopping, MetricsLog, ProgressBar, ValidationLoss
+from tf_frcnn.training.callbacks import (
+    EarlyStopping,
+    MetricsLog,
+    ProgressBar,
+    ValidationLoss,
+    reads_state,
+)
 from tf_frcnn.training.distribution import ALONE, Distribution
 from tf_frcnn.training.epochs import EpochCallbacks, check_callbacks
 from tf_frcnn.training.loop import OnNotFinite, StopRequest, stop_on_signals, train
@@ -224,8 +230,7 @@ class _Run:
         )
         sizes = (train_config.steps, self.start, train_config.batch_size)
         with ProgressBar(*sizes, steps_per_epoch=length) as progress:
-            if distribution.is_chief:
-                callbacks += [self.best, log, checkpoints, progress]
+            everybody = [*callbacks, self.best, log, checkpoints, progress]
             guard = self._guard(checkpoints)
             try:
                 with self.writer:
@@ -233,10 +238,11 @@ class _Run:
                         self.trainer,
                         pipeline,
                         self.start,
-                        callbacks,
+                        everybody if distribution.is_chief else callbacks,
                         self.stop_request,
                         guard,
                         distribution,
+                        partial(reads_state, everybody),
                     )
             except NonFiniteLossError:  # of the same step on all workers
                 distribution.wait_for_all()  # it may still be writing

@@ -127,6 +127,10 @@ class Checkpoints(keras.callbacks.Callback):
         self.writer = writer or Writer()
         self._done = self._saved = start
 
+    def reads_state(self, done: int) -> bool:
+        """See `tf_frcnn.training.callbacks.reads_state`."""
+        return done % self.every == 0
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Save again if an interrupted validation was repeated, as the logs then say.
 
@@ -140,7 +144,7 @@ class Checkpoints(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Save when it is time."""
         self._done = batch + 1
-        if self._done % self.every == 0:
+        if self.reads_state(self._done):
             self._save()
 
     def on_train_end(self, logs: Logs | None = None) -> None:
@@ -181,6 +185,10 @@ class BestCheckpoint(keras.callbacks.Callback):
         self.start = start
         self.writer = writer or Writer()
         self.step, self.val_loss = 0, math.inf
+
+    def reads_state(self, done: int) -> bool:
+        """See `tf_frcnn.training.callbacks.reads_state`: a validation has read it before."""
+        return False
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Read what was kept before; then look at the validation that was repeated, if any."""

@@ -289,15 +289,17 @@ class FasterRCNNTrainer(keras.Model):
             losses |= task.compute(step)
         return losses
 
-    def train_step(self, batch: Batch) -> Losses:
+    def train_step(self, batch: Batch, may_update: tf.Tensor | bool = True) -> Losses:
         """Update the weights on one batch, unless a loss or a gradient is not finite.
 
         Args:
             batch: see the class.
+            may_update: scalar bool; where it is false, nothing is changed either. The loop takes
+                a step before it knows how the one before it went.
 
         Returns:
-            The losses before the update, their sum as `loss`, and `finite`: 1 when the update was
-            made, 0 when weights and optimiser are as they were. Scalars float32.
+            The losses before the update, their sum as `loss`, and `finite`: 1 when the losses and
+            the gradients are, 0 when weights and optimiser are as they were. Scalars float32.
         """
         batch = _own_batch(batch)
         variables = self.network.trainable_variables
@@ -314,9 +316,10 @@ class FasterRCNNTrainer(keras.Model):
         # Not earlier: the copy that the decay makes of a kernel would stand beside all activations.
         with tf.control_dependencies([finite]):
             gradients = self._with_weight_decay(gradients, variables)
-        apply_where(finite, self.optimizer, gradients, variables)
+        updates = tf.logical_and(finite, may_update)
+        apply_where(updates, self.optimizer, gradients, variables)
         for statistic, value in zip(statistics, kept, strict=True):
-            statistic.assign(tf.where(finite, statistic, value))
+            statistic.assign(tf.where(updates, statistic, value))
         logs = {"loss": total, **losses, "finite": tf.cast(finite, tf.float32)}
         if self._fit_means is not None:
             self._fit_means.add(logs, finite)

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tf_frcnn.config import TrainConfig
 from tf_frcnn.ops.boxes import box_area, encode_deltas, pairwise_iou
+from tf_frcnn.ops.gather import gather_rows
 from tf_frcnn.ops.matching import match_boxes
 from tf_frcnn.ops.random_streams import SamplingStream, sampling_seeds
 from tf_frcnn.ops.sampling import subsample_labels
@@ -85,7 +86,9 @@ def box_losses(
         The losses, by name.
     """
     # The offsets of the target class; background rows are masked in the loss.
-    deltas = tf.gather(box_deltas, targets.classes, batch_dims=2)  # [B, R, 4]
+    classes = tf.reshape(tf.cast(targets.classes, tf.int64), [-1, 1])  # [B * R, 1]
+    rows = tf.reshape(box_deltas, [-1, *box_deltas.shape[2:]])  # [B * R, 1 + N, 4]
+    deltas = tf.reshape(gather_rows(rows, classes), tf.shape(targets.deltas))  # [B, R, 4]
     positives = targets.positives
     if kind == "giou":
         box = giou_loss(deltas, targets.deltas, targets.rois, positives, samples, box_std)

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tf_frcnn.config import TrainConfig
 from tf_frcnn.ops.boxes import encode_deltas, inside_images, pairwise_iou
+from tf_frcnn.ops.gather import gather_rows
 from tf_frcnn.ops.matching import best_of_each_object, match_boxes
 from tf_frcnn.ops.random_streams import SamplingStream, sampling_seeds
 from tf_frcnn.ops.sampling import subsample_labels
@@ -17,7 +18,7 @@ class AnchorTargets(NamedTuple):
     """The RPN's mini-batch of S anchors an image.
 
     Attributes:
-        indices: [B, S] int32 into the anchors.
+        indices: [B, S] int64 into the anchors.
         deltas: [B, S, 4] float32 offsets of the matched ground-truth box.
         positives: [B, S] float32: 1 for objects.
         weights: [B, S] float32: 1 for samples, 0 for padding.
@@ -62,13 +63,13 @@ def rpn_losses(
     """
     return {
         "rpn_objectness": objectness_loss(
-            tf.gather(objectness, targets.indices, batch_dims=1),
+            gather_rows(objectness, targets.indices),
             targets.positives,
             targets.weights,
             samples,
         ),
         "rpn_box": box_loss(
-            tf.gather(anchor_deltas, targets.indices, batch_dims=1),
+            gather_rows(anchor_deltas, targets.indices),
             targets.deltas,
             targets.positives,
             samples,
@@ -109,7 +110,7 @@ def assign_anchor_targets(
         inside = tf.reduce_all(tf.expand_dims(centers, 0) < tf.expand_dims(image_sizes, 1), -1)
         iou = tf.where(tf.expand_dims(inside, -1), iou, -1.0)
     matched, labels = match_boxes(iou, config.rpn_positive_iou, config.rpn_negative_iou)
-    labels = tf.where(best_of_each_object(iou), 1, labels)
+    labels = tf.where(best_of_each_object(iou), tf.ones_like(labels), labels)
     indices, sampled = subsample_labels(
         labels,
         config.rpn_batch_size,
