@@ -4,6 +4,7 @@ What cannot be in columns, because something of it is missing, wrong or unusual,
 stands there. No check is made here that anyone is told of.
 """
 
+import math
 import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -66,26 +67,39 @@ class Annotations(Sequence[Any]):
         if isinstance(index, slice):
             return [self[place] for place in range(*index.indices(len(self)))]
         index = range(len(self))[index]
-        if index in self.others:
-            return self.others[index]
-        numbers = zip(self.boxes[index].tolist(), self._is_whole[index].tolist(), strict=True)
-        area = float(self.areas[index])
-        entry = {
-            "image_id": int(self.image_ids[index]),
-            "category_id": int(self.category_ids[index]),
-            "bbox": [int(number) if is_whole else number for number, is_whole in numbers],
-            "iscrowd": int(self.crowd[index]),
-            "area": None if np.isnan(area) else area,
-        }
-        return entry if self._ids[index] is _NO_ID else {"id": self._ids[index], **entry}
+        (entry,) = self._entries(index, index + 1)
+        return entry
 
     def __iter__(self) -> Iterator[Any]:
-        return (self[index] for index in range(len(self)))
+        for start in range(0, len(self), _BATCH):
+            yield from self._entries(start, start + _BATCH)
 
     @property
     def ids(self) -> list[Any]:
         """[N]: what the entries have as `id`; None where they have none."""
         return [None if value is _NO_ID else value for value in self._ids]
+
+    def _entries(self, start: int, stop: int) -> Iterator[Any]:
+        """Make entries again of what the columns have of them."""
+        columns = (
+            *(self.image_ids, self.category_ids, self.boxes, self._is_whole),
+            *(self.crowd, self.areas),
+        )
+        rows = zip(*(column[start:stop].tolist() for column in columns), strict=True)
+        for index, (image_id, category_id, box, is_whole, crowd, area) in enumerate(rows, start):
+            if index in self.others:
+                yield self.others[index]
+                continue
+            numbers = zip(box, is_whole, strict=True)
+            entry = {
+                "image_id": image_id,
+                "category_id": category_id,
+                "bbox": [int(number) if whole else number for number, whole in numbers],
+                "iscrowd": int(crowd),
+                "area": None if math.isnan(area) else area,
+            }
+            own_id = self._ids[index]
+            yield entry if own_id is _NO_ID else {"id": own_id, **entry}
 
     def _add(self, entries: list[Any], columns: "_Columns") -> None:
         """Add entries to the columns, or single ones that are not ordinary to the others."""
