@@ -11,6 +11,7 @@ from tf_frcnn.config import DataConfig
 from tf_frcnn.data.assembly import (
     LabelledImage,
     LabelledObject,
+    Objects,
     assemble_datasets,
     clip_box,
 )
@@ -105,7 +106,8 @@ def test_a_class_of_the_backgrounds_name_is_refused(tmp_path, name, class_names)
 
 
 def labelled_image(tmp_path, name, *objects):
-    return LabelledImage(name, tmp_path / f"{name}.png", SIZE, objects, f"{name}.json")
+    columns = Objects.stack(objects)
+    return LabelledImage(name, tmp_path / f"{name}.png", SIZE, columns, f"{name}.json")
 
 
 def test_data_sets_share_classes_and_images_and_keep_all_flags(tmp_path):

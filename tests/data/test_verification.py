@@ -222,7 +222,7 @@ def test_names_that_are_no_text_are_remembered(datasets, decoded):
 def test_the_cache_lies_in_the_users_cache_folder(datasets, cache_home, tmp_path, monkeypatch):
     verify_images(datasets)
     (file,) = (cache_home / "tf_frcnn").iterdir()
-    assert file.name == "images-3.sqlite"
+    assert file.name == "images-4.sqlite"
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for given in ("", "not/absolute"):  # both stand for the default
         monkeypatch.setenv("XDG_CACHE_HOME", given)
@@ -240,12 +240,12 @@ def is_a_file(home):
 
 def is_no_database(home):
     (home / "tf_frcnn").mkdir(parents=True)
-    (home / "tf_frcnn" / "images-3.sqlite").write_bytes(b"something else" * 100)
+    (home / "tf_frcnn" / "images-4.sqlite").write_bytes(b"something else" * 100)
 
 
 def has_another_table(home):
     (home / "tf_frcnn").mkdir(parents=True)
-    with sqlite3.connect(home / "tf_frcnn" / "images-3.sqlite") as connection:
+    with sqlite3.connect(home / "tf_frcnn" / "images-4.sqlite") as connection:
         connection.execute("CREATE TABLE images (path)")
 
 
@@ -264,7 +264,7 @@ def test_a_cache_that_another_run_is_writing_is_no_error(
     verify_images(datasets)
     decoded.clear()
     monkeypatch.setattr(image_cache, "_LOCK_SECONDS", 0.01)
-    other = sqlite3.connect(cache_home / "tf_frcnn" / "images-3.sqlite")
+    other = sqlite3.connect(cache_home / "tf_frcnn" / "images-4.sqlite")
     other.execute("BEGIN EXCLUSIVE")
     with caplog.at_level(logging.INFO):
         verify_images(datasets)

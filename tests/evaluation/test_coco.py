@@ -210,9 +210,3 @@ def test_corners_in_the_place_of_sizes_are_noticed():
     # A detector of boxes that reach beyond the image on all sides has no such fault.
     around = [found("a", [[-9, -9, 260, 340]], [0.9])]
     assert not look_like_corners(dataset, around)
-
-
-def test_pycocotools_prints_nothing(capsys):
-    dataset = make_dataset(image("a", [MEDIUM]))
-    coco_figures(dataset, perfect(dataset))
-    assert capsys.readouterr().out == ""

@@ -2,6 +2,7 @@
 
 A reader turns each of its files into a `LabelledImage` with the boxes already in this project's
 form, and hands all of them over at once: classes are only known when everything has been read.
+Until then a million boxes are there, which is why an image's objects are kept in columns.
 """
 
 import logging
@@ -23,7 +24,7 @@ from tf_frcnn.names import explain_class_name, is_background, normalise_name, qu
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class LabelledObject:
     """One valid object.
 
@@ -48,7 +49,48 @@ class LabelledObject:
     rotated: bool = False
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
+class Objects:
+    """The valid objects of an image in columns, with the fields of `LabelledObject`.
+
+    Attributes:
+        names: [G] names of their classes.
+        boxes: [G, 4] float32.
+        places: [G] texts; may make them when asked.
+        difficult: [G] bool.
+        crowd: [G] bool.
+        clipped: [G] bool.
+        areas: [G] float64; NaN where none is stated.
+        rotated: [G] bool.
+    """
+
+    names: tuple[str, ...]
+    boxes: np.ndarray
+    places: Sequence[str]
+    difficult: np.ndarray
+    crowd: np.ndarray
+    clipped: np.ndarray
+    areas: np.ndarray
+    rotated: np.ndarray
+
+    @classmethod
+    def stack(cls, objects: "Objects | Sequence[LabelledObject]") -> "Objects":
+        """Put objects into columns; those that are in columns already stay as they are."""
+        if isinstance(objects, Objects):
+            return objects
+        return cls(
+            names=tuple(item.name for item in objects),
+            boxes=np.array([item.box for item in objects], np.float32).reshape(-1, 4),
+            places=tuple(item.place for item in objects),
+            difficult=np.array([item.difficult for item in objects], bool),
+            crowd=np.array([item.crowd for item in objects], bool),
+            clipped=np.array([item.clipped for item in objects], bool),
+            areas=np.array([item.area for item in objects], np.float64),  # NaN of None
+            rotated=np.array([item.rotated for item in objects], bool),
+        )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class LabelledImage:
     """One image with those of its objects that are valid.
 
@@ -68,7 +110,7 @@ class LabelledImage:
     image_id: str
     image_path: Path
     image_size: tuple[int, int]
-    objects: tuple[LabelledObject, ...]
+    objects: Objects
     source: str
     stated_size: tuple[int, int] | None = None
     num_left_out: int = 0
@@ -93,11 +135,25 @@ def clip_box(box: Sequence[float], image_size: tuple[int, int]) -> tuple[np.ndar
         The [4] float32 box, or None where no part of it is inside of the image; and whether
         anything was cut off.
     """
-    whole = np.array(box, np.float64)  # a coordinate may be far outside of float32
-    inside = np.clip(whole, 0, [*image_size, *image_size])
-    clipped = inside.astype(np.float32)
-    has_area = bool((clipped[2:] > clipped[:2]).all())
-    return clipped if has_area else None, bool((inside != whole).any())
+    boxes, clipped = clip_boxes(np.array([box], np.float64), image_size)
+    has_area = bool((boxes[0, 2:] > boxes[0, :2]).all())
+    return boxes[0] if has_area else None, bool(clipped[0])
+
+
+def clip_boxes(boxes: np.ndarray, image_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Cut boxes to their image.
+
+    Args:
+        boxes: [G, 4] float64: a coordinate may be far outside of float32.
+        image_size: (height, width) of the image.
+
+    Returns:
+        [G, 4] float32 boxes, some perhaps without area; and [G] bool, whether anything of a box
+        was cut off.
+    """
+    height, width = image_size
+    inside = np.minimum(np.maximum(boxes, 0), (height, width, height, width))
+    return inside.astype(np.float32), (inside != boxes).any(axis=1)
 
 
 def assemble_datasets(
@@ -132,23 +188,22 @@ def assemble_datasets(
         DataError: there is a fault, or neither a class name nor an object to take it from.
     """
     images = list(dict.fromkeys(image for split in splits.values() for image in split))
-    objects = [item for image in images for item in image.objects]
-    class_faults = _class_faults(root, objects, class_names)
+    class_faults = _class_faults(root, images, class_names)
     resized, size_fault = _find_resized([image for image in images if not image.is_unfit])
     unfit = resized | {image for image in images if image.is_unfit}
     faults = [*size_fault, *faults]
     on_faults(str(root), [*faults, *class_faults.values()])
-    if not (objects or class_names or faults):
+    has_objects = any(image.objects.names for image in images)
+    if not (has_objects or class_names or faults):
         searched = "the only image" if len(images) == 1 else f"any of the {len(images)} images"
         raise DataError(
             f"{root}: no object on {searched} of {', '.join(splits)}. "
             "Expected at least one, or the classes by `--data.classes`."
         )
     images = [image for image in images if image not in unfit]
-    objects = [item for image in images for item in image.objects]
     _log_oddities(images, clipping_hint)
     _log_emptied(images, class_faults)
-    class_names = class_names or tuple(sorted({item.name for item in objects}))
+    class_names = class_names or tuple(sorted(_names_of(images)))
     class_names = tuple(name for name in class_names if name not in class_faults)
     missing = num_left_out or {}
     return {
@@ -170,7 +225,7 @@ def order_declared_classes(
         The names; none where no image has an object of any class.
     """
     names = dict.fromkeys(normalise_name(name) for name in names if not is_background(name))
-    with_boxes = {item.name for image in images for item in image.objects}
+    with_boxes = _names_of(images)
     if not with_boxes:
         return ()
     if empty := [name for name in names if name not in with_boxes]:
@@ -198,23 +253,35 @@ def refuse_empty(datasets: Iterable[Dataset]) -> None:
             )
 
 
+def _names_of(images: Iterable[LabelledImage]) -> set[str]:
+    return {name for image in images for name in image.objects.names}
+
+
 def _class_faults(
-    root: Path, objects: Iterable[LabelledObject], class_names: tuple[str, ...]
+    root: Path, images: Iterable[LabelledImage], class_names: tuple[str, ...]
 ) -> dict[str, str]:
     """Describe each class that can't be used, by its name: at its first object, if it has one."""
-    objects = list(objects)
-    counts = Counter(item.name for item in objects)
+    counts: Counter[str] = Counter()
+    first: dict[str, tuple[Objects, int]] = {}
+    for image in images:
+        names = image.objects.names
+        counts.update(names)
+        for number, name in enumerate(names):
+            if name not in first:
+                first[name] = (image.objects, number)
     known = frozenset(class_names)
-    places = {item.name: item.place for item in reversed(objects)}  # the first of each stays
     faults: dict[str, str] = {}
-    for name in dict.fromkeys((*(item.name for item in objects), *class_names)):
+    for name in dict.fromkeys((*first, *class_names)):
         problem = explain_class_name(name)
         if not problem and known and name not in known:
             # Looking for one alike takes long among many, and no more faults are spelled out.
             alike = _find_alike(name, class_names) if len(faults) < MAX_LISTED else ""
             problem = f"Expected one of the classes {enumerate_names(class_names)}{alike}."
         if problem:
-            place = f"{places[name]}, name" if name in places else f"{root}: name of a class"
+            place = f"{root}: name of a class"
+            if name in first:
+                objects, number = first[name]
+                place = f"{objects.places[number]}, name"
             faults[name] = (
                 f"{place} = {quote(name)} (objects of that name: {counts[name]}). {problem}"
             )
@@ -250,21 +317,22 @@ def _find_resized(images: Sequence[LabelledImage]) -> tuple[set[LabelledImage], 
 def _log_oddities(images: Iterable[LabelledImage], clipping_hint: str) -> None:
     """Warn once of clipped boxes, of turned boxes and of sizes that differ, with the first."""
     images = list(images)
-    objects = [item for image in images for item in image.objects]
+    rotated = _flags_of(images, "rotated")
     # One that was drawn turned inside of its image may well need a box that is not.
-    if clipped := [item for item in objects if item.clipped and not item.rotated]:
+    clipped = _flags_of(images, "clipped") & ~rotated
+    if clipped.any():
         logger.warning(
             "boxes partly outside of their image, clipped: %d%s; the first: %s",
-            len(clipped),
+            clipped.sum(),
             f" ({clipping_hint})" if clipping_hint else "",
-            clipped[0].place,
+            _first_place(images, clipped),
         )
-    if rotated := [item for item in objects if item.rotated]:
+    if rotated.any():
         logger.warning(
             "boxes that were drawn turned (attribute rotation), of which the upright boxes around "
             "them are taken: %d; the first: %s",
-            len(rotated),
-            rotated[0].place,
+            rotated.sum(),
+            _first_place(images, rotated),
         )
     if differing := [image for image in images if image.size_differs]:
         first = differing[0]
@@ -278,13 +346,29 @@ def _log_oddities(images: Iterable[LabelledImage], clipping_hint: str) -> None:
         )
 
 
+def _flags_of(images: Sequence[LabelledImage], column: str) -> np.ndarray:
+    """Join a column of bools of all images' objects, one after the other."""
+    columns = [getattr(image.objects, column) for image in images]
+    return np.concatenate(columns) if columns else np.zeros(0, bool)
+
+
+def _first_place(images: Iterable[LabelledImage], flags: np.ndarray) -> str:
+    """Say where the first object is whose flag is set; there is one."""
+    number = int(flags.argmax())
+    for image in images:
+        if number < len(image.objects.places):
+            return image.objects.places[number]
+        number -= len(image.objects.places)
+    raise IndexError(number)
+
+
 def _log_emptied(images: Iterable[LabelledImage], unusable: Collection[str]) -> None:
     """Warn of images that have lost all of their objects, and so are taken for background."""
     emptied = [
         image
         for image in images
-        if all(item.name in unusable for item in image.objects)
-        and (image.num_left_out or image.objects)
+        if all(name in unusable for name in image.objects.names)
+        and (image.num_left_out or image.objects.names)
     ]
     if emptied:
         logger.warning(
@@ -307,35 +391,38 @@ def _build_dataset(
     ids = {name: number for number, name in enumerate(class_names, start=1)}
     left_out = [image for image in images if image in unfit]
     images = [image for image in images if image not in unfit]
-    objects = [item for image in images for item in image.objects]
     return Dataset(
         split,
         class_names,
         examples=tuple(_build_example(image, ids) for image in images),
-        num_clipped=sum(item.clipped for item in objects),
-        num_rotated=sum(item.rotated for item in objects),
+        num_clipped=int(_flags_of(images, "clipped").sum()),
+        num_rotated=int(_flags_of(images, "rotated").sum()),
         num_sizes_differ=sum(image.size_differs for image in images),
         num_images_left_out=num_images_left_out + len(left_out),
         left_out=tuple(_build_example(image, ids) for image in left_out),
         num_boxes_left_out=sum(image.num_left_out for image in images)
-        + sum(item.name not in ids for item in objects),
+        + sum(name not in ids for image in images for name in image.objects.names),
         division=division,
         exif=exif,
     )
 
 
 def _build_example(image: LabelledImage, ids: Mapping[str, int]) -> Example:
-    """Stack the objects of known classes; the others have been told as faults."""
-    objects = [item for item in image.objects if item.name in ids]
-    areas = np.array([item.area for item in objects], np.float64)  # NaN of None
+    """Take the objects of known classes; the others have been told as faults."""
+    objects = image.objects
+    classes = np.array([ids.get(name, 0) for name in objects.names], np.int32)
+    columns = [objects.boxes, classes, objects.difficult, objects.crowd, objects.areas]
+    if not classes.all():
+        columns = [column[classes > 0] for column in columns]
+    boxes, classes, difficult, crowd, areas = columns
     return Example(
         image_id=image.image_id,
         image_path=image.image_path,
         image_size=image.image_size,
-        boxes=np.array([item.box for item in objects], np.float32).reshape(-1, 4),
-        classes=np.array([ids[item.name] for item in objects], np.int32),
-        difficult=np.array([item.difficult for item in objects], bool),
-        crowd=np.array([item.crowd for item in objects], bool),
+        boxes=boxes,
+        classes=classes,
+        difficult=difficult,
+        crowd=crowd,
         source=image.source,
         areas=None if np.isnan(areas).all() else areas,
         orientation=image.orientation,

@@ -17,7 +17,7 @@ from tf_frcnn.data.coco_json import (
     group_annotations,
     list_images,
     parse_coco,
-    read_objects,
+    read_objects_of,
 )
 from tf_frcnn.data.coco_layout import (
     explain_missing_coco_split,
@@ -165,27 +165,27 @@ def _read_files(
 ) -> tuple[dict[Path, _ReadFile], list[str], ExifChoice]:
     """Read JSON files and the headers of their images -> (files by path, faults, choice)."""
     faults: list[str] = []
-    labeller = Labeller(exif, faults)
     contents: dict[Path, CocoFile] = {}
     image_ids: dict[Path, list[str]] = {}
-    for path in paths:
-        try:
-            content = parse_coco(path)
-        except DataError as error:
-            faults.append(str(error))
-            continue
-        _log_replacements(content)
-        split = split_name(root, path)
-        folders = (
-            image_folders_of(root, path)
-            if image_folder is None
-            else image_folders(image_folder, split)
-        )
-        finder = ImageFinder(folders, split)
-        contents[path] = content
-        image_ids[path] = _find_images(content, finder, labeller, faults)
-        finder.log_found(path)
-    choice = labeller.finish(str(root))
+    with Labeller(exif, faults) as labeller:
+        for path in paths:
+            try:
+                content = parse_coco(path)
+            except DataError as error:
+                faults.append(str(error))
+                continue
+            _log_replacements(content)
+            split = split_name(root, path)
+            folders = (
+                image_folders_of(root, path)
+                if image_folder is None
+                else image_folders(image_folder, split)
+            )
+            finder = ImageFinder(folders, split)
+            contents[path] = content
+            image_ids[path] = _find_images(content, finder, labeller, faults)
+            finder.log_found(path)
+        choice = labeller.finish(str(root))
     files = {
         path: _ReadFile(content, ids, labeller.select((path, image_id) for image_id in ids))
         for (path, content), ids in zip(contents.items(), image_ids.values(), strict=True)
@@ -230,12 +230,11 @@ def _find_images(
         except DataError as error:
             faults.append(str(error))
             continue
-        annotations = groups.get(entry.key, [])
         image = FoundImage(
             str(entry.key),
             image_path,
             entry.place,
-            partial(read_objects, annotations, content.class_names),
+            partial(read_objects_of, content, groups.get(entry.key, ())),
             entry.stated_size,
             content.source,
         )

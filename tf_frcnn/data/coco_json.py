@@ -5,28 +5,28 @@ left out: segmentations (but for those of annotations without box), licences. Of
 and `file_name` are required, of an annotation `image_id`, `category_id` and `bbox`.
 """
 
-import json
 import math
-from collections import Counter
-from collections.abc import Collection
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tf_frcnn.data.assembly import LabelledObject, clip_box
+from tf_frcnn.data.assembly import LabelledObject, Objects, clip_box, clip_boxes
+from tf_frcnn.data.coco_annotations import OF_SEGMENTATION, Annotations, Entry
 from tf_frcnn.data.coco_layout import explain_results_file
 from tf_frcnn.data.faults import enumerate_names
+from tf_frcnn.data.large_json import read_json
 from tf_frcnn.data.rotated_boxes import ROTATION, enclose_rotated, read_rotation
 from tf_frcnn.data.stated_sizes import read_stated_size
 from tf_frcnn.errors import DataError
-from tf_frcnn.given_files import read_bytes
 from tf_frcnn.names import is_file_name, normalise_name, quote, shown
 
 Key = int | str  # COCO's ids are whole numbers of any size; some tools write text
-Entry = dict[str, Any]
-_OF_SEGMENTATION = "bbox of segmentation"  # marks an annotation, under a key that no tool writes
+_OF_IMAGES = ("id", "file_name", "height", "width")  # the keys that are read
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class CocoFile:
     Attributes:
         source: the file.
         class_names: names of the categories by their ids, in the order of the file.
-        images: entries not yet checked.
+        images: entries not yet checked, with no other keys than are read.
         annotations: entries not yet checked.
         roots: names of categories that are left out, because they only stand above others.
         num_segmentations: annotations whose box is that of their polygons or mask.
@@ -46,7 +46,7 @@ class CocoFile:
     source: Path
     class_names: dict[int, str]
     images: list[Any]
-    annotations: list[Any]
+    annotations: Annotations
     roots: tuple[str, ...] = ()
     num_segmentations: int = 0
     repeated_ids: tuple[str, ...] = ()
@@ -77,7 +77,7 @@ def parse_coco(source: Path) -> CocoFile:
             is incomplete, or has an id or a name that another one has.
     """
     try:
-        content = json.loads(read_bytes(source), object_hook=_replace_segmentation)
+        content = read_json(source, {"images": _shorten_images, "annotations": _read_annotations})
     except OSError as error:
         raise DataError(f"{source}: cannot be read ({error.strerror}). Expected a file.") from None
     except (ValueError, RecursionError) as error:  # also text that is not UTF-8; says where
@@ -92,25 +92,24 @@ def parse_coco(source: Path) -> CocoFile:
             "keys images, annotations and categories, as in COCO."
         )
     for key in ("images", "annotations", "categories"):
-        if not isinstance(content.get(key), list):
+        if not isinstance(content.get(key), list | Annotations):
             there = quote(content[key]) if key in content else "there is none"
             raise DataError(f"{source}: key {key!r}: {there}. Expected a list, as in COCO.")
     if not content["images"]:
         raise DataError(f"{source}: images is empty. Expected at least one image.")
     annotations = content["annotations"]
-    used = {entry["category_id"] for entry in annotations if _has_key(entry, "category_id")}
+    others = [entry for entry in annotations.others.values() if isinstance(entry, dict)]
+    used = {entry["category_id"] for entry in others if _has_key(entry, "category_id")}
+    used |= {*np.unique(annotations.category_ids[annotations.is_ordinary]).tolist()}
     class_names, roots = _read_categories(content["categories"], used, source)
-    num_segmentations = sum(
-        isinstance(entry, dict) and _OF_SEGMENTATION in entry for entry in annotations
-    )
     return CocoFile(
         source,
         class_names,
         content["images"],
         annotations,
         roots,
-        num_segmentations,
-        _find_repeated_ids(annotations),
+        sum(OF_SEGMENTATION in entry for entry in others),
+        _find_repeated_ids(annotations.ids),
     )
 
 
@@ -134,32 +133,91 @@ def list_images(content: CocoFile) -> tuple[list[CocoImage], list[str]]:
     return images, faults
 
 
-def group_annotations(content: CocoFile) -> tuple[dict[Key, list[tuple[str, Entry]]], list[str]]:
+def group_annotations(content: CocoFile) -> tuple[dict[Key, Sequence[int]], list[str]]:
     """Sort the annotations by the image that they belong to.
 
     Returns:
-        For each id of an image its annotations with their places, in the order of the file; and
-        one message for each entry without image, of those with the same wrong id only for the
-        first.
+        For each id of an image the indices of its annotations, rising; and one message for each
+        entry without image, of those with the same wrong id only for the first.
     """
     known = {entry.get("id") for entry in content.images if _has_key(entry, "id")}
-    groups: dict[Key, list[tuple[str, Entry]]] = {}
+    groups: defaultdict[Key, array[int]] = defaultdict(lambda: array("q"))
     faults: list[str] = []
-    for index, entry in enumerate(content.annotations):
-        place = f"{content.source}: annotations[{index}]"
-        try:
-            key = _read_key(entry, "image_id", place)
-            place += f" (id {quote(entry['id'])})" if "id" in entry else ""
-            groups.setdefault(key, []).append((place, entry))
-        except DataError as error:
-            faults.append(str(error))
+    others = content.annotations.others
+    for index, image_id in enumerate(content.annotations.image_ids.tolist()):
+        key: Key = image_id
+        if index in others:
+            try:
+                place = f"{content.source}: annotations[{index}]"
+                key = _read_key(others[index], "image_id", place)
+            except DataError as error:
+                faults.append(str(error))
+                continue
+        groups[key].append(index)
     for key in [key for key in groups if key not in known]:
         orphans = groups.pop(key)
         faults.append(
-            f"{orphans[0][0]}, image_id = {quote(key)} (annotations with it: {len(orphans)}): "
-            "there is no such image. Expected the id of an entry of images."
+            f"{_place_of(content, orphans[0])}, image_id = {quote(key)} (annotations with it: "
+            f"{len(orphans)}): there is no such image. Expected the id of an entry of images."
         )
-    return groups, faults
+    return dict(groups), faults
+
+
+def read_objects_of(
+    content: CocoFile, indices: Sequence[int], image_size: tuple[int, int]
+) -> tuple[Objects | Sequence[LabelledObject], list[str]]:
+    """Read and check all annotations of an image.
+
+    Args:
+        content: of the file.
+        indices: of the image's annotations, as `group_annotations` gives them.
+        image_size: (height, width) of the image; boxes are clipped to it.
+
+    Returns:
+        The valid objects, and one message for each of the others.
+    """
+    annotations = content.annotations
+    rows = np.array(indices, np.int64)  # [G]
+    category_ids = annotations.category_ids[rows].tolist()
+    names = tuple(content.class_names[key] for key in category_ids if key in content.class_names)
+    if len(names) == len(rows) and annotations.is_ordinary[rows].all():
+        corners = annotations.boxes[rows][:, [1, 0, 1, 0]]
+        corners[:, 2:] += annotations.boxes[rows][:, [3, 2]]
+        boxes, clipped = clip_boxes(corners.round(9), image_size)
+        if (boxes[:, 2:] > boxes[:, :2]).all():
+            flags = np.zeros(len(rows), bool)
+            return Objects(
+                names=names,
+                boxes=boxes,
+                places=_Places(content, indices),
+                difficult=flags,
+                crowd=annotations.crowd[rows],
+                clipped=clipped,
+                areas=annotations.areas[rows],
+                rotated=flags,
+            ), []
+    entries = [(_place_of(content, index), annotations[index]) for index in indices]
+    return read_objects(entries, content.class_names, image_size)
+
+
+class _Places(Sequence[str]):
+    """Where the objects of an image stand, as text that is made when one is asked for."""
+
+    __slots__ = ("_content", "_indices")
+
+    def __init__(self, content: CocoFile, indices: Sequence[int]) -> None:
+        self._content = content
+        self._indices = indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, number: Any) -> Any:
+        if isinstance(number, slice):
+            return [self[one] for one in range(*number.indices(len(self)))]
+        index = self._indices[number]
+        name = self._content.class_names[self._content.annotations[index]["category_id"]]
+        return f"{_place_of(self._content, index)} ({shown(name)})"
 
 
 def read_objects(
@@ -168,7 +226,7 @@ def read_objects(
     """Read and check all annotations of an image.
 
     Args:
-        annotations: entries with their places, as `group_annotations` gives them.
+        annotations: entries with their places.
         class_names: names of the categories by their ids.
         image_size: (height, width) of the image; boxes are clipped to it.
 
@@ -188,14 +246,30 @@ def read_objects(
 # === Entries ===
 
 
-def _replace_segmentation(entry: Entry) -> Entry:
+def _shorten_images(entries: Iterator[Any]) -> list[Any]:
+    """Leave out, while parsing, the keys that nobody asks for."""
+    return [
+        {key: entry[key] for key in _OF_IMAGES if key in entry}
+        if isinstance(entry, dict)
+        else entry
+        for entry in entries
+    ]
+
+
+def _read_annotations(entries: Iterator[Any]) -> Annotations:
+    return Annotations(map(_replace_segmentation, entries))
+
+
+def _replace_segmentation(entry: Any) -> Any:
     """Drop while parsing what makes up nine tenths of COCO's files, or make it the missing box."""
+    if not isinstance(entry, dict):
+        return entry
     segmentation = entry.pop("segmentation", None)
     if segmentation and entry.get("bbox") in (None, []):
         is_mask = isinstance(segmentation, dict)
         if box := (_box_of_mask if is_mask else _box_of_polygons)(segmentation):
             entry["bbox"] = box
-            entry[_OF_SEGMENTATION] = True
+            entry[OF_SEGMENTATION] = True
     return entry
 
 
@@ -269,9 +343,9 @@ def _read_categories(
     return names, tuple(roots)
 
 
-def _find_repeated_ids(annotations: list[Any]) -> tuple[str, ...]:
+def _find_repeated_ids(values: list[Any]) -> tuple[str, ...]:
     """List the annotations whose id one before has; nothing here hangs on these ids."""
-    ids = [entry["id"] if _has_key(entry, "id") else None for entry in annotations]
+    ids = [value if _is_key(value) else None for value in values]
     if len(set(ids)) + max(ids.count(None) - 1, 0) == len(ids):
         return ()
     seen: set[Key | None] = {None}
@@ -281,6 +355,13 @@ def _find_repeated_ids(annotations: list[Any]) -> tuple[str, ...]:
             places.append(f"annotations[{index}], id = {quote(key)}")
         seen.add(key)
     return tuple(places)
+
+
+def _place_of(content: CocoFile, index: int) -> str:
+    """Say where an annotation is: file, index, and its id if it has one."""
+    place = f"{content.source}: annotations[{index}]"
+    entry = content.annotations[index]
+    return f"{place} (id {quote(entry['id'])})" if "id" in entry else place
 
 
 def _supercategory(entry: Any) -> str:
@@ -369,7 +450,10 @@ def _read_area(entry: Entry) -> float | None:
 
 def _has_key(entry: Any, field: str) -> bool:
     """Tell whether an entry has a usable id in this field."""
-    value = entry.get(field) if isinstance(entry, dict) else None
+    return isinstance(entry, dict) and _is_key(entry.get(field))
+
+
+def _is_key(value: Any) -> bool:
     return isinstance(value, Key) and not isinstance(value, bool) and value != ""
 
 

@@ -61,21 +61,21 @@ def read_csv(
     descriptions = read_descriptions(source) if source else {}
     tables: dict[str, list[str]] = {}  # the names of all their images
     faults: list[str] = []
-    labeller = Labeller(exif, faults)
-    for name, path in dict.fromkeys(found.values()):
-        folders = image_folders(image_folder or root, name)
-        if image_folder is None:
-            folders.append(path.parent)
-        finder = ImageFinder(folders, "" if are_made else name)
-        if are_made and tables:  # all of one file
-            tables[name] = next(iter(tables.values()))
-            continue
-        try:
-            tables[name] = _read_table(path, finder, descriptions, labeller, faults)
-        except DataError as error:
-            faults.append(str(error))
-            tables[name] = []
-    choice = labeller.finish(str(root))
+    with Labeller(exif, faults) as labeller:
+        for name, path in dict.fromkeys(found.values()):
+            folders = image_folders(image_folder or root, name)
+            if image_folder is None:
+                folders.append(path.parent)
+            finder = ImageFinder(folders, "" if are_made else name)
+            if are_made and tables:  # all of one file
+                tables[name] = next(iter(tables.values()))
+                continue
+            try:
+                tables[name] = _read_table(path, finder, descriptions, labeller, faults)
+            except DataError as error:
+                faults.append(str(error))
+                tables[name] = []
+        choice = labeller.finish(str(root))
     division = None
     if are_made:
         names = next(iter(tables.values()))

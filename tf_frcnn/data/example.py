@@ -9,7 +9,7 @@ import numpy as np
 from tf_frcnn.data.orientation import UPRIGHT, ExifChoice, turned_size
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Example:
     """One image with its boxes, as a reader gives it.
 

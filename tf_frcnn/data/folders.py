@@ -30,7 +30,7 @@ def list_folder(folder: Path) -> list[Path]:
         DataError: it may not be read, or is no folder.
     """
     try:
-        return sorted(folder.iterdir())
+        return sorted(folder.iterdir(), key=lambda path: path.name)
     except OSError as error:
         raise _unreadable(folder, error) from None
 

@@ -57,7 +57,8 @@ class ImageFinder:
         Raises:
             DataError: it is not there, or only its last part is and in several places.
         """
-        if "\\" in file_name:  # which may belong to the name, elsewhere than on Windows
+        # A backslash may belong to the name, elsewhere than on Windows.
+        if "\\" in file_name or "/" not in file_name:
             for folder in self._folders:
                 if path := self._list_names(folder).get(normalise_name(file_name)):
                     return self._take(path, file_name, place, exact=True)

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
-from tf_frcnn.data.assembly import LabelledImage, assemble_datasets, order_declared_classes
+from tf_frcnn.data.assembly import LabelledImage, Objects, assemble_datasets, order_declared_classes
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import FaultHandler, raise_faults
 from tf_frcnn.data.image import IMAGE_EXTENSIONS, read_image_header
@@ -175,7 +175,7 @@ class _Reader:
             record.image_id or _without_extension(record.file_name) or record.key,
             keep_image(folder, record.file_name, record.key, record.content),
             image_size,
-            objects,
+            Objects.stack(objects),
             place,
             num_left_out=len(object_faults),
             orientation=self._orientations.orientation_of(size),

@@ -105,7 +105,7 @@ def _decode(path: Path, image_size: tuple[int, int]) -> tuple[ImageState, Decode
     try:
         state = ImageState.of(path)  # before decoding: a later change makes it unknown again
         pixels = read_whole_image(path)
-        brightest = int(pixels.max()) if read_image_header(path).is_16_bit else None
+        header = read_image_header(path)
     except DataError as error:
         return str(error)
     except OSError as error:
@@ -117,7 +117,8 @@ def _decode(path: Path, image_size: tuple[int, int]) -> tuple[ImageState, Decode
             f"{image_size[0]} rows of {image_size[1]}. Expected one size: was the file changed "
             "while it was read?"
         )
-    return state, DecodedImage(height, width, brightest)
+    brightest = int(pixels.max()) if header.is_16_bit else None
+    return state, DecodedImage(height, width, brightest, header.orientation)
 
 
 def _log_rate(count: int, num_known: int, seconds: float) -> None:

@@ -86,20 +86,20 @@ def _read_images(
     root: Path, splits: Mapping[str, VocSplit], exif: ExifPolicy, faults: list[str]
 ) -> tuple[dict[str, list[LabelledImage]], ExifChoice]:
     """Read the annotations of all splits, each once -> (images of each split, choice)."""
-    labeller = Labeller(exif, faults)
     keys = {
         split: [(files.folders.annotation_folder, name) for name in files.names]
         for split, files in splits.items()
     }
-    for split, files in splits.items():
-        for key in keys[split]:
-            if key in labeller:
-                continue
-            try:
-                labeller.add(key, _find_image(key[1], files.origin, files.folders))
-            except DataError as error:
-                faults.append(str(error))
-    choice = labeller.finish(str(root))
+    with Labeller(exif, faults) as labeller:
+        for split, files in splits.items():
+            for key in keys[split]:
+                if key in labeller:
+                    continue
+                try:
+                    labeller.add(key, _find_image(key[1], files.origin, files.folders))
+                except DataError as error:
+                    faults.append(str(error))
+        choice = labeller.finish(str(root))
     return {split: labeller.select(keys[split]) for split in splits}, choice
 
 

@@ -94,14 +94,15 @@ def read_yolo(
     faults: list[str] = []
     base = image_folder or root
     found, division = _find_images(root, base, data_set, splits, divider, faults)
-    labeller = Labeller(exif, faults)
-    for files in found.values():
-        for key, path in files.paths.items():
-            if path not in labeller:
-                labeller.add(path, _with_objects(key, path, files.labels.get(key), data_set, names))
-        _log_unlabelled(root, base, files)
-    _log_orphans(root, found.values())
-    choice = labeller.finish(str(root))
+    with Labeller(exif, faults) as labeller:
+        for files in found.values():
+            for key, path in files.paths.items():
+                if path not in labeller:
+                    image = _with_objects(key, path, files.labels.get(key), data_set, names)
+                    labeller.add(path, image)
+            _log_unlabelled(root, base, files)
+        _log_orphans(root, found.values())
+        choice = labeller.finish(str(root))
     images = {name: labeller.select(files.paths.values()) for name, files in found.items()}
     datasets = assemble_datasets(
         root,
