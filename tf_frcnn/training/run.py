@@ -126,7 +126,9 @@ def train_detector(
         "exported_step": done,
     }
     if run.best.step:
-        outcome |= {"best_step": run.best.step, "best_val_loss": run.best.val_loss, **run.sample}
+        outcome |= {"best_step": run.best.step, "best_val_loss": run.best.val_loss}
+    if "val" in datasets:
+        outcome |= run.sample
     if config.train.export == "best":
         outcome["exported_step"] = _load_best(folder, network)
     return TrainedNetwork(network, outcome)
