@@ -36,6 +36,7 @@ def test_a_file_of_format_1_is_read_whole():
     assert new["train"].pop("normalization") == "batch"
     assert new["train"].pop("ignore_padding_anchors") is True
     assert new["train"].pop("loss_mean") == "images"
+    assert new["train"].pop("validate_pictures") == 0
     # The rest is the same, number for number; JSON makes lists of tuples.
     assert json.loads(json.dumps(new)) == {"format": 3, "tf_frcnn": new["tf_frcnn"], **old}
 

@@ -113,6 +113,12 @@ def test_another_configuration_is_refused_naming_the_fields_that_differ(unfinish
     assert (unfinished.checkpoints / "step-00000004.h5").is_file()
 
 
+def test_a_run_validates_on_the_same_images_to_its_end(unfinished):
+    # Losses of others can't be compared with those that were the lowest so far.
+    with pytest.raises(UserError, match=r"--train.validate-pictures: 0 there, 500 now"):
+        prepare_run(unfinished, make_config(validate_pictures=500))
+
+
 def test_overwriting_moves_the_old_run_aside_whole(unfinished):
     prepare_run(unfinished, make_config(steps=9), overwrite=True)
     assert list(unfinished.path.iterdir()) == []

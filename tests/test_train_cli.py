@@ -19,7 +19,9 @@ from PIL import Image
 import train
 from tf_frcnn.checkpoint_folder import list_checkpoints
 from tf_frcnn.config import load_config
+from tf_frcnn.data.splits import order_by_seed
 from tf_frcnn.errors import run_command
+from tf_frcnn.metrics_log import read_metrics
 from tf_frcnn.training import callbacks, trainer
 from tf_frcnn.training import run as training_run
 
@@ -240,6 +242,33 @@ def test_a_loss_that_is_not_finite_is_status_3_or_left_out(
     assert "step 4: the loss is not finite" in captured.err and "Left out: " in captured.err
     assert "1 of 4 steps were left out" in captured.out
     assert json.loads(Path("run/metrics.json").read_text())["skipped_steps"] == 1
+
+
+def test_a_run_validates_on_a_sample_that_stays(
+    options, no_real_steps, no_figures, monkeypatch, capsys
+):
+    # The split has val_0 and val_1, of which seed 0 draws one.
+    validated = []
+    init = training_run.ValidationLoss.__init__
+
+    def note_images(self, pipeline, *rest):
+        validated.append([example.image_id for example in pipeline._examples])
+        init(self, pipeline, *rest)
+
+    monkeypatch.setattr(training_run.ValidationLoss, "__init__", note_images)
+    sampled = [*options, "--train.validate-pictures", "1"]
+    assert run_train(sampled) == 0
+    assert "validating on 1 of 2 images of split val, drawn by --train.seed 0" in (
+        capsys.readouterr().err
+    )
+    assert run_train([*sampled, "--train.steps", "6"]) == 0
+    assert validated[0] == validated[1] == order_by_seed(["val_0", "val_1"], 0)[:1]
+    metrics = json.loads(Path("run/metrics.json").read_text())
+    assert (metrics["num_val_pictures"], metrics["num_val_pictures_in_split"]) == (1, 2)
+    log = read_metrics(Path("run/metrics.jsonl"))
+    assert [log[step]["num_val_pictures"] for step in (2, 4, 6)] == [1, 1, 1]
+    assert run_train([*options, "--train.steps", "6"]) == 2
+    assert "--train.validate-pictures: 1 there, 0 now" in capsys.readouterr().err
 
 
 def test_a_full_disk_is_told_without_traceback(options, no_real_steps, monkeypatch, capsys):

@@ -408,6 +408,8 @@ class TrainConfig:
     """Smooth-L1 sigma of the box head's box loss."""
     validate_every: Count = 500
     """Steps between two computations of the validation loss."""
+    validate_pictures: CountOrZero = 0
+    """Compute it on so many images of the validation split, drawn once by `seed`; 0 for all."""
     checkpoint_every: Count = 500
     """Steps between two checkpoints."""
     keep_checkpoints: Count = 2

@@ -5,11 +5,10 @@ prediction = detector(image)                     # uint8 [H, W, 3] RGB
 for box, name in zip(prediction.boxes, prediction.class_names): ...
 """
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import tensorflow as tf
@@ -17,11 +16,13 @@ import tensorflow as tf
 from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.arguments import check_whole_number, named_as_arguments, options_renamed
 from tf_frcnn.config import Config, DataConfig
+from tf_frcnn.data.batches import batches_by_size
 from tf_frcnn.data.image import read_image_as
 from tf_frcnn.data.orientation import ExifPolicy
 from tf_frcnn.data.transforms import resize_images, scale_boxes
 from tf_frcnn.devices import grow_gpu_memory
 from tf_frcnn.errors import ConfigError, WeightsError
+from tf_frcnn.evaluation.evaluator import DetectInBatches
 from tf_frcnn.export.saved_model import export_saved_model
 from tf_frcnn.inference import InferenceModel, load_network
 from tf_frcnn.model import FasterRCNN, check_network
@@ -35,8 +36,22 @@ from tf_frcnn.pretrained.detectors import AS_ARGUMENTS
 # Takes float32, and so what was resized already, which it resizes no more.
 _SIGNATURE = "serve_float"
 
+# Of a batch of `Detector.in_batches`, unless one image has more: pixels that enter the network, ...
+_NETWORK_PIXELS = 1 << 20
+# ... images, ...
+_BATCH_SIZE = 16
+# ... and pixels that are decoded, of which two copies of 3 bytes may be in memory.
+_DECODED_PIXELS = 1 << 26
+
 DetectBatch = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
 """Takes [B, H, W, 3] float32 RGB, 0-255, and answers what `InferenceModel.detect` does."""
+
+
+class _Prepared(NamedTuple):
+    """An image as `DetectBatch` takes it: [h, w, 3] float32, and its (height, width) before."""
+
+    pixels: tf.Tensor
+    image_size: tuple[int, int]
 
 
 class Detector:
@@ -239,6 +254,20 @@ class Detector:
         found = self._detect_all([_checked_image(image, "image")])[0]
         return found.boxes, found.scores, found.class_ids
 
+    def in_batches(self) -> DetectInBatches:
+        """Detect in all images of a data set: `detect_dataset(dataset, detector.in_batches())`.
+
+        What is found is that of `detect`, but for rounding. Images that enter the network at the
+        same size go through it together, about a million pixels at a time.
+        """
+        return DetectInBatches(
+            plan=self._plan,
+            prepare=self._prepare,
+            detect=lambda images: [
+                (found.boxes, found.scores, found.class_ids) for found in self._run(images)
+            ],
+        )
+
     def export(self, folder: str | Path, frozen: bool = False) -> Path:
         """Write the next version of the model as a SavedModel.
 
@@ -263,22 +292,18 @@ class Detector:
 
     def _detect_all(self, images: Sequence[np.ndarray], batch_size: int = 1) -> list[Prediction]:
         predictions: dict[int, Prediction] = {}
-        for size, positions in self._batches(images, batch_size):
-            batch = tf.concat([resize_images(images[i][None], size) for i in positions], axis=0)
-            found = {name: value.numpy() for name, value in self._detect_batch(batch).items()}
-            for row, position in enumerate(positions):
-                image_size = images[position].shape[:2]
-                predictions[position] = self._prediction(found, row, size, image_size)
+        sizes = [self._size_to_give(image.shape[:2]) for image in images]
+        for _, positions in batches_by_size(sizes, lambda size: batch_size):
+            prepared = [self._prepare(images[position]) for position in positions]
+            predictions |= zip(positions, self._run(prepared), strict=True)
         return [predictions[position] for position in range(len(images))]
 
-    def _batches(
-        self, images: Sequence[np.ndarray], batch_size: int
-    ) -> Iterator[tuple[tuple[int, int], tuple[int, ...]]]:
-        """Yield (height, width), and the positions of images to be brought to it and given.
+    def _size_to_give(self, image_size: tuple[int, ...]) -> tuple[int, int]:
+        """Compute the (height, width) that an image is to be brought to and given.
 
-        That is their size in the network, so that images of several sizes go through it together;
-        but their own where the network would resize what was resized: rounded down, 799 rows of
-        the 800 asked for become 800.
+        That is its size in the network, so that images of several sizes go through it together;
+        but its own where the network would resize what was resized: rounded down, 799 rows of the
+        800 asked for become 800.
         """
         data = self.config.data
         resize = partial(
@@ -287,22 +312,52 @@ class Detector:
             long_side=data.long_side,
             rounding=data.resize_rounding,
         )
-        positions_by_size: dict[tuple[int, int], list[int]] = {}
-        for position, image in enumerate(images):
-            size = resize(image.shape[:2])
-            size = size if resize(size) == size else image.shape[:2]
-            positions_by_size.setdefault(size, []).append(position)
-        for size, positions in positions_by_size.items():
-            rest = iter(positions)
-            while batch := tuple(itertools.islice(rest, batch_size)):
-                yield size, batch
+        own = (image_size[0], image_size[1])
+        size = resize(own)
+        return size if resize(size) == size else own
+
+    def _plan(self, image_sizes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, ...]]:
+        """Divide images into batches, by the (height, width) of each."""
+        sizes = [self._size_to_give(size) for size in image_sizes]
+
+        def most(size: tuple[int, int]) -> int:
+            return max(1, min(_BATCH_SIZE, _NETWORK_PIXELS // (size[0] * size[1])))
+
+        for _, positions in batches_by_size(sizes, most):
+            batch: list[int] = []
+            num_pixels = 0
+            for position in positions:
+                own = image_sizes[position][0] * image_sizes[position][1]
+                if batch and num_pixels + own > _DECODED_PIXELS:
+                    yield tuple(batch)
+                    batch, num_pixels = [], 0
+                batch.append(position)
+                num_pixels += own
+            yield tuple(batch)
+
+    def _prepare(self, image: np.ndarray) -> _Prepared:
+        """Resize a uint8 [H, W, 3] image."""
+        size = self._size_to_give(image.shape[:2])
+        return _Prepared(resize_images(image, size), (image.shape[0], image.shape[1]))
+
+    def _run(self, prepared: Sequence[_Prepared]) -> list[Prediction]:
+        """Detect in images, those of one size together: all, where they were planned so."""
+        predictions: dict[int, Prediction] = {}
+        sizes = [(image.pixels.shape[0], image.pixels.shape[1]) for image in prepared]
+        for size, positions in batches_by_size(sizes, lambda size: len(prepared)):
+            batch = tf.stack([prepared[position].pixels for position in positions])
+            found = {name: value.numpy() for name, value in self._detect_batch(batch).items()}
+            for row, position in enumerate(positions):
+                image_size = prepared[position].image_size
+                predictions[position] = self._prediction(found, row, size, image_size)
+        return [predictions[position] for position in range(len(prepared))]
 
     def _prediction(
         self,
         found: Mapping[str, np.ndarray],
         row: int,
         size: tuple[int, int],
-        image_size: tuple[int, ...],
+        image_size: tuple[int, int],
     ) -> Prediction:
         count = int(found["num_detections"][row])  # what follows is padding
         class_ids = found["detection_classes"][row, :count]

@@ -13,6 +13,11 @@ logger = logging.getLogger(__name__)
 SKIPPED_STEPS = "skipped_steps"
 """Key of the number of steps left out so far, in the line of each step that was left out."""
 
+NUM_VALIDATED = "num_val_pictures"
+NUM_IN_SPLIT = "num_val_pictures_in_split"
+"""Keys of the number of images that were validated on and of those in the split, where they are
+not the same: in the lines of validations."""
+
 
 def read_metrics(metrics_jsonl: Path) -> dict[int, dict[str, float]]:
     """Read the log of a run as one record a step.

@@ -139,8 +139,8 @@ def test_difficult_and_crowd_boxes_are_left_out(tmp_path):
 
 
 def test_validation_goes_through_the_images_in_order_one_by_one(six_images):
-    batches = as_arrays(BatchPipeline(six_images, UNSCALED, batch_size=4, training=False))
-    assert [int(batch["indices"][0]) for batch in batches] == list(range(6))
+    batches = as_arrays(BatchPipeline(six_images, UNSCALED, training=False))
+    assert [batch["indices"].tolist() for batch in batches] == [[number] for number in range(6)]
     for batch, example in zip(batches, six_images.examples, strict=True):
         np.testing.assert_array_equal(batch["gt_boxes"][0, :1], example.boxes)
 
@@ -175,6 +175,33 @@ def test_images_with_a_rare_class_come_more_often(tmp_path):
     assert pipeline.steps_per_epoch == 5
     indices = [int(batch["indices"][0]) for batch in as_arrays(pipeline)]
     assert sorted(indices) == [0, 1, 2, 3, 3]
+
+
+def test_validation_images_of_one_size_go_together(tmp_path):
+    # Short side 40, long side at most 60: 40 x 60 stays, as do 40 x 50 and 60 x 40; 80 x 120
+    # becomes 40 x 60. Those are 0, 2, 3, 5 and 6 (two batches of 2, one of 1), 1 and 7, and 4.
+    sizes = [(40, 60), (40, 50), (40, 60), (80, 120), (60, 40), (40, 60), (40, 60), (40, 50)]
+    dataset = make_dataset(
+        *(
+            make_example(tmp_path, f"p{number}", size, [] if number == 2 else [BOX] * (number + 1))
+            for number, size in enumerate(sizes)
+        )
+    )
+    pipeline = BatchPipeline(dataset, UNSCALED, 2, seed=3, training=False)
+    batches = as_arrays(pipeline)
+    together = [batch["indices"].tolist() for batch in batches]
+    assert together == [[0, 2], [3, 5], [6], [1, 7], [4]]
+    assert_bit_equal(as_arrays(pipeline), batches)
+    alone = as_arrays(BatchPipeline(dataset, UNSCALED, seed=3, training=False))
+    for batch in batches:
+        for row, index in enumerate(batch["indices"].tolist()):
+            for name, expected in alone[index].items():
+                found = batch[name][row]
+                if name in ("gt_boxes", "gt_classes"):  # padded as the batch needs it
+                    assert not found[len(expected[0]) :].any()
+                    found = found[: len(expected[0])]
+                # No image is padded, and each has the seeds that it has by itself.
+                np.testing.assert_array_equal(found, expected[0], err_msg=name)
 
 
 # === A step alone decides ===

@@ -118,7 +118,17 @@ def test_validation_is_shared_image_by_image_with_the_seeds_of_the_whole(images)
                 np.testing.assert_array_equal(batch[name], expected[name], err_msg=name)
 
 
-def test_a_worker_without_validation_images_has_none(images):
+def test_validation_in_batches_is_shared_image_by_image(images):
+    for worker in range(3):
+        share = Share(worker, 3)
+        own = as_arrays(BatchPipeline(images, UNSCALED, 2, seed=5, training=False, share=share))
+        found = [index for batch in own for index in batch["indices"].tolist()]
+        assert sorted(found) == list(range(worker, 8, 3))
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_a_worker_without_validation_images_has_none(images, batch_size):
     few = make_dataset(*images.examples[:2])
     share = Share(worker=2, num_workers=3)
-    assert as_arrays(BatchPipeline(few, UNSCALED, training=False, share=share)) == []
+    pipeline = BatchPipeline(few, UNSCALED, batch_size, training=False, share=share)
+    assert as_arrays(pipeline) == []

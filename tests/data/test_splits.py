@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import train
 from tests.data.voc_writer import write_without_lists
-from tf_frcnn.data.splits import MADE_SPLITS, Divider, make_splits
+from tf_frcnn.data.splits import MADE_SPLITS, Divider, make_splits, order_by_seed
 from tf_frcnn.errors import UserError
 from tf_frcnn.run_folder import RunFolder
 
@@ -23,6 +23,20 @@ def test_every_name_is_in_one_split(names, seed):
     # 80/10/10: a tenth, rounded to the nearest, but at least one of three.
     tenth = int(len(names) / 10 + 0.5)
     assert len(made["val"]) == max(tenth, int(len(names) >= 3))
+
+
+@given(st.sets(st.text(max_size=5), max_size=60), st.integers(0, 5))
+def test_the_order_of_a_seed_does_not_depend_on_that_of_the_names(names, seed):
+    ordered = order_by_seed(names, seed)
+    assert sorted(ordered) == sorted(names)
+    assert order_by_seed(sorted(names, reverse=True), seed) == ordered
+    # What is gone leaves the order of the others.
+    assert order_by_seed(ordered[1:], seed) == ordered[1:]
+
+
+def test_another_seed_gives_another_order():
+    names = [f"p{number:02}" for number in range(20)]
+    assert len({tuple(order_by_seed(names, seed)) for seed in range(5)}) == 5
 
 
 def test_a_kept_division_leaves_new_images_out_and_forgets_lost_ones(caplog):

@@ -1,4 +1,5 @@
 import json
+import threading
 import tracemalloc
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from tests.evaluation.images import found, image, make_dataset, perfect
 from tf_frcnn.errors import DataError
 from tf_frcnn.evaluation import evaluator
 from tf_frcnn.evaluation.detections import Detections, align_detections
-from tf_frcnn.evaluation.evaluator import compute_metrics, detect_dataset
+from tf_frcnn.evaluation.evaluator import DetectInBatches, compute_metrics, detect_dataset
 
 A, B, C = [10, 20, 30, 80], [40, 20, 140, 180], [100, 5, 115, 45]
 FIGURES = ("voc_ap50_11pt", "voc_ap50_area", "coco_ap", "coco_ap50")
@@ -175,8 +176,93 @@ def test_memory_does_not_grow_with_the_size_of_the_set(monkeypatch):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    # Two images at most: the last one until the next one has been read.
+    # Two images at most: the next one is read while one is looked at.
     assert len(records) == 40 and peak < 3 * image_bytes
+
+
+def in_batches(batches, detect=None, prepare=lambda image: image):
+    """Take given batches; find as many boxes of class 1 as the image is light."""
+
+    def find(images):
+        counts = [int(image[0, 0, 0]) for image in images]
+        return [(np.ones((n, 4)), np.full(n, 0.5), np.ones(n, int)) for n in counts]
+
+    return DetectInBatches(lambda sizes: batches, prepare, detect or find)
+
+
+def read_numbers(monkeypatch, num_read=None):
+    """Let `pN.png` be an image whose pixels are N."""
+
+    def read_image(path, orientation):
+        if num_read is not None:
+            num_read.append(path.stem)
+        return np.full((2, 3, 3), int(path.stem[1:]), np.uint8)
+
+    monkeypatch.setattr(evaluator, "read_image", read_image)
+
+
+def test_batches_come_in_any_order_and_records_in_that_of_the_set(monkeypatch):
+    read_numbers(monkeypatch)
+    dataset = make_dataset(*(image(f"p{number}", []) for number in range(5)))
+    records = detect_dataset(dataset, in_batches([(1, 4), (0, 3), (2,)]))
+    assert [record.image_id for record in records] == [f"p{number}" for number in range(5)]
+    assert [len(record.scores) for record in records] == [0, 1, 2, 3, 4]
+    assert detect_dataset(make_dataset(), in_batches([])) == []
+
+
+def test_the_next_batch_and_no_other_is_read_while_one_is_looked_at(monkeypatch):
+    read, seen = [], []
+    read_numbers(monkeypatch, read)
+    is_prepared = {number: threading.Event() for number in range(6)}
+
+    def prepare(image):
+        is_prepared[int(image[0, 0, 0])].set()
+        return image
+
+    def detect(images):
+        numbers = [int(image[0, 0, 0]) for image in images]
+        following = [number + 2 for number in numbers if number + 2 < 6]
+        # It would be waited for in vain, if it were read after this.
+        seen.append(all(is_prepared[number].wait(60) for number in following))
+        assert sorted(read) == [f"p{number}" for number in range(min(numbers[-1] + 3, 6))]
+        return [(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int)) for _ in images]
+
+    dataset = make_dataset(*(image(f"p{number}", []) for number in range(6)))
+    detect_dataset(dataset, in_batches([(0, 1), (2, 3), (4, 5)], detect, prepare))
+    assert seen == [True] * 3
+
+
+def test_images_of_two_batches_are_in_memory_and_no_more(monkeypatch):
+    image_bytes = 500 * 400 * 3
+    dataset = make_dataset(*(image(f"p{number}", [A]) for number in range(40)))
+    monkeypatch.setattr(
+        evaluator, "read_image", lambda path, orientation: np.ones((500, 400, 3), np.uint8)
+    )
+
+    def detect(images):
+        return [(one[:1, :4, 0], np.ones(1), np.ones(1)) for one in images]
+
+    batches = [tuple(range(start, start + 5)) for start in range(0, 40, 5)]
+    tracemalloc.start()
+    try:
+        records = detect_dataset(dataset, in_batches(batches, detect))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # Two batches of 5; one image more is what 11 allow.
+    assert len(records) == 40 and peak < 11 * image_bytes
+
+
+def test_what_goes_wrong_in_the_reading_of_a_batch_is_raised(monkeypatch):
+    def read_image(path, orientation):
+        if path.stem == "p3":
+            raise DataError("p3.png: broken")
+        return np.zeros((2, 3, 3), np.uint8)
+
+    monkeypatch.setattr(evaluator, "read_image", read_image)
+    dataset = make_dataset(*(image(f"p{number}", []) for number in range(6)))
+    with pytest.raises(DataError, match=r"p3\.png: broken"):
+        detect_dataset(dataset, in_batches([(0, 1), (2, 3), (4, 5)]))
 
 
 def test_detect_dataset_then_metrics(dataset, monkeypatch):

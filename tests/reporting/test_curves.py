@@ -45,6 +45,17 @@ def lines_of(axes):
     return [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.get_lines()]
 
 
+def test_a_validation_on_a_sample_is_named_so(write_log, tmp_path, saved):
+    sample = {"num_val_pictures": 500, "num_val_pictures_in_split": 5000}
+    log = write_log(training_line(10, 3.0), {**validation_line(10, 2.5), **sample})
+    plot_curves(log, tmp_path / "curves.png")
+    loss, terms, _ = saved[0].axes
+    labels = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in (loss, terms)]
+    assert labels[0] == ["training", "validation, 500 of 5,000 images"]
+    # They are no terms of the loss.
+    assert labels[1][-1] == "validation" and len(labels[1]) == 5
+
+
 def test_missing_log_is_named(tmp_path):
     path = tmp_path / "metrics.jsonl"
     with pytest.raises(DataError, match=re.escape(f"{path}: cannot be read")):

@@ -67,6 +67,17 @@ def test_steps_that_were_left_out_are_counted_and_said(tmp_path, capsys):
     assert "left out" not in capsys.readouterr().out
 
 
+def test_a_validation_on_a_sample_is_said(tmp_path, capsys):
+    outcome = {"num_val_pictures": 500, "num_val_pictures_in_split": 5000}
+    log = write_log(tmp_path / "metrics.jsonl", [{"step": 10, "loss": 2.0}])
+    figures = training_figures(Config(train=TrainConfig(steps=20)), log, outcome)
+    assert {name: figures[name] for name in outcome} == outcome
+    print_figures({**METRICS, **figures}, "runs/mine is finished")
+    assert "validation losses are of 500 of 5,000 images" in capsys.readouterr().out
+    print_figures(METRICS, "runs/mine is finished")
+    assert "validation losses" not in capsys.readouterr().out
+
+
 def test_a_log_without_lines_has_no_seconds(tmp_path):
     figures = training_figures(Config(), write_log(tmp_path / "metrics.jsonl", []), {})
     assert figures["seconds_per_step"] is None and figures["epochs"] is None

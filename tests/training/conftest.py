@@ -48,7 +48,7 @@ def make_known(make_trainer, monkeypatch):
         trainer = make_trainer(weight_decay=0.0, frozen_layers=("backbone", "rpn_head"), **options)
         values = trainer.network.trainable_variables
 
-        def known_losses(batch, training):
+        def known_losses(batch, training, loss_mean=None):
             return {"known": loss(batch, [tf.convert_to_tensor(value) for value in values])}
 
         monkeypatch.setattr(trainer, "compute_losses", known_losses)

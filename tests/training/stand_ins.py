@@ -34,8 +34,9 @@ class SmallTrainer(keras.Model):
 
     def test_step(self, batch):
         """Answer the batch's number and multiples of it."""
-        terms = {name: batch * factor for factor, name in enumerate(self.loss_names, start=2)}
-        return {"loss": batch, **terms}
+        number = batch["number"]
+        terms = {name: number * factor for factor, name in enumerate(self.loss_names, start=2)}
+        return {"loss": number, **terms}
 
 
 class NumberPipeline:
@@ -43,6 +44,21 @@ class NumberPipeline:
 
     def __init__(self, *numbers):
         self.batches = tf.data.Dataset.from_tensor_slices(tf.constant(numbers, tf.float32))
+
+    def __iter__(self):
+        return iter(self.batches)
+
+
+class ImagesPipeline:
+    """Gives batches of so many images each, one unless told, with a number each."""
+
+    def __init__(self, *numbers, counts=None):
+        def give():
+            for number, count in zip(numbers, counts or [1] * len(numbers), strict=True):
+                yield {"number": number, "indices": range(count)}
+
+        kinds = {"number": tf.TensorSpec([]), "indices": tf.TensorSpec([None], tf.int32)}
+        self.batches = tf.data.Dataset.from_generator(give, output_signature=kinds)
 
     def __iter__(self):
         return iter(self.batches)

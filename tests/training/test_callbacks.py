@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from rich.console import Console
 
-from tests.training.stand_ins import NumberPipeline, make_logs, read_lines, run
+from tests.training.stand_ins import ImagesPipeline, make_logs, read_lines, run
 from tf_frcnn.errors import UserError
 from tf_frcnn.metrics_log import read_metrics
 from tf_frcnn.training import callbacks
@@ -46,7 +46,7 @@ def test_what_looks_at_weights_or_the_rate_says_when():
 def test_validation_is_the_mean_over_images_every_few_steps_and_at_the_end(caplog):
     all_logs = [make_logs() for _ in range(5)]
     with caplog.at_level(logging.INFO, "tf_frcnn"):
-        run(ValidationLoss(NumberPipeline(1.0, 3.0), every=2, steps=5), all_logs)
+        run(ValidationLoss(ImagesPipeline(1.0, 3.0), every=2, steps=5), all_logs)
     validated = [number for number, logs in enumerate(all_logs, start=1) if "val_loss" in logs]
     assert validated == [2, 4, 5]
     # Means of 1 and 3 are 2; the terms are 2, 3, 4, 5 times that.
@@ -56,16 +56,36 @@ def test_validation_is_the_mean_over_images_every_few_steps_and_at_the_end(caplo
     assert "step 4: validation loss 2.0000" in caplog.text
 
 
+def test_images_weigh_the_same_however_they_are_divided_into_batches():
+    # Three images with a mean of 1, and one with 5: (3 * 1 + 5) / 4 = 2.
+    logs = make_logs()
+    pipeline = ImagesPipeline(1.0, 5.0, counts=[3, 1])
+    run(ValidationLoss(pipeline, every=1, steps=1), [logs])
+    assert logs["val_loss"] == pytest.approx(2.0)
+    assert logs["val_rpn_objectness"] == pytest.approx(4.0)
+
+
+def test_a_validation_on_a_sample_says_so_in_its_line(tmp_path):
+    logs = make_logs()
+    sample = {"num_val_pictures": 2, "num_val_pictures_in_split": 5000}
+    run(ValidationLoss(ImagesPipeline(1.0, 3.0), every=1, steps=1, sample=sample), [logs])
+    run(MetricsLog(tmp_path / "metrics.jsonl", tmp_path / "events", 1, 1), [logs])
+    first, second = read_lines(tmp_path / "metrics.jsonl")
+    assert not sample.keys() & first.keys()
+    assert second["val_loss"] == pytest.approx(2.0)
+    assert {name: second[name] for name in sample} == sample
+
+
 def test_a_validation_that_is_not_finite_is_warned_of(caplog):
     logs = make_logs()
-    run(ValidationLoss(NumberPipeline(1.0, float("nan")), every=1, steps=9), [logs])
+    run(ValidationLoss(ImagesPipeline(1.0, float("nan")), every=1, steps=9), [logs])
     assert "step 1: this validation loss counts neither for the best checkpoint nor" in caplog.text
 
 
 def test_a_stop_breaks_a_validation_off_and_it_is_made_up_for(tmp_path):
     request = StopRequest()
 
-    class StoppingPipeline(NumberPipeline):
+    class StoppingPipeline(ImagesPipeline):
         def __iter__(self):
             yield from list(super().__iter__())[:1]
             request(signal.SIGTERM, None)
@@ -78,7 +98,7 @@ def test_a_stop_breaks_a_validation_off_and_it_is_made_up_for(tmp_path):
     assert "val_loss" not in logs
     assert stopped.get_state() == {"owed": True}
 
-    resumed = ValidationLoss(NumberPipeline(1.0, 3.0), every=2, steps=9, start=2)
+    resumed = ValidationLoss(ImagesPipeline(1.0, 3.0), every=2, steps=9, start=2)
     resumed.set_state(stopped.get_state())
     made_up = {}
     run(resumed, [make_logs()], start=2, beginning=made_up)
@@ -92,7 +112,7 @@ def test_a_stop_breaks_a_validation_off_and_it_is_made_up_for(tmp_path):
 
 
 def test_nothing_is_made_up_for_when_nothing_was_broken_off():
-    callback = ValidationLoss(NumberPipeline(1.0), every=2, steps=9, start=2)
+    callback = ValidationLoss(ImagesPipeline(1.0), every=2, steps=9, start=2)
     callback.set_state({})  # of a checkpoint from before states were saved
     made_up = {}
     run(callback, [], beginning=made_up)

@@ -59,14 +59,6 @@ def test_each_worker_is_told_the_numbers_of_all():
     assert results == [([10, 11, 12], 0)] * 3
 
 
-def test_rows_that_were_dealt_out_are_put_in_order_again():
-    rows = np.arange(14.0).reshape(7, 2)
-    for merged in run_workers(lambda one: one.interleave(rows[one.worker :: 3])):
-        np.testing.assert_array_equal(merged, rows)
-    for merged in run_workers(lambda one: one.interleave(rows[:1][one.worker :: 3])):
-        np.testing.assert_array_equal(merged, rows[:1])
-
-
 def test_a_worker_that_differs_is_named_on_all():
     def check(one):
         one.check_same(500 if one.worker < 2 else 0, "step to start from", "Share the folder.")

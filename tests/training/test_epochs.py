@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.training.stand_ins import NumberPipeline, SmallTrainer
+from tests.training.stand_ins import ImagesPipeline, NumberPipeline, SmallTrainer
 from tf_frcnn.config import TrainConfig
 from tf_frcnn.data.loading import load_datasets
 from tf_frcnn.errors import UserError
@@ -93,12 +93,12 @@ def test_an_epoch_without_a_finite_step_has_no_loss():
 
 def test_an_epoch_has_the_last_validation_in_it():
     recorder = Recorder()
-    validation = ValidationLoss(NumberPipeline(3.0, 5.0), every=2, steps=6)  # mean 4
+    validation = ValidationLoss(ImagesPipeline(3.0, 5.0), every=2, steps=6)  # mean 4
     run([recorder], [1.0] * 6, per_epoch=3, before=[validation])
     assert [logs["val_loss"] for logs in recorder.epochs.values()] == [4.0, 4.0]
     recorder = Recorder()
     # Steps 2 and 4, the last one, are validated.
-    validation = ValidationLoss(NumberPipeline(3.0), every=2, steps=4)
+    validation = ValidationLoss(ImagesPipeline(3.0), every=2, steps=4)
     run([recorder], [1.0] * 4, per_epoch=1, before=[validation])
     assert ["val_loss" in one for one in recorder.epochs.values()] == [False, True, False, True]
 
@@ -118,7 +118,7 @@ def test_an_epoch_whose_validation_was_interrupted_ends_when_it_was_repeated():
     first, second = Recorder(), Recorder()
     request = StopRequest()
 
-    class Interrupted(NumberPipeline):
+    class Interrupted(ImagesPipeline):
         def __iter__(self):
             request.received = 15
             return super().__iter__()
@@ -128,7 +128,7 @@ def test_an_epoch_whose_validation_was_interrupted_ends_when_it_was_repeated():
     batches = NumberPipeline(1.0, 3.0, 5.0, 7.0)
     assert train(LosingTrainer(), batches, 0, [validation, adaptor], request) == 2
     assert first.epochs == {}
-    again = ValidationLoss(NumberPipeline(3.0), 2, 4, start=2)
+    again = ValidationLoss(ImagesPipeline(3.0), 2, 4, start=2)
     again.set_state(validation.get_state())
     run([second], [5.0, 7.0], 2, start=2, state=adaptor.get_state(), before=[again])
     assert [second.epochs[epoch]["loss"] for epoch in (0, 1)] == [2.0, 6.0]

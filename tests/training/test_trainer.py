@@ -282,6 +282,26 @@ def test_validation_changes_no_weight_and_reports_the_same_losses(make_trainer):
         assert float(report[name]) == pytest.approx(float(value), rel=1e-5)
 
 
+@pytest.mark.parametrize("loss_mean", ["images", "batch"])
+def test_a_validation_loss_does_not_depend_on_the_batches(make_trainer, loss_mean):
+    # The second image is so small that most of its anchors are left out, and fewer are sampled:
+    # the mean over all samples of the batch would be another one.
+    trainer = make_trainer(loss_mean=loss_mean)
+    batch = make_batch([TWO_IMAGES[0], [[2, 3, 10, 11]]])
+    batch["image_sizes"] = tf.constant([[64.0, 96.0], [12.0, 12.0]])
+    together = trainer.test_step(batch)
+    alone = [
+        trainer.test_step({name: value[row : row + 1] for name, value in batch.items()})
+        for row in range(2)
+    ]
+    of_samples = trainer.compute_losses(batch, training=False, loss_mean="batch")
+    for name in ("loss", *LOSSES):
+        mean = (float(alone[0][name]) + float(alone[1][name])) / 2
+        assert float(together[name]) == pytest.approx(mean, rel=1e-4), name
+    differences = [abs(float(of_samples[name]) - float(together[name])) for name in LOSSES]
+    assert max(differences) > 1e-3
+
+
 def test_calling_the_trainer_detects(make_trainer):
     trainer, batch = make_trainer(), make_batch([[]])
     inputs = (batch["images"], batch["image_sizes"])

@@ -257,7 +257,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
         if model.metrics_log is not None:
             outcome = model.load_records().get(METRICS_FILE, {})
             metrics = training_figures(config, model.metrics_log, outcome)
-        detect = select_classes(detector.detect, detector.class_names, data.classes)
+        detect = select_classes(detector.in_batches(), detector.class_names, data.classes)
         metrics |= evaluate_detector(
             detect,
             dataset,

@@ -104,6 +104,7 @@ def _run(config: Config, folder: RunFolder, distribution: Distribution, prog: st
     if not folder.has_started and (advice := advise_small_network(config)):
         logger.info("%s", advice)
     from tf_frcnn.data.drawings import ensure_drawings
+    from tf_frcnn.detector import Detector
     from tf_frcnn.export.saved_model import export_saved_model
     from tf_frcnn.inference import InferenceModel
     from tf_frcnn.reporting.curves import plot_curves
@@ -124,13 +125,12 @@ def _run(config: Config, folder: RunFolder, distribution: Distribution, prog: st
 
     network, outcome = train_detector(config, datasets, folder, distribution)
     data = config.data
-    inference_model = InferenceModel(
-        network, data.classes, data.short_side, data.long_side, data.resize_rounding
-    )
+    sizes = (data.short_side, data.long_side, data.resize_rounding)
+    inference_model = InferenceModel(network, data.classes, *sizes)
     found = {}
     if "test" in datasets:
         found = evaluate_detector(
-            inference_model,
+            Detector.from_network(network, data.classes, *sizes).in_batches(),
             datasets["test"],
             folder.path,
             str(folder.path),

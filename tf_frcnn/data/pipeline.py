@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_frcnn.config import DataConfig
+from tf_frcnn.data.batches import batches_by_size
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.image import read_image
 from tf_frcnn.data.photometric import jitter_colours
@@ -22,7 +23,7 @@ from tf_frcnn.data.transforms import (
 )
 from tf_frcnn.errors import DataError
 from tf_frcnn.ops.random_streams import FoldedStream, fold_in_stream
-from tf_frcnn.ops.resized_size import resized_size_in_graph
+from tf_frcnn.ops.resized_size import resized_size, resized_size_in_graph
 
 # Batches made ahead of the step that uses them.
 PREFETCH = 2
@@ -57,8 +58,9 @@ class BatchPipeline:
     data, the seed and its step alone.
 
     Args of `__init__`: `dataset` of at least one example; `config` of the data; `batch_size`;
-    `seed`; `start` and `stop` steps. `training` off goes through the images once in their order,
-    one to a batch, never augmented, and needs no steps. With a `share`, only its images are
+    `seed`; `start` and `stop` steps. `training` off goes through the images once, never augmented,
+    and needs no steps: in their order, one to a batch, or with a larger `batch_size` those together
+    that have one size, so many or fewer, which need no padding. With a `share`, only its images are
     read: of each step one batch for each of its replicas, which together are what the step's batch
     would be, padded to the same size; of images gone through once, every `num_workers`-th.
 
@@ -79,7 +81,7 @@ class BatchPipeline:
     ) -> None:
         self._examples = dataset.examples
         self._config = config if training else without_augmentation(config)
-        self._batch_size = batch_size if training else 1
+        self._batch_size = batch_size
         self._seed = seed
         self._share = share
         self._sampler = _make_sampler(dataset, config, batch_size, seed) if training else None
@@ -102,14 +104,12 @@ class BatchPipeline:
         return self._sampler.steps_per_epoch if self._sampler else len(self._examples)
 
     def _build(self, start: int, stop: int) -> tf.data.Dataset:
+        if self._sampler is None:
+            return self._go_through_once()
         num_replicas = self._share.num_replicas
         num_parts = self._share.num_workers * num_replicas
-        # As many at once as the cores allow and the steps use up; all replicas have one stream, of
-        # which each gets as many images, so that none waits while another is served.
-        images = self._positions(start, stop).map(
-            self._load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-        )
-        if self._sampler is None or num_parts == 1:
+        images = self._load_all(self._positions(start, stop))
+        if num_parts == 1:
             batches = images.padded_batch(self._batch_size, drop_remainder=True)
             return pad_batches(batches, self._config.pad_to).prefetch(PREFETCH)
         batches = images.padded_batch(self._batch_size // num_parts, drop_remainder=True)
@@ -122,11 +122,37 @@ class BatchPipeline:
         padded = tf.data.Dataset.zip((batches, sizes)).map(_pad_images)
         return padded.prefetch(PREFETCH * num_replicas)
 
+    def _go_through_once(self) -> tf.data.Dataset:
+        """Make the batches of this share's images without a sampler."""
+        worker, num_workers = self._share.worker, self._share.num_workers
+        own = range(worker, len(self._examples), num_workers)
+        if self._batch_size == 1:
+            images = self._load_all(tf.data.Dataset.range(own.start, own.stop, own.step))
+            batches = images.padded_batch(1, drop_remainder=True)
+            return pad_batches(batches, self._config.pad_to).prefetch(PREFETCH)
+        sides = (self._config.short_side, self._config.long_side, self._config.resize_rounding)
+        sizes = [resized_size(self._examples[position].image_size, *sides) for position in own]
+        places = [places for _, places in batches_by_size(sizes, lambda size: self._batch_size)]
+        counts = np.array([len(of_batch) for of_batch in places], np.int64)
+        positions = np.array([own[place] for of_batch in places for place in of_batch], np.int64)
+        images = self._load_all(tf.data.Dataset.from_tensor_slices(positions))
+        numbers = tf.data.Dataset.from_tensor_slices(np.repeat(np.arange(len(places)), counts))
+        together = tf.data.Dataset.zip((numbers, images)).group_by_window(
+            key_func=lambda number, image: number,
+            reduce_func=lambda number, window: window.padded_batch(self._batch_size),
+            window_size_func=lambda number: tf.gather(counts, number),
+        )
+        batches = together.map(lambda numbers, batch: batch)
+        return pad_batches(batches, self._config.pad_to).prefetch(PREFETCH)
+
+    def _load_all(self, positions: tf.data.Dataset) -> tf.data.Dataset:
+        # As many at once as the cores allow and the steps use up; all replicas have one stream, of
+        # which each gets as many images, so that none waits while another is served.
+        return positions.map(self._load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
     def _positions(self, start: int, stop: int) -> tf.data.Dataset:
         """List this share's places in the stream of all images of all steps."""
         worker, num_workers = self._share.worker, self._share.num_workers
-        if self._sampler is None:
-            return tf.data.Dataset.range(worker, len(self._examples), num_workers)
         batch_size, own = self._batch_size, self._batch_size // num_workers
         slots = tf.data.Dataset.range(start * own, stop * own)
         return slots.map(lambda slot: slot // own * batch_size + worker * own + slot % own)
@@ -184,8 +210,10 @@ class BatchPipeline:
         return boxes, np.array(example.image_size, np.int32)
 
     def _index(self, position: np.int64) -> int:
+        if self._sampler is None:
+            return int(position)
         step, slot = divmod(int(position), self._batch_size)
-        return step if self._sampler is None else int(self._sampler.batch(step)[slot])
+        return int(self._sampler.batch(step)[slot])
 
 
 def _make_sampler(dataset: Dataset, config: DataConfig, batch_size: int, seed: int) -> BatchSampler:

@@ -60,11 +60,25 @@ def names_a_split(name: str) -> bool:
     return _SPLIT_WORD.search(name.lower()) is not None
 
 
+def order_by_seed(names: Iterable[str], seed: int) -> list[str]:
+    """Put names into the order of a hash of seed and name.
+
+    It is the same on every machine and Python, whatever the order of the files on disk; a name that
+    comes or goes leaves the order of the others.
+
+    Args:
+        names: each once.
+        seed: another seed gives another order.
+    """
+
+    def key(name: str) -> bytes:
+        return hashlib.sha256(f"{seed}:{name}".encode(errors="surrogateescape")).digest()
+
+    return sorted(names, key=key)
+
+
 def make_splits(names: Iterable[str], seed: int) -> dict[str, list[str]]:
     """Divide names 80/10/10; val and test get at least one each of three or more names.
-
-    The order is that of a hash of seed and name: the same on every machine and Python, whatever
-    the order of the files on disk.
 
     Args:
         names: of the images, each once.
@@ -73,11 +87,7 @@ def make_splits(names: Iterable[str], seed: int) -> dict[str, list[str]]:
     Returns:
         The names of each of `MADE_SPLITS`, sorted; of fewer than three names all are in train.
     """
-
-    def key(name: str) -> bytes:
-        return hashlib.sha256(f"{seed}:{name}".encode(errors="surrogateescape")).digest()
-
-    ordered = sorted(names, key=key)
+    ordered = order_by_seed(names, seed)
     num_held_out = max((len(ordered) + 5) // 10, int(len(ordered) >= 3))
     val, test = ordered[:num_held_out], ordered[num_held_out : 2 * num_held_out]
     return {"train": sorted(ordered[2 * num_held_out :]), "val": sorted(val), "test": sorted(test)}

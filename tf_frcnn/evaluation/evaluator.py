@@ -1,13 +1,14 @@
 """From a detector and a data set to the figures of `metrics.json`."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from tf_frcnn.data.example import Dataset
+from tf_frcnn.data.example import Dataset, Example
 from tf_frcnn.data.image import read_image
 from tf_frcnn.evaluation.coco import HIGHER_LIMITS, LIMIT, coco_figures, most_boxes
 from tf_frcnn.evaluation.confusion import confusion_cells, confusion_matrix
@@ -27,16 +28,49 @@ from tf_frcnn.progress import track
 # Of the confusion matrix that is written whole: a million numbers.
 _MOST_ROWS = 1000
 
-Detect = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
-"""Takes an image, uint8 [H, W, 3] RGB; gives yxyx boxes [D, 4] in its pixels, scores [D] and
-class ids [D] from 1."""
+# Images of one batch that are read at a time; a GPU would wait for fewer.
+_READERS = 4
+
+Found = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""yxyx boxes [D, 4] in pixels of an image, scores [D] and class ids [D] from 1."""
+
+Detect = Callable[[np.ndarray], Found]
+"""Takes an image, uint8 [H, W, 3] RGB, and finds objects in it."""
 
 
-def select_classes(detect: Detect, class_names: Sequence[str], wanted: Sequence[str]) -> Detect:
+@dataclass(frozen=True)
+class DetectInBatches:
+    """Finds objects in several images at a time, as `Detector.in_batches` gives it.
+
+    Attributes:
+        plan: takes the (height, width) of all images; gives their positions, each once, batch by
+            batch. A batch is to be small enough for twice as many images to be in memory.
+        prepare: takes an image, uint8 [H, W, 3] RGB, and gives what `detect` takes of it; called
+            from several threads.
+        detect: takes the prepared images of a batch, and gives what was found in each.
+    """
+
+    plan: Callable[[Sequence[tuple[int, int]]], Iterable[Sequence[int]]]
+    prepare: Callable[[np.ndarray], Any]
+    detect: Callable[[Sequence[Any]], Sequence[Found]]
+
+
+def one_by_one(detect: Detect) -> DetectInBatches:
+    """Make batches of one image each, in their order."""
+    return DetectInBatches(
+        plan=lambda sizes: [(position,) for position in range(len(sizes))],
+        prepare=lambda image: image,
+        detect=lambda images: [detect(image) for image in images],
+    )
+
+
+def select_classes(
+    detect: DetectInBatches, class_names: Sequence[str], wanted: Sequence[str]
+) -> DetectInBatches:
     """Leave out what is of no wanted class, and number the others as they are wanted.
 
     Args:
-        detect: finds objects of classes 1..N in one image.
+        detect: finds objects of classes 1..N.
         class_names: of these classes.
         wanted: some of them, of classes 1, 2, ... of the answer.
     """
@@ -45,20 +79,23 @@ def select_classes(detect: Detect, class_names: Sequence[str], wanted: Sequence[
     numbers = {name: number for number, name in enumerate(wanted, start=1)}
     table = np.array([0, *(numbers.get(name, 0) for name in class_names)], np.int32)
 
-    def detect_wanted(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        boxes, scores, classes = detect(image)
+    def keep_wanted(found: Found) -> Found:
+        boxes, scores, classes = found
         classes = table[classes]
         return boxes[classes > 0], scores[classes > 0], classes[classes > 0]
 
-    return detect_wanted
+    return replace(detect, detect=lambda images: list(map(keep_wanted, detect.detect(images))))
 
 
-def detect_dataset(dataset: Dataset, detect: Detect) -> list[Detections]:
-    """Run a detector over a data set, one image in memory at a time, with a progress bar.
+def detect_dataset(dataset: Dataset, detect: Detect | DetectInBatches) -> list[Detections]:
+    """Run a detector over a data set, with a progress bar.
+
+    While it looks at one batch, the images of the next one are read: no others are in memory,
+    however many there are.
 
     Args:
         dataset: the images.
-        detect: finds objects in one image.
+        detect: finds objects in one image, or in several at a time.
 
     Returns:
         One record an image, in the order of the data set.
@@ -66,19 +103,43 @@ def detect_dataset(dataset: Dataset, detect: Detect) -> list[Detections]:
     Raises:
         DataError: an image cannot be read, or the detector gives numbers that are not finite.
     """
-    detections = []
-    for example in track(dataset.examples, "evaluating"):
-        image = read_image(example.image_path, example.orientation)
-        boxes, scores, classes = detect(image)
-        detections.append(
-            Detections(
-                image_id=example.image_id,
-                boxes=np.asarray(boxes, np.float32).reshape(-1, 4),
-                scores=np.asarray(scores, np.float32),
-                classes=np.asarray(classes, np.int32),
-            )
+    batched = detect if isinstance(detect, DetectInBatches) else one_by_one(detect)
+    examples = dataset.examples
+    batches = list(batched.plan([example.image_size for example in examples]))
+    detections: dict[int, Detections] = {}
+    for position, found in track(
+        _detect_batches(examples, batched, batches), "evaluating", len(examples)
+    ):
+        boxes, scores, classes = found
+        detections[position] = Detections(
+            image_id=examples[position].image_id,
+            boxes=np.asarray(boxes, np.float32).reshape(-1, 4),
+            scores=np.asarray(scores, np.float32),
+            classes=np.asarray(classes, np.int32),
         )
-    return detections
+    return [detections[position] for position in range(len(examples))]
+
+
+def _detect_batches(
+    examples: Sequence[Example], batched: DetectInBatches, batches: Sequence[Sequence[int]]
+) -> Iterator[tuple[int, Found]]:
+    """Give positions with what was found there, batch by batch, reading one batch ahead."""
+
+    def load(position: int) -> Any:
+        example = examples[position]
+        return batched.prepare(read_image(example.image_path, example.orientation))
+
+    with ThreadPoolExecutor(_READERS) as pool:
+
+        def read(batch: Sequence[int]) -> list[Future[Any]]:
+            return [pool.submit(load, position) for position in batch]
+
+        pending = read(batches[0]) if batches else []
+        for batch, following in zip(batches, [*batches[1:], ()], strict=True):
+            images = [future.result() for future in pending]
+            # Not earlier: images of three batches would be in memory.
+            pending = read(following)
+            yield from zip(batch, batched.detect(images), strict=True)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,13 +16,11 @@ import numpy as np
 
 from tf_frcnn.data.faults import counted
 from tf_frcnn.errors import UserError, advise
-from tf_frcnn.evaluation.evaluator import Detect
+from tf_frcnn.evaluation.evaluator import Detect, Found
 from tf_frcnn.files import whole_file
 from tf_frcnn.given_files import read_text
 
 logger = logging.getLogger(__name__)
-
-Found = tuple[np.ndarray, np.ndarray, np.ndarray]  # boxes, scores, classes: what `Detect` gives
 
 
 @contextmanager

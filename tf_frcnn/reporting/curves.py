@@ -15,11 +15,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from tf_frcnn.files import whole_file
-from tf_frcnn.metrics_log import SKIPPED_STEPS, read_metrics
+from tf_frcnn.metrics_log import NUM_IN_SPLIT, NUM_VALIDATED, SKIPPED_STEPS, read_metrics
 from tf_frcnn.reporting.plots import style_axes
 
 # What a log has beside the terms of the loss.
-_OTHER_FIGURES = ("loss", "learning_rate", "seconds_per_step", "epoch", SKIPPED_STEPS)
+_OTHER_FIGURES = (
+    *("loss", "learning_rate", "seconds_per_step", "epoch", SKIPPED_STEPS),
+    *(NUM_VALIDATED, NUM_IN_SPLIT),
+)
 _TITLES = {  # any other term goes by its name
     "rpn_objectness": "RPN objectness",
     "rpn_box": "RPN boxes",
@@ -84,7 +87,8 @@ def _draw_loss(axes: Axes, records: Steps) -> None:
     axes.plot(
         steps, smoothed, color=_LOSS_COLOR, linewidth=2.0, label="training", marker=_marker(steps)
     )
-    validation = _draw_validation(axes, records, "loss", _VALIDATION_COLOR, "validation")
+    label = _name_validation(records)
+    validation = _draw_validation(axes, records, "loss", _VALIDATION_COLOR, label)
     _limit(axes, values, smoothed, validation)
     _finish(axes, len(steps) + len(validation))
 
@@ -105,6 +109,14 @@ def _draw_terms(axes: Axes, records: Steps) -> None:
     everything = np.concatenate(drawn + validated)
     _limit(axes, everything)
     _finish(axes, len(everything))
+
+
+def _name_validation(records: Steps) -> str:
+    """Say what the validation losses are of, where it is not the whole split."""
+    for values in records.values():
+        if NUM_VALIDATED in values and NUM_IN_SPLIT in values:
+            return f"validation, {values[NUM_VALIDATED]:,.0f} of {values[NUM_IN_SPLIT]:,.0f} images"
+    return "validation"
 
 
 def _find_terms(records: Steps) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.data.faults import counted
 from tf_frcnn.evaluation.detections import Detections, merge_detections
-from tf_frcnn.evaluation.evaluator import Detect, detect_dataset, evaluate
+from tf_frcnn.evaluation.evaluator import Detect, DetectInBatches, detect_dataset, evaluate
 from tf_frcnn.evaluation.results_file import write_results
 from tf_frcnn.files import whole_file
 from tf_frcnn.reporting.report import draw_example, write_report
@@ -26,7 +26,7 @@ SHEET_SCORE = 0.5
 
 
 def evaluate_detector(
-    detect: Detect,
+    detect: Detect | DetectInBatches,
     dataset: Dataset,
     output: Path,
     title: str,
@@ -37,7 +37,7 @@ def evaluate_detector(
     """Run a detector over a split and write detections.json; then do as `evaluate_detections`.
 
     Args:
-        detect: finds objects in one image.
+        detect: as in `detect_dataset`.
         dataset: the split.
         output: the folder to write into.
         title: what is evaluated, for the report.

@@ -12,7 +12,7 @@ from rich.table import Table
 from tf_frcnn.config import Config
 from tf_frcnn.data.faults import counted
 from tf_frcnn.evaluation.coco import LIMIT as COCO_LIMIT
-from tf_frcnn.metrics_log import count_skipped, read_metrics
+from tf_frcnn.metrics_log import NUM_IN_SPLIT, NUM_VALIDATED, count_skipped, read_metrics
 from tf_frcnn.model_files import newest_version
 from tf_frcnn.names import shown
 from tf_frcnn.run_folder import RunFolder
@@ -26,7 +26,10 @@ FIGURES = {
 }
 _MAX_CLASSES = 100  # rows that the terminal shows; the page has all
 # How a training ended, as `training.run.train_detector` returns it.
-OUTCOME = ("steps", "planned_steps", "exported_step", "best_step", "best_val_loss")
+OUTCOME = (
+    *("steps", "planned_steps", "exported_step", "best_step", "best_val_loss"),
+    *(NUM_VALIDATED, NUM_IN_SPLIT),
+)
 
 
 def training_figures(
@@ -64,6 +67,12 @@ def print_figures(metrics: dict[str, Any], title: str) -> None:
         console.print(
             f"{metrics['skipped_steps']} of {counted(metrics['steps'], 'step was', 'steps were')} "
             "left out: their loss or gradient was not finite",
+            highlight=False,
+        )
+    if NUM_VALIDATED in metrics:
+        console.print(
+            f"validation losses are of {metrics[NUM_VALIDATED]:,} of "
+            f"{metrics[NUM_IN_SPLIT]:,} images of their split",
             highlight=False,
         )
     if metrics.get("split") is None:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TextIO
 
 import keras
@@ -15,7 +16,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tf_frcnn.data.pipeline import BatchPipeline
-from tf_frcnn.metrics_log import SKIPPED_STEPS, count_skipped, read_metrics
+from tf_frcnn.metrics_log import (
+    NUM_IN_SPLIT,
+    NUM_VALIDATED,
+    SKIPPED_STEPS,
+    count_skipped,
+    read_metrics,
+)
 from tf_frcnn.training.distribution import ALONE, Distribution
 from tf_frcnn.training.log_files import cut_events, cut_lines, log_errors
 from tf_frcnn.training.loop import StopRequest
@@ -37,14 +44,16 @@ def reads_state(callbacks: Iterable[keras.callbacks.Callback], done: int) -> boo
 class ValidationLoss(keras.callbacks.Callback):
     """Computes the losses on the validation split every few steps, and adds them to the logs.
 
-    Their keys are those of the losses with the prefix `val_`. Images are not augmented and each
-    is sampled in the same way every time, so that the figures of different steps can be compared. A
-    request to stop interrupts a validation; the run that goes on repeats it before its first step,
-    and so has the same validations as a run that was never stopped.
+    Their keys are those of the losses with the prefix `val_`; they are means over images, however
+    these are divided into batches. Images are not augmented and each is sampled in the same way
+    every time, so that the figures of different steps can be compared. A request to stop interrupts
+    a validation; the run that goes on repeats it before its first step, and so has the same
+    validations as a run that was never stopped.
 
     Args of `__init__`: `pipeline` of this worker's share of the images; validate `every` so many
     steps, of `steps` in all; the `distribution` whose workers share the images; `start` steps
-    done before; the `stop_request`.
+    done before; the `stop_request`; where the images are a part of the split, a `sample` of numbers
+    that the logs are to say it with.
     """
 
     def __init__(
@@ -55,6 +64,7 @@ class ValidationLoss(keras.callbacks.Callback):
         distribution: Distribution = ALONE,
         start: int = 0,
         stop_request: StopRequest | None = None,
+        sample: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         self.pipeline = pipeline
@@ -63,6 +73,7 @@ class ValidationLoss(keras.callbacks.Callback):
         self.distribution = distribution
         self.start = start
         self.stop_request = stop_request or StopRequest()
+        self.sample = sample
         self._is_interrupted = False
         self._step_function: Any = None
 
@@ -94,20 +105,22 @@ class ValidationLoss(keras.callbacks.Callback):
                 self.model.test_step, input_signature=[self.pipeline.batches.element_spec]
             )
         names = ("loss", *self.model.loss_names)
-        own = []
+        sums = np.zeros(1 + len(names))  # the number of images, and the sums over them
         with self.model.averaged_weights():
             for batch in self.pipeline:
                 if self.stop_request.received is not None:
                     break
                 losses = self._step_function(batch)
-                own.append([float(losses[name]) for name in names])
+                means = np.array([1.0, *(float(losses[name]) for name in names)])
+                sums += len(batch["indices"]) * means
         self.stop_request.agree(self.distribution)
         self._is_interrupted = self.stop_request.signal_number is not None
         if self._is_interrupted:
             return
-        per_image = self.distribution.interleave(np.reshape(own, (len(own), len(names))))
-        for name, mean in zip(names, per_image.mean(axis=0), strict=True):
-            logs[f"val_{name}"] = float(mean)
+        count, *totals = self.distribution.merge(sums)
+        for name, total in zip(names, totals, strict=True):
+            logs[f"val_{name}"] = float(total / count)
+        logs.update(self.sample)
         logger.info("step %d: validation loss %.4f", step, logs["val_loss"])
         if not math.isfinite(logs["val_loss"]):
             logger.warning(
@@ -273,7 +286,8 @@ class MetricsLog(keras.callbacks.Callback):
     def _write_validation(self, step: int, logs: Logs) -> None:
         validation = {name: value for name, value in logs.items() if name.startswith("val_")}
         if validation:
-            self._write(step, validation)
+            sample = {key: logs[key] for key in (NUM_VALIDATED, NUM_IN_SPLIT) if key in logs}
+            self._write(step, validation | sample)
 
     def _write(self, step: int, values: Mapping[str, float]) -> None:
         assert self._file is not None  # on_train_begin opened it

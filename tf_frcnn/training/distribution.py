@@ -164,20 +164,6 @@ class Distribution:
         with self.lost_workers_noticed():
             return self.strategy.reduce("SUM", shares, axis=None).numpy()
 
-    def interleave(self, own: np.ndarray) -> np.ndarray:
-        """Put the rows together that were dealt out to the workers in turn.
-
-        Args:
-            own: [own rows, ...] float64; the first row of all is the chief's.
-
-        Returns:
-            [rows of all, ...], the same on every worker.
-        """
-        count = int(sum(self.of_each_worker(len(own))))
-        rows = np.zeros((count, *own.shape[1:]))
-        rows[self.worker :: self.num_workers] = own
-        return self.merge(rows)
-
     def of_each_worker(self, value: float) -> list[float]:
         """Tell all workers the numbers of each; waits for all of them."""
         numbers = np.zeros(self.num_workers)

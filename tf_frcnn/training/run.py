@@ -12,9 +12,12 @@ from tf_frcnn.checkpoint_folder import restore_latest, set_damaged_aside
 from tf_frcnn.checkpoints import BEST_FILE, Progress, load_checkpoint
 from tf_frcnn.config import Config
 from tf_frcnn.data.example import Dataset
+from tf_frcnn.data.faults import counted
 from tf_frcnn.data.pipeline import BatchPipeline, Share
+from tf_frcnn.data.splits import order_by_seed
 from tf_frcnn.errors import NonFiniteLossError, UserError, WeightsError
 from tf_frcnn.given_files import reason_of
+from tf_frcnn.metrics_log import NUM_IN_SPLIT, NUM_VALIDATED
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.run_folder import RunFolder
 from tf_frcnn.training.callbacks import (
@@ -130,9 +133,26 @@ def train_detector(
     }
     if run.best.step:
         outcome |= {"best_step": run.best.step, "best_val_loss": run.best.val_loss}
+    if "val" in datasets:
+        outcome |= run.sample
     if config.train.export == "best":
         outcome["exported_step"] = _load_best(folder, network)
     return TrainedNetwork(network, outcome)
+
+
+def draw_images(dataset: Dataset, count: int, seed: int) -> Dataset:
+    """Draw a sample of a data set's images, which does not depend on their order in it.
+
+    Args:
+        dataset: of any size.
+        count: of images; 0, or as many as there are, for the data set itself.
+        seed: another one draws others.
+    """
+    if not 0 < count < len(dataset.examples):
+        return dataset
+    examples = {example.image_id: example for example in dataset.examples}
+    drawn = order_by_seed(examples, seed)[:count]
+    return dataclasses.replace(dataset, examples=tuple(examples[name] for name in drawn))
 
 
 def _check_validation(config: Config, datasets: Mapping[str, Dataset]) -> None:
@@ -192,6 +212,18 @@ class _Run:
     def start(self) -> int:
         """Steps done before."""
         return self.progress.step
+
+    @cached_property
+    def validated(self) -> Dataset:
+        """The images of the validation: those of the split, or a sample of them."""
+        train_config = self.config.train
+        return draw_images(self.datasets["val"], train_config.validate_pictures, train_config.seed)
+
+    @property
+    def sample(self) -> dict[str, int]:
+        """How many images are validated on, of how many; nothing where it is all of them."""
+        count, whole = len(self.validated.examples), len(self.datasets["val"].examples)
+        return {NUM_VALIDATED: count, NUM_IN_SPLIT: whole} if count < whole else {}
 
     @cached_property
     def best(self) -> BestCheckpoint:
@@ -275,15 +307,25 @@ class _Run:
 
     def _validation(self) -> ValidationLoss:
         distribution, train_config = self.distribution, self.config.train
+        if self.sample:
+            logger.info(
+                "validating on %s of %s of split %s, drawn by --train.seed %d",
+                f"{self.sample[NUM_VALIDATED]:,}",
+                counted(self.sample[NUM_IN_SPLIT], "image"),
+                *(self.validated.split, train_config.seed),
+            )
         pipeline = BatchPipeline(
-            self.datasets["val"],
+            self.validated,
             self.config.data,
-            seed=train_config.seed,
+            # What fits into memory in training does so here: one device takes no more of them.
+            train_config.batch_size // distribution.num_replicas,
+            train_config.seed,
             training=False,
             share=Share(distribution.worker, distribution.num_workers),
         )
         every, steps = train_config.validate_every, train_config.steps
-        return ValidationLoss(pipeline, every, steps, distribution, self.start, self.stop_request)
+        stopping = (distribution, self.start, self.stop_request)
+        return ValidationLoss(pipeline, every, steps, *stopping, self.sample)
 
     def _metrics_log(self, steps_per_epoch: int) -> MetricsLog:
         folder, train_config = self.folder, self.config.train

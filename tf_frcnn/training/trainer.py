@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -263,12 +263,15 @@ class FasterRCNNTrainer(keras.Model):
         """Detect; the same as calling the network."""
         return self.network(inputs)
 
-    def compute_losses(self, batch: Batch, training: bool) -> Losses:
+    def compute_losses(
+        self, batch: Batch, training: bool, loss_mean: Literal["images", "batch"] | None = None
+    ) -> Losses:
         """Run the training graph on a batch.
 
         Args:
             batch: see the class.
             training: whether dropout and batch normalisation are in training mode.
+            loss_mean: in the place of the configuration's.
 
         Returns:
             The losses of all tasks, scalars float32, by `loss_names`.
@@ -278,8 +281,11 @@ class FasterRCNNTrainer(keras.Model):
         maps, (objectness, anchor_deltas) = self._run(self._maps_and_rpn, pixels, training)
         anchors = network.anchor_generator((pixels, maps))
         proposals = self.training_proposals((objectness, anchor_deltas, anchors, image_sizes))
+        config = self.train_config
+        if loss_mean is not None:
+            config = dataclasses.replace(config, loss_mean=loss_mean)
         step = Step(
-            *(network, self.train_config, batch),
+            *(network, config, batch),
             *(maps, anchors, objectness, anchor_deltas, proposals),
             run=self._run,
             run_stage=partial(self._run, self._stage, training),
@@ -328,13 +334,16 @@ class FasterRCNNTrainer(keras.Model):
     def test_step(self, batch: Batch) -> Losses:
         """Compute the losses of one batch without an update; sampled as in training.
 
+        Each image weighs the same, whatever `loss_mean` is: so it does not matter how the images
+        of a validation are divided into batches.
+
         Args:
             batch: see the class.
 
         Returns:
             The losses, and their sum as `loss`.
         """
-        losses = self.compute_losses(_own_batch(batch), training=False)
+        losses = self.compute_losses(_own_batch(batch), training=False, loss_mean="images")
         logs = {"loss": tf.add_n(list(losses.values())), **losses}
         if self._test_means is not None:
             self._test_means.add(logs, tf.constant(True))
