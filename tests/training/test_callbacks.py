@@ -26,7 +26,7 @@ from tf_frcnn.training.saving import BestCheckpoint, Checkpoints
 
 
 def test_what_looks_at_weights_or_the_rate_says_when():
-    validation = ValidationLoss(NumberPipeline(1.0), every=3, steps=7)
+    validation = ValidationLoss(ImagesPipeline(1.0), every=3, steps=7)
     log = MetricsLog(None, None, every=2, steps=7)
     checkpoints = Checkpoints(None, every=5, keep=1, start=0)
     silent = [ProgressBar(7, 0, 1), EarlyStopping(1, 0), BestCheckpoint(None, 0)]
