@@ -54,8 +54,9 @@ class Preprocessing(keras.layers.Layer):
         if set(self.std) != {1.0}:
             pixels /= tf.constant(self.std)
         height, width = tf.shape(images)[1], tf.shape(images)[2]
-        inside_y = places(height) < tf.floor(image_sizes[:, :1])  # [B, H]
-        inside_x = places(width) < tf.floor(image_sizes[:, 1:])  # [B, W]
+        sizes = tf.floor(tf.cast(image_sizes, tf.float32))
+        inside_y = places(height) < sizes[:, :1]  # [B, H]
+        inside_x = places(width) < sizes[:, 1:]  # [B, W]
         mask = tf.expand_dims(inside_y, 2) & tf.expand_dims(inside_x, 1)  # [B, H, W]
         pixels *= tf.expand_dims(tf.cast(mask, tf.float32), -1)
         bottom, right = -height % self.multiple, -width % self.multiple
