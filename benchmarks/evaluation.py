@@ -27,6 +27,9 @@ PROCESS = Path(__file__).resolve().parent / "evaluated_images.py"
 # (height, width) and how many of 16 images have it; the others have a size of their own.
 SIZES = {(480, 640): 6, (427, 640): 4, (640, 480): 2, (375, 500): 1, (333, 500): 1}
 
+# Detections that differ by no more are the same.
+PIXELS, SCORE = 1e-2, 1e-5
+
 
 class Network(NamedTuple):
     """What is compared: sides to which images are resized, how many images, rounds."""
@@ -70,19 +73,23 @@ def write_images(folder: Path, count: int) -> None:
 
 
 def compare(before: Path, now: Path) -> dict[str, Any]:
-    """Say how far what was found is apart."""
-    with np.load(before) as old, np.load(now) as new:
-        is_same = np.array_equal(old["counts"], new["counts"])
-        if not is_same or not np.array_equal(old["classes"], new["classes"]):
-            return {"same_classes": False, "detections": [len(old["scores"]), len(new["scores"])]}
-        return {
-            "same_classes": True,
-            "detections": len(old["scores"]),
-            **{
-                f"largest_difference_of_{key}": float(np.abs(old[key] - new[key]).max(initial=0))
-                for key in ("boxes", "scores")
-            },
-        }
+    """Say how much of what was found before is not found now, or by how much it differs."""
+    with np.load(before) as old_file, np.load(now) as new_file:
+        old, new = dict(old_file), dict(new_file)
+    starts = [np.cumsum([0, *one["counts"]]) for one in (old, new)]
+    num_unmatched = 0
+    for image in range(len(old["counts"])):
+        own, other = (slice(start[image], start[image + 1]) for start in starts)
+        is_same = old["classes"][own, None] == new["classes"][None, other]
+        is_same &= np.abs(old["scores"][own, None] - new["scores"][None, other]) <= SCORE
+        boxes = np.abs(old["boxes"][own, None] - new["boxes"][None, other])
+        is_same &= boxes.max(axis=-1, initial=0) <= PIXELS
+        num_unmatched += int((~is_same.any(axis=1)).sum())
+    return {
+        "detections": [len(one["scores"]) for one in (old, new)],
+        "not_found_now": num_unmatched,
+        "processor_seconds": [float(one["processor_seconds"]) for one in (old, new)],
+    }
 
 
 def measure(name: str, network: Network, trees: Mapping[str, Path], folder: Path) -> dict[str, Any]:

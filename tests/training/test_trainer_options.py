@@ -104,9 +104,9 @@ def traces(monkeypatch):
     traced = []
     compute_losses = FasterRCNNTrainer.compute_losses
 
-    def counted(self, batch, training):
+    def counted(self, batch, training, **options):
         traced.append("training" if training else "validation")
-        return compute_losses(self, batch, training)
+        return compute_losses(self, batch, training, **options)
 
     monkeypatch.setattr(FasterRCNNTrainer, "compute_losses", counted)
     return traced

@@ -135,10 +135,10 @@ def _detect_batches(
             return [pool.submit(load, position) for position in batch]
 
         pending = read(batches[0]) if batches else []
-        for batch, following in zip(batches, [*batches[1:], ()], strict=True):
+        for number, batch in enumerate(batches, start=1):
             images = [future.result() for future in pending]
             # Not earlier: images of three batches would be in memory.
-            pending = read(following)
+            pending = read(batches[number]) if number < len(batches) else []
             yield from zip(batch, batched.detect(images), strict=True)
 
 

@@ -26,10 +26,8 @@ FIGURES = {
 }
 _MAX_CLASSES = 100  # rows that the terminal shows; the page has all
 # How a training ended, as `training.run.train_detector` returns it.
-OUTCOME = (
-    *("steps", "planned_steps", "exported_step", "best_step", "best_val_loss"),
-    *(NUM_VALIDATED, NUM_IN_SPLIT),
-)
+OUTCOME = ("steps", "planned_steps", "exported_step", "best_step", "best_val_loss")
+_SAMPLE = (NUM_VALIDATED, NUM_IN_SPLIT)  # where it validated on a part of the split
 
 
 def training_figures(
@@ -40,7 +38,8 @@ def training_figures(
     Args:
         config: of the run.
         metrics_log: its metrics.jsonl.
-        outcome: how the training ended, under some or all of the names of `OUTCOME`.
+        outcome: how the training ended, under some or all of the names of `OUTCOME` and
+            `_SAMPLE`.
 
     Returns:
         What `outcome` holds under these names, steps in any case; epochs (passes over the training
@@ -52,7 +51,7 @@ def training_figures(
     epochs = [line["epoch"] for line in lines if "epoch" in line]
     return {
         "steps": config.train.steps,
-        **{name: outcome[name] for name in OUTCOME if name in outcome},
+        **{name: outcome[name] for name in (*OUTCOME, *_SAMPLE) if name in outcome},
         "epochs": epochs[-1] if epochs else None,
         "skipped_steps": count_skipped(metrics_log, config.train.steps),
         "seconds_per_step": float(np.median(seconds)) if seconds else None,
