@@ -1,5 +1,6 @@
 """From a configuration to data sets: every fault in one message, and counts of what is left."""
 
+import gc
 import logging
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from tests.conftest import voc_xml
 from tests.evaluation.images import image, make_dataset
 from tf_frcnn.config import DataConfig
-from tf_frcnn.data.loading import choose_classes, load_dataset, load_datasets
+from tf_frcnn.data.loading import choose_classes, load_dataset, load_datasets, read_datasets
 from tf_frcnn.errors import DataError
 
 NAMES = ("cat", "dog", "duck")
@@ -113,3 +114,18 @@ def test_classes_are_chosen_and_numbered_as_they_are_wanted(caplog):
     assert choose_classes(dataset, ("cow",)).examples[1].boxes.shape == (0, 4)
     with pytest.raises(DataError, match=r"no box is of the classes eel; there are dog \(3\), cat"):
         choose_classes(dataset, ("eel",))
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_the_search_for_cycles_is_as_it_was_after_reading(voc_folder, is_on):
+    was_on = gc.isenabled()
+    seen = []
+    try:
+        (gc.enable if is_on else gc.disable)()
+        read_datasets(config(voc_folder), 0, on_faults=lambda *faults: seen.append(gc.isenabled()))
+        assert seen == [False] and gc.isenabled() is is_on
+        with pytest.raises(DataError):
+            read_datasets(config(voc_folder, classes=("cow",)), 0)
+        assert gc.isenabled() is is_on
+    finally:
+        (gc.enable if was_on else gc.disable)()

@@ -18,6 +18,9 @@ ListReader = Callable[[Iterator[Any]], Any]
 
 _PIECE = 1 << 20  # letters
 _SPACE = re.compile(r"[ \t\n\r]*")
+_AFTER_VALUE = {
+    *" \t\n\r,:]}"
+}  # a number that was cut off has something else behind it, or nothing
 _COMMA = re.compile(r"[ \t\n\r]*,[ \t\n\r]*")
 
 
@@ -101,7 +104,7 @@ class _Text:
                 if not self._read_on():
                     raise ValueError from None
                 continue
-            if end < len(self._buffer):
+            if self._buffer[end : end + 1] in _AFTER_VALUE:
                 self._place = end
                 return value
             if not self._read_on():

@@ -51,12 +51,14 @@ def count_boxes(dataset: Dataset) -> dict[str, BoxCounts]:
         Name of each class, in their order -> its boxes.
     """
     size = len(dataset.class_names) + 1
-    total, crowd, difficult = np.zeros((3, size), int)
-    for example in dataset.examples:
-        total += np.bincount(example.classes, minlength=size)
-        crowd += np.bincount(example.classes[example.crowd], minlength=size)
-        is_difficult = example.difficult & ~example.crowd
-        difficult += np.bincount(example.classes[is_difficult], minlength=size)
+    examples = dataset.examples
+    classes = np.concatenate([*(one.classes for one in examples), np.zeros(0, np.int32)])
+    is_crowd = np.concatenate([*(one.crowd for one in examples), np.zeros(0, bool)])
+    is_difficult = np.concatenate([*(one.difficult for one in examples), np.zeros(0, bool)])
+    total, crowd, difficult = (
+        np.bincount(chosen, minlength=size)
+        for chosen in (classes, classes[is_crowd], classes[is_difficult & ~is_crowd])
+    )
     return {
         name: BoxCounts(int(total[number]), int(crowd[number]), int(difficult[number]))
         for number, name in enumerate(dataset.class_names, start=1)
