@@ -15,12 +15,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import hypothesis
 import matplotlib
 import pytest
 from PIL import Image, ImageDraw
 
 GPU_KIND = os.environ.get("TF_FRCNN_GPU_TESTS", "GPU")
 """Kind of the device that tests marked `gpu` use."""
+# An example that takes long on a busy machine is no failure.
+hypothesis.settings.register_profile("without deadline", deadline=None)
+hypothesis.settings.load_profile("without deadline")
 VOC_CLASS_COLOURS = {"cat": (220, 60, 40), "dog": (40, 160, 220), "duck": (240, 210, 50)}
 VOC_SPLIT_COUNTS = {"train": 6, "val": 2, "test": 2}
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.golden.make import OPTIONS
@@ -62,7 +62,6 @@ sections = values_of_fields | st.dictionaries(
 )
 
 
-@settings(deadline=None)
 @given(
     st.dictionaries(st.sampled_from(["data", "model", "train", "output"]), sections),
     st.sampled_from([None, 1, 2, 3]),

@@ -43,7 +43,7 @@ def test_an_image_that_is_too_narrow_is_refused_with_the_least():
 
 
 @given(st.integers(1, 3000), st.integers(1, 3000), st.floats(0.1, 100))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_least_size_that_is_told_is_accepted(height, width, min_side):
     data = DataConfig(short_side=600, long_side=1000)
     try:

@@ -178,7 +178,7 @@ def test_both_forms_give_the_same_examples_and_figures(coco_folder, tmp_path, cl
 CORNERS = st.tuples(*(st.integers(-40, 440) for _ in range(4)))  # in quarters of a pixel
 
 
-@settings(max_examples=30, deadline=None)  # each writes and reads files
+@settings(max_examples=30)  # each writes and reads files
 @given(corners=st.lists(CORNERS, min_size=1, max_size=4))
 def test_any_valid_boxes_are_the_same_in_both_forms(tmp_path_factory, corners):
     objects = []

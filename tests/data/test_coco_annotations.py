@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tf_frcnn.data import coco_annotations
@@ -93,7 +93,6 @@ def test_an_ordinary_entry_comes_back_with_what_is_read_of_it(fields, given):
     assert annotations.ids == [entry.get("id")]
 
 
-@settings(deadline=None)
 @given(
     places=st.lists(st.booleans(), max_size=40),
     odd=st.sampled_from(ODD),
@@ -124,7 +123,6 @@ ENTRIES = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(entries=st.lists(ENTRIES, max_size=3), is_mixed=st.booleans())
 def test_columns_give_the_objects_and_faults_that_single_entries_give(entries, is_mixed):
     entries = [entry for entry in entries if is_mixed or min(entry["bbox"][2:]) > 0]

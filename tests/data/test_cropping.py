@@ -57,7 +57,7 @@ def sizes_and_boxes(draw, min_side=1, max_boxes=4):
     min_fraction=st.sampled_from([0.1, 0.5, 0.9]),
     seed=st.integers(0, 2**31 - 1),
 )
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_a_drawn_window_fits_and_leaves_what_the_loops_leave(image, min_fraction, seed):
     size, boxes = image
     window = draw_window(
@@ -94,7 +94,7 @@ def test_a_drawn_window_fits_and_leaves_what_the_loops_leave(image, min_fraction
     seed=st.integers(0, 2**31 - 1),
     mirrored=st.booleans(),
 )
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_a_box_stays_on_its_pixels_through_all_of_it(image, seed, mirrored):
     size, boxes = image
     pixels = tf.constant(image_with_box(size, boxes[0]))

@@ -4,7 +4,7 @@ import json
 import tracemalloc
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tf_frcnn.data import large_json
@@ -22,7 +22,6 @@ def piece(request, monkeypatch):
     monkeypatch.setattr(large_json, "_PIECE", request.param)
 
 
-@settings(deadline=None)
 @given(
     content=st.dictionaries(st.sampled_from(["a", "b", "c"]), VALUES | st.lists(VALUES)),
     piece=st.integers(1, 9),

@@ -67,14 +67,14 @@ middling = st.tuples(*[st.integers(100, 155)] * 3)
 
 
 @given(colour=middling, hue=st.floats(-180, 180), saturation=st.floats(0, 1.2))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_hue_and_saturation_keep_the_luma(colour, hue, saturation):
     adjusted = adjust_colours(image_of(colour), hue=hue, saturation=saturation)[0, 0]
     np.testing.assert_allclose(np.dot(adjusted, LUMA), np.dot(colour, LUMA), atol=ROUNDING)
 
 
 @given(colour=middling, hue=st.floats(-180, 180))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_turning_there_and_back_changes_nothing(colour, hue):
     there = adjust_colours(image_of(colour), hue=hue)
     np.testing.assert_allclose(adjust_colours(there, hue=-hue)[0, 0], colour, atol=ROUNDING)
@@ -153,7 +153,7 @@ def test_a_draw_depends_on_its_seed_alone():
     strength=st.floats(0, 1),
     seed=st.integers(0, 2**31 - 1),
 )
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_values_stay_values(pixels, strength, seed):
     result = jitter_colours(image_of(*pixels), strength, tf.constant([0, seed])).numpy()
     assert result.shape == (1, len(pixels), 3)

@@ -33,7 +33,7 @@ def test_boxes_by_hand(degrees, expected):
     assert enclose_rotated((30, 20, 70, 40), degrees) == pytest.approx(expected, abs=1e-9)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.floats(1, 50), st.floats(1, 50), st.floats(-400, 400))
 def test_it_is_the_smallest_box_around_the_turned_corners(height, width, degrees):
     angle = math.radians(degrees)

@@ -13,7 +13,7 @@ from tf_frcnn.errors import UserError
 from tf_frcnn.run_folder import RunFolder
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sets(st.text(max_size=5), max_size=60), st.integers(0, 5))
 def test_every_name_is_in_one_split(names, seed):
     made = make_splits(names, seed)

@@ -94,7 +94,7 @@ def test_a_mirrored_box_stays_on_its_pixels():
 
 
 @given(data=st.data(), height=st.integers(1, 6), width=st.integers(1, 9))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_mirroring_twice_changes_nothing(data, height, width):
     image = np.arange(height * width * 3, dtype=np.float32).reshape(height, width, 3)
     xs = st.lists(st.integers(0, width), min_size=2, max_size=2).map(sorted)

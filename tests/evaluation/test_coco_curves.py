@@ -110,7 +110,7 @@ def assert_equal(dataset, detections, limits, sizes):
     np.testing.assert_array_equal(ours.recall, recall)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     limits_and_sizes=st.sampled_from(

@@ -206,7 +206,7 @@ def test_agrees_with_the_devkit_in_plain_loops(seed):
         assert average_precision_area(result) == pytest.approx(area, abs=1e-12)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.randoms(use_true_random=False))
 def test_order_of_records_and_detections_plays_no_part(seed, random):
     dataset, detections = random_case(seed)

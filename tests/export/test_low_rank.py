@@ -28,7 +28,7 @@ def test_a_worked_matrix():
     np.testing.assert_allclose(projection @ reduced, [[0, 0], [0, 4], [0, 0]], atol=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     num_in=st.integers(1, 30), num_out=st.integers(1, 20), data=st.data(), seed=st.integers(0, 999)
 )

@@ -68,7 +68,7 @@ def test_paired_giou_of_boxes_without_area():
     np.testing.assert_allclose(paired_giou(a, b), [0.0, -(54 - 30) / 54], rtol=1e-6)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(0, 12), min_size=8, max_size=8))
 def test_paired_giou_equals_counted_pixels(edges):
     y, x = np.sort(np.reshape(edges, (2, 2, 2)), axis=-1)  # [box, 2] each
@@ -95,7 +95,7 @@ def test_pairwise_iou_of_a_box_inside_another_is_the_ratio_of_areas():
     np.testing.assert_allclose(pairwise_iou(inner, outer), [[0.1]], rtol=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(boxes(), min_size=1, max_size=4), st.lists(boxes(), min_size=1, max_size=3))
 def test_pairwise_iou_equals_the_loop(boxes_a, boxes_b):
     computed = pairwise_iou(tf.constant(boxes_a, tf.float32), tf.constant(boxes_b, tf.float32))
@@ -148,7 +148,7 @@ def test_decode_deltas_worked_by_hand():
 
 @pytest.mark.parametrize("std", [(1.0, 1.0, 1.0, 1.0), STD])
 def test_decoding_undoes_encoding(std):
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(boxes(), boxes())
     def check(box, anchor):
         deltas = encode_deltas(tf.constant([box]), tf.constant([anchor]), std)

@@ -93,7 +93,7 @@ def draw_maps(num_images, height, width, strides=STRIDES, channels=3, seed=0):
     st.booleans(),
     st.booleans(),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_equals_a_loop_over_bins_on_boxes_of_all_sizes(corners_and_sides, aligned, by_gathers):
     # Zero-size boxes, and boxes across or outside of every border, are among them.
     boxes = np.float32([[y, x, y + h, x + w] for y, x, h, w in corners_and_sides])

@@ -158,7 +158,7 @@ def assert_twins_agree(function, *arguments):
 
 
 @given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 50), st.integers(1, 50))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_proposals_of_the_twin_are_the_same(seed, count, pre_nms_top_k, post_nms_top_k):
     boxes, scores = draw_boxes(seed, count)
     dropped = tf.where(scores > 0.8, DROPPED, scores)
@@ -172,7 +172,7 @@ def test_proposals_of_the_twin_are_the_same(seed, count, pre_nms_top_k, post_nms
     st.sampled_from([0.0, 0.05, 0.6, 1.0]),
     st.integers(1, 60),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_detections_of_the_twin_are_the_same(seed, count, num_classes, threshold, most):
     boxes, scores = draw_boxes(seed, count, num_classes)
     assert_twins_agree(per_class_nms, boxes, scores, threshold, 0.3, most)

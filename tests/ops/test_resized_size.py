@@ -50,7 +50,7 @@ def test_a_factor_is_one_on_both_limits(size, factor, expected):
     short_side=st.integers(1, 800),
     excess=st.integers(0, 800),
 )
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_one_side_is_exact_and_none_too_long(height, width, short_side, excess):
     long_side = short_side + excess
     sides = sorted(
@@ -110,7 +110,7 @@ rows = st.tuples(side, side, st.integers(1, 1400), st.integers(0, 1000)).map(
 
 @pytest.mark.parametrize("rounding", ["nearest", "floor"])
 @given(table=st.lists(rows, min_size=30, max_size=60))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_graph_agrees_with_plain_numbers(rounding, table):
     expected = [resized_size(row[:2], *row[2:], rounding) for row in table]
     assert IN_GRAPH[rounding](tf.constant(table)).numpy().tolist() == [list(s) for s in expected]

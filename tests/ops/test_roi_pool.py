@@ -93,7 +93,7 @@ def test_roi_max_pool_gives_zero_where_the_map_ends():
     np.testing.assert_array_equal(pooled[0, 0, :, :, 0], [[0, 0], [0, -1]])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(
         st.tuples(*[st.integers(-14, 60).map(lambda quarter: quarter * 4.0)] * 4),

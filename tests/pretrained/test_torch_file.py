@@ -140,7 +140,7 @@ def views_and_storages(draw):
 
 
 @given(made=views_and_storages())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @both_formats
 def test_any_tensor_is_read_as_it_was_written(made, legacy, tmp_path_factory):
     views, storages = made
@@ -685,7 +685,7 @@ def test_a_file_with_one_wrong_byte(path, legacy):
 
 
 @given(content=st.binary(max_size=200))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_anything_for_a_pickle(content, tmp_path_factory):
     path = tmp_path_factory.mktemp("any") / "weights.pth"
     records = {"data.pkl": content}

@@ -28,7 +28,7 @@ def test_a_request_is_that_of_the_documentation():
     }
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.binary(max_size=40), min_size=1, max_size=3))
 def test_every_byte_arrives(images):
     sent = json.loads(json.dumps(messages.to_request(images)))

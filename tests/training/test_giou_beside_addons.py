@@ -27,7 +27,7 @@ def to_boxes(drawn):
     return np.array([[*corner, *np.add(corner, size)] for corner, size in drawn], np.float32)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(BOXES, min_size=1, max_size=5))
 def test_giou_of_pairs_is_that_of_addons(pairs):
     boxes, others = np.stack([to_boxes(pair) for pair in pairs], axis=1)

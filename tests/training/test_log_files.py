@@ -27,7 +27,7 @@ def test_lines_of_later_steps_are_cut_off(tmp_path, step, left):
     assert path.read_text().splitlines() == LINES[:left]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(size=st.integers(0, sum(len(line) + 1 for line in LINES)), step=st.integers(0, 7))
 def test_a_file_that_ends_anywhere_is_cut_and_appended_to(tmp_path_factory, size, step):
     path = tmp_path_factory.mktemp("cut") / "metrics.jsonl"
