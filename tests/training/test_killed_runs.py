@@ -220,7 +220,7 @@ def test_the_run_is_worth_the_trouble(never_stopped):
     assert [line["step"] for line in lines if "val_loss" in line] == [2, 4, 6, 8, 10]
 
 
-@settings(max_examples=2, deadline=None, database=None)
+@settings(max_examples=2, database=None)
 @given(stops=st.lists(st.tuples(st.integers(0, 45), st.booleans()), min_size=1, max_size=4))
 @example(
     stops=[(16, True), (35, False), (0, False), (9, True)]
