@@ -38,8 +38,8 @@ _SIGNATURE = "serve_float"
 
 # Of a batch of `Detector.in_batches`, unless one image has more: pixels that enter the network, ...
 _NETWORK_PIXELS = 1 << 20
-# ... images, ...
-_BATCH_SIZE = 16
+# ... images, whose RoIs take more memory than a small network's maps, ...
+_BATCH_SIZE = 8
 # ... and pixels that are decoded, of which two copies of 3 bytes may be in memory.
 _DECODED_PIXELS = 1 << 26
 
