@@ -40,7 +40,7 @@ class Network(NamedTuple):
 
 
 NETWORKS = {
-    "vgg16_quarter": Network((192, 256), 160, 5),
+    "vgg16_quarter": Network((192, 256), 160, 3),
     "fasterrcnn_mobilenet_v3_large_320_fpn": Network((320, 640), 96, 5),
     "vgg16": Network((600, 1000), 4, 3),
 }
