@@ -118,7 +118,11 @@ class Batches:
     def __init__(self, dataset, data, size=1, seed=0, start=0, stop=3, training=True, share=None):
         offset = 0.0 if training else 1.0  # else the validation loss would only fall
         self.batches = tf.data.Dataset.range(start, stop, output_type=tf.int32).map(
-            lambda step: {"seeds": tf.stack([int(training), step]), "offset": offset}
+            lambda step: {
+                "seeds": tf.stack([int(training), step]),
+                "offset": offset,
+                "indices": tf.expand_dims(step, 0),
+            }
         )
 
     def __iter__(self):
