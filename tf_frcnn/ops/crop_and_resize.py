@@ -17,7 +17,7 @@ import tensorflow as tf
 from tf_frcnn.ops.anchors import places
 from tf_frcnn.ops.builtin import takes_builtin_only
 
-ROIS_AT_ONCE = 32  # whose gradient is made at a time, where their number is known
+ROIS_AT_ONCE = 16  # whose gradient is made at a time, where their number is known
 
 
 def pool_grids(
@@ -107,8 +107,9 @@ def _spread(upstream: tf.Tensor, first: tf.Tensor, last: tf.Tensor, shape: tf.Te
     num_points = tf.shape(upstream)[2]
     rows = _weights(first[..., 0], last[..., 0], num_points, shape[1])  # [B, R, P, h]
     cols = _weights(first[..., 1], last[..., 1], num_points, shape[2])  # [B, R, P, w]
-    # Sum over R, p and q of rows[R, p, y] * cols[R, q, x] * upstream[R, p, q].
-    spread = tf.einsum("brqx,brpqc->brpxc", cols, upstream)
+    # Sum over R, p and q of rows[R, p, y] * cols[R, q, x] * upstream[R, p, q]; of the first product
+    # `tf.einsum` would make two copies.
+    spread = tf.matmul(tf.expand_dims(cols, 2), upstream, transpose_a=True)  # [B, R, P, w, C]
     return tf.einsum("brpy,brpxc->byxc", rows, spread)
 
 
