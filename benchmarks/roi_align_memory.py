@@ -4,7 +4,7 @@
 
 Once without and once with the gradient of the maps. Each number of RoIs is pooled in a process of
 its own: by RoIAlign on the maps of an image of 800 x 1088 with 256 channels, strides 4 to 32; or by
-`crop_and_resize` on VGG16's map of an image of 600 x 1000, once with the gradient of 32 RoIs at a
+`crop_and_resize` on VGG16's map of an image of 600 x 1000, once with the gradient of 16 RoIs at a
 time and once with that of all. A line of JSON each: the peak of the process beyond what the maps
 and TensorFlow take, how much of it the answers themselves are, and the median seconds of five runs.
 """
