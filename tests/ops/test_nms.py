@@ -148,6 +148,49 @@ def draw_boxes(seed, count, num_classes=None):
     return as_float(boxes[None]), as_float(scores[None])
 
 
+@given(
+    seed=st.integers(0, 10**6),
+    num_boxes=st.integers(1, 60),
+    num_classes=st.integers(1, 3),
+    most=st.integers(1, 40),
+)
+@settings(max_examples=60)
+def test_of_equal_scores_the_earlier_box_counts_and_of_one_box_the_lower_class(
+    seed, num_boxes, num_classes, most
+):
+    random = np.random.default_rng(seed)
+    boxes = np.stack([random_boxes(num_boxes, seed + one) for one in range(num_classes)], axis=1)
+    scores = random.choice([0.0, 0.3, 0.99999994, 1.0], (num_boxes, num_classes))
+    # All pairs of box and class, the best first; `sorted` keeps the order of equal ones.
+    pairs = [(box, one) for box in range(num_boxes) for one in range(num_classes)]
+    kept = []
+    for box, one in sorted(pairs, key=lambda pair: -scores[pair]):
+        rivals = [boxes[other, one] for other, of_class in kept if of_class == one]
+        if scores[box, one] > 0.1 and all(
+            oracles.iou(boxes[box, one], rival) <= 0.4 for rival in rivals
+        ):
+            kept.append((box, one))
+    expected = kept[:most]
+    found = per_class_nms(as_float(boxes[None]), as_float(scores[None]), 0.1, 0.4, most)
+    found_boxes, found_scores, classes, count = (value[0].numpy() for value in found)
+    assert count == len(expected)
+    for row, (box, one) in enumerate(expected):
+        np.testing.assert_array_equal(found_boxes[row], np.float32(boxes[box, one]))
+        assert (found_scores[row], classes[row]) == (np.float32(scores[box, one]), one + 1)
+    assert not found_scores[count:].any() and not classes[count:].any()
+
+
+def test_the_best_of_maps_go_by_probability_and_equal_ones_by_map():
+    # The sigmoids of 20 and 30 are both 1 in float32, that of 3 is less; -200's is 0, and still
+    # more than padding.
+    maps = [as_float([[[0, 0, 1, 1], [0, 0, 2, 2]]]), as_float([[[0, 0, 3, 3], [0, 0, 4, 4]]])]
+    scores = [as_float([[20.0, -200.0]]), as_float([[30.0, 3.0]])]
+    best = best_of_maps(maps, scores, 4)
+    np.testing.assert_array_equal(best[0, :, 2], [1, 3, 4, 2])
+    padded = best_of_maps(maps, [as_float([[DROPPED, DROPPED]]), as_float([[-200, DROPPED]])], 1)
+    np.testing.assert_array_equal(padded[0, :, 2], [3])
+
+
 def assert_twins_agree(function, *arguments):
     expected = function(*arguments)
     with builtin_operators_only():

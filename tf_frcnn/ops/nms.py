@@ -53,9 +53,12 @@ def top_k_nms(
 def best_of_maps(boxes: Sequence[tf.Tensor], scores: Sequence[tf.Tensor], count: int) -> tf.Tensor:
     """Keep the best boxes of all maps; each map's are sorted and suppressed among themselves.
 
+    As in torchvision the best are those of the highest probabilities, of which many are equal near
+    1; of equal ones those of the earlier map.
+
     Args:
         boxes: L x [B, K, 4] float32 boxes, padded with empty ones.
-        scores: L x [B, K] float32, `DROPPED` in the padding.
+        scores: L x [B, K] float32 logits, `DROPPED` in the padding.
         count: boxes M to keep, at most K.
 
     Returns:
@@ -63,7 +66,9 @@ def best_of_maps(boxes: Sequence[tf.Tensor], scores: Sequence[tf.Tensor], count:
     """
     if len(boxes) == 1:
         return boxes[0][:, :count]
-    _, order = tf.math.top_k(tf.concat(scores, axis=1), count)
+    logits = tf.concat(scores, axis=1)
+    probabilities = tf.where(logits > DROPPED, tf.sigmoid(logits), -1.0)
+    _, order = tf.math.top_k(probabilities, count)
     return tf.gather(tf.concat(boxes, axis=1), order, batch_dims=1)
 
 
@@ -75,6 +80,9 @@ def per_class_nms(
     max_detections: int,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
     """Suppress the detections of each class separately, then keep the best of all classes.
+
+    Of equal scores, of which there are many near 1, the earlier box counts more, and of one box the
+    lower class.
 
     Args:
         boxes: [B, K, N, 4] float32 yxyx boxes, one a class.
@@ -89,18 +97,48 @@ def per_class_nms(
     """
     if takes_builtin_only():
         return _suppress_classes(boxes, scores, score_threshold, nms_iou, max_detections)
-    kept_boxes, kept_scores, kept_classes, num_kept = tf.image.combined_non_max_suppression(
+    ranked, sorted_scores = _rank(scores, score_threshold)
+    kept_boxes, kept_ranked, kept_classes, num_kept = tf.image.combined_non_max_suppression(
         boxes,
-        scores,
+        ranked,
         max_output_size_per_class=max_detections,
         max_total_size=max_detections,
         iou_threshold=nms_iou,
-        score_threshold=score_threshold,
+        score_threshold=0.0,
         clip_boxes=False,
     )
+    # The best has the highest number, and padding 0: it reads the 0 behind the last score.
+    places = tf.shape(sorted_scores)[1] - tf.cast(kept_ranked, tf.int32)
+    kept_scores = tf.gather(tf.pad(sorted_scores, [[0, 0], [0, 1]]), places, batch_dims=1)
     filled = tf.expand_dims(tf.range(max_detections), 0) < tf.expand_dims(num_kept, 1)
     classes = tf.cast(tf.where(filled, kept_classes + 1.0, 0.0), tf.int32)
     return kept_boxes, kept_scores, classes, num_kept
+
+
+def _rank(scores: tf.Tensor, score_threshold: float) -> tuple[tf.Tensor, tf.Tensor]:
+    """Put numbers in the place of scores that have the same order, and none of which are equal.
+
+    `tf.image.combined_non_max_suppression` takes any of equal scores first, now this, now that.
+
+    Args:
+        scores: [B, K, N] float32.
+        score_threshold: see `per_class_nms`.
+
+    Returns:
+        [B, K, N] float32: K * N for the best score of an image, one less for the next; 0 for those
+        that do not exceed the threshold. And [B, K * N] float32, the scores, best first.
+    """
+    num_images = tf.shape(scores)[0]
+    flat = tf.reshape(scores, [num_images, -1])
+    count = tf.shape(flat)[1]
+    ordered, order = tf.math.top_k(flat, count)  # of equal ones the earlier first
+    numbers = tf.cast(tf.expand_dims(count - tf.range(count), 0), tf.float32)
+    numbers = tf.where(ordered > score_threshold, numbers, 0.0)
+    places = order + tf.expand_dims(tf.range(num_images) * count, 1)
+    ranked = tf.scatter_nd(
+        tf.reshape(places, [-1, 1]), tf.reshape(numbers, [-1]), [num_images * count]
+    )
+    return tf.reshape(ranked, tf.shape(scores)), ordered
 
 
 def _suppress(
