@@ -108,7 +108,8 @@ def per_class_nms(
         clip_boxes=False,
     )
     # The best has the highest number, and padding 0: it reads the 0 behind the last score.
-    places = tf.shape(sorted_scores)[1] - tf.cast(kept_ranked, tf.int32)
+    places = tf.cast(tf.shape(sorted_scores)[1], tf.float32) - kept_ranked
+    places = tf.cast(places, tf.int64)
     kept_scores = tf.gather(tf.pad(sorted_scores, [[0, 0], [0, 1]]), places, batch_dims=1)
     filled = tf.expand_dims(tf.range(max_detections), 0) < tf.expand_dims(num_kept, 1)
     classes = tf.cast(tf.where(filled, kept_classes + 1.0, 0.0), tf.int32)
@@ -134,9 +135,13 @@ def _rank(scores: tf.Tensor, score_threshold: float) -> tuple[tf.Tensor, tf.Tens
     ordered, order = tf.math.top_k(flat, count)  # of equal ones the earlier first
     numbers = tf.cast(tf.expand_dims(count - tf.range(count), 0), tf.float32)
     numbers = tf.where(ordered > score_threshold, numbers, 0.0)
-    places = order + tf.expand_dims(tf.range(num_images) * count, 1)
-    ranked = tf.scatter_nd(
-        tf.reshape(places, [-1, 1]), tf.reshape(numbers, [-1]), [num_images * count]
+    # int64: a GPU has no arithmetic of int32.
+    starts = tf.cast(tf.range(num_images) * count, tf.int64)
+    places = tf.cast(order, tf.int64) + tf.expand_dims(starts, 1)
+    ranked = tf.tensor_scatter_nd_update(
+        tf.zeros_like(tf.reshape(flat, [-1])),
+        tf.reshape(places, [-1, 1]),
+        tf.reshape(numbers, [-1]),
     )
     return tf.reshape(ranked, tf.shape(scores)), ordered
 
