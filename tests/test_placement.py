@@ -26,9 +26,10 @@ UPDATE = 1
 # Of each map, image by image: whether there is one more; how many boxes NMS has kept, and which
 # (their padding is arithmetic of int32).
 NMS = 3
-# The pyramid is enlarged by `tf.repeat`, which makes and takes back int32: twice a map, by height
-# and by width; as often in its gradient.
-ENLARGING = 2
+IS_KERAS_2 = keras.__version__.startswith("2.")
+# Keras 3 enlarges the pyramid by `tf.repeat`, which makes and takes back int32: twice a map, by
+# height and by width; as often in its gradient.
+ENLARGING = 0 if IS_KERAS_2 else 2
 # RoIAlign of several maps: `tf.dynamic_stitch` wants the places of each map's RoIs on the host.
 # There are as many RoIs here as are pooled at a time; twice as many would be twice as many edges.
 STITCHING = 1
@@ -56,7 +57,7 @@ EDGES = {
     ),
 }
 # Whether the loss scale is doubled or halved is decided on the host as well.
-LOSS_SCALE = 4 if keras.__version__.startswith("2.") else 2
+LOSS_SCALE = 4 if IS_KERAS_2 else 2
 # TensorFlow has no kernel for GPUs of its NMS by classes, and none of anything with strings.
 ON_PROCESSOR = {
     "CombinedNonMaxSuppression()",
