@@ -39,6 +39,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "crops": (*RATE, "--data.crop", "0.5"),
     "colours": (*RATE, "--data.photometric-jitter", "0.5"),
     "1000 proposals": (*RATE, "--model.rpn-post-nms-top-k", "1000"),
+    "rare classes": (*RATE, "--data.repeat-rare", "1.0"),
     "GIoU": (*RATE, "--train.box-loss", "giou"),
     "RoIAlign": (*RATE, "--model.roi-op", "roi_align"),
     "AdamW": ("--train.optimizer", "adamw", "--train.learning-rate", "0.0001"),

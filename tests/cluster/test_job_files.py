@@ -157,7 +157,7 @@ def test_a_pod_is_the_worker_of_its_number(stand_ins, monkeypatch, manifest, ind
     assert cluster.worker == index
     config = parse_arguments(arguments).config
     assert config.distribution.strategy == "multiworker"
-    assert config.data.root == "/work/coco"
+    assert config.data.root == "/storage/coco"
     assert config.train.decay_steps == (59_152, 81_334)
 
 
