@@ -278,7 +278,8 @@ def test_when_all_are_damaged_nothing_is_touched(saved, content):
     for path in list_checkpoints(folder):
         path.write_bytes(content)
     before = state_of(model, optimizer)
-    with pytest.raises(WeightsError, match="of 3 checkpoints none can be read.*--overwrite"):
+    expected = "of 3 checkpoints none can be read.*training's --overwrite"
+    with pytest.raises(WeightsError, match=expected):
         restore_latest(folder, model, optimizer)
     (folder / BEST_FILE).touch()
     with pytest.raises(WeightsError, match=r"best\.h5 can be evaluated and exported still\.$"):

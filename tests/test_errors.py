@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tf_frcnn import errors
 from tf_frcnn.environment import set_up_logging
 from tf_frcnn.errors import (
     ConfigError,
@@ -19,6 +20,7 @@ from tf_frcnn.errors import (
     UserError,
     WeightsError,
     advise,
+    install_command,
     run_command,
 )
 
@@ -178,6 +180,12 @@ def test_other_errors_of_the_system_are_not_those_of_a_full_disk(tracebacks, cap
 )
 def test_the_advice_goes_with_the_reason(number, advice):
     assert advise(OSError(number, "a reason")).startswith(advice)
+
+
+def test_an_extra_is_installed_from_the_checkout_or_beside_the_wheel(monkeypatch, tmp_path):
+    assert install_command("tfds") == "`python -m pip install -e '.[tfds]'`"
+    monkeypatch.setattr(errors, "_CHECKOUT", tmp_path / "setup.cfg")  # as a wheel lies: without it
+    assert install_command("addons,tfds") == "`python -m pip install 'tf_frcnn[addons,tfds]'`"
 
 
 def test_the_errors_are_also_what_python_would_raise():

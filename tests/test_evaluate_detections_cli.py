@@ -82,6 +82,7 @@ def test_no_data(found_file, capsys):
     ("arguments", "message"),
     [
         ([], "MODEL and --detections: neither is given. Expected"),
+        ([], "a SavedModel, or the name of a published detector (`tf-frcnn models`); or --det"),
         (["run", "--detections", "found.json"], "MODEL and --detections: both are given (run)"),
         (["run", "--max-detections", "300", "0"], "--max-detections 300 0: expected numbers from"),
         (

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_frcnn.errors import ConfigError, UserError
+from tf_frcnn.errors import ConfigError, UserError, install_command
 
 # Those that need nothing but a learning rate. Left out: wrappers of other optimisers, what treats
 # sparse gradients alone in another way, what has no rate, and what Keras has too (AdamW, SGDW).
@@ -25,7 +25,7 @@ ADDONS_OPTIMIZERS = (
     "RectifiedAdam",
     "Yogi",
 )
-_EXTRA = "`python -m pip install -e '.[addons]'` in a new environment with Python 3.10 or 3.11"
+_EXTRA = f"{install_command('addons')} in a new environment with Python 3.10 or 3.11"
 
 
 class _LikeKeras:

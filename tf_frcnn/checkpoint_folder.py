@@ -9,6 +9,7 @@ from tf_frcnn.checkpoints import BEST_FILE, STEP_FILE, Progress, load_checkpoint
 from tf_frcnn.data.faults import counted
 from tf_frcnn.errors import UserError, WeightsError
 from tf_frcnn.given_files import reason_of
+from tf_frcnn.run_folder import TRAIN_ANEW
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +87,6 @@ def restore_latest(
         hint = f" {best} can be evaluated and exported still." if best.is_file() else ""
         raise WeightsError(
             f"{folder}: of {counted(len(paths), 'checkpoint')} none can be read. Restore one from "
-            "a backup, or train anew with --overwrite (the old folder is kept under another name)."
-            f"{hint}"
+            f"a backup, or {TRAIN_ANEW}.{hint}"
         )
     return Progress()

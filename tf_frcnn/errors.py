@@ -15,6 +15,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from tf_frcnn.names import printable, shown
@@ -72,6 +73,7 @@ _DISK_ERRORS = (*_FULL, *_FORBIDDEN, errno.EIO)
 # Of a path that was there, or was free, a moment before.
 _CHANGED = (errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.ESTALE)
 _MAX_SHOWN = 300  # letters of an error that nobody has foreseen
+_CHECKOUT = Path(__file__).parents[1] / "setup.cfg"  # no wheel brings it
 
 
 def advise(error: Exception) -> str:
@@ -88,6 +90,16 @@ def advise(error: Exception) -> str:
     if number in _CHANGED:
         return "See to it that no other process moves, makes or removes files there"
     return "Free some space or mend the permissions"
+
+
+def install_command(extra: str) -> str:
+    """Write the command that brings an extra of this project: to a checkout, or beside a wheel.
+
+    Args:
+        extra: its name in setup.cfg; of several, with commas between them.
+    """
+    target = f"-e '.[{extra}]'" if _CHECKOUT.is_file() else f"'tf_frcnn[{extra}]'"
+    return f"`python -m pip install {target}`"
 
 
 def run_command(command: Callable[[], int]) -> int:

@@ -31,6 +31,9 @@ from tf_frcnn.files import write_json
 from tf_frcnn.given_files import read_text, reason_of
 from tf_frcnn.names import decode_file_name, encode_file_name, quote
 
+TRAIN_ANEW = "train anew (training's --overwrite keeps the old folder as NAME.bak-TIME)"
+"""The way out of a damaged run, said by every command that reads one."""
+
 
 class RunFolder:
     """Names the files of a run.
@@ -115,8 +118,7 @@ class RunFolder:
             problem = reason_of(error)
         raise UserError(
             f"{self.splits_file}: {problem}. Expected the names of each split's images, each once, "
-            "as training wrote them: restore the file from a backup, or train anew with "
-            "--overwrite."
+            f"as training wrote them: restore the file from a backup, or {TRAIN_ANEW}."
         )
 
     def load_dataset_record(self) -> dict[str, Any]:

@@ -102,7 +102,10 @@ def test_the_figure_is_compared(
 ):
     publish(monkeypatch, weights, published)
     assert run(coco, tmp_path) == status
-    line, verdict = capsys.readouterr().out.splitlines()
+    captured = capsys.readouterr()
+    assert "taken as they are stored (data.exif: ignore)" in captured.err
+    assert "--data.exif" not in captured.err  # verify has no such option
+    line, verdict = captured.out.splitlines()
     parts = line.split(" | ")
     assert parts[:5] == [
         NAME,

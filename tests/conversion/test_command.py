@@ -289,7 +289,7 @@ def test_without_datumaro_the_extra_is_named(tmp_path, output, capsys, monkeypat
     monkeypatch.setitem(sys.modules, "datumaro", module)
     assert convert("datumaro", tmp_path, output) == 2
     err = capsys.readouterr().err
-    assert "tf_frcnn[convert]: `python -m pip install -e '.[convert]'`" in err
+    assert "the extra convert: `python -m pip install -e '.[convert]'`, in an" in err
     assert "Traceback" not in err and not output.parent.exists()
 
 

@@ -115,7 +115,7 @@ def test_all_stated_sizes_of_the_stored_pixels_speak_for_these(tmp_path, caplog)
     (record,) = [record for record in caplog.records if "EXIF" in record.getMessage()]
     assert record.levelname == "WARNING"  # of one nothing tells how its boxes were drawn
     assert (
-        "orientation: 3, taken as they are stored (--data.exif ignore). The size of the turned "
+        "orientation: 3, taken as they are stored (data.exif: ignore). The size of the turned "
         "image is stated by 0, that of the stored pixels by 2; nothing tells how the boxes of 1 "
         "were drawn, of which 0 have orientations 2 to 4, which keep the size"
     ) in record.getMessage()
@@ -291,7 +291,7 @@ def test_check_data_says_what_is_done(tmp_path):
     assert report["pictures"]["exif_orientations"] == {"3": 1, "6": 1}
     (remark,) = [text for text in list_remarks(report) if "EXIF" in text]
     assert remark == (
-        "Images with an EXIF orientation: 2, turned upright as viewers show them (--data.exif "
+        "Images with an EXIF orientation: 2, turned upright as viewers show them (data.exif: "
         "apply): boxes must be drawn on the turned image. Of 1 with orientations 2 to 4 no stated "
         "size tells whether they are."
     )

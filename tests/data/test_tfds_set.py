@@ -47,7 +47,7 @@ def test_without_the_package_the_extra_is_named(monkeypatch):
 def test_a_package_that_did_not_load_is_told_as_such(monkeypatch):
     # TensorFlow Datasets logs what went wrong in its import, and leaves an empty module.
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", ModuleType("tensorflow_datasets"))
-    with pytest.raises(ConfigError, match=r"in part only.*'\.\[addons,tfds\]'\) in a new env"):
+    with pytest.raises(ConfigError, match=r"in part only.*A new env.*-e '\.\[addons,tfds\]'"):
         open_set(Path("voc/2007"))
 
 

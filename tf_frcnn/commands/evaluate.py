@@ -78,8 +78,9 @@ class EvaluateArguments(WeightsOptions):
         if (self.model is None) == (self.detections is None):
             there = "neither is given" if self.model is None else f"both are given ({self.model})"
             raise ConfigError(
-                f"MODEL and --detections: {there}. Expected a training run, one of its checkpoints "
-                "or a SavedModel; or --detections FILE --data.root DIR."
+                f"MODEL and --detections: {there}. Expected a training run, one of its "
+                "checkpoints, a SavedModel, or the name of a published detector (`tf-frcnn "
+                "models`); or --detections FILE --data.root DIR."
             )
         if any(limit < 1 for limit in self.max_detections):
             given = " ".join(map(str, self.max_detections))

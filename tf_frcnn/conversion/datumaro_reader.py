@@ -18,7 +18,7 @@ from defusedxml import DefusedXmlException, ElementTree
 from tf_frcnn.conversion.foreign import ForeignImage, ForeignObject, ForeignSet
 from tf_frcnn.conversion.quiet import errors_only
 from tf_frcnn.data.image_finder import ImageFinder
-from tf_frcnn.errors import ConfigError, DataError
+from tf_frcnn.errors import ConfigError, DataError, install_command
 from tf_frcnn.names import normalise_name, shown
 
 # Datumaro's names of kinds of annotations.
@@ -98,8 +98,8 @@ def _import_datumaro() -> Any:
     except ImportError as error:
         raise ConfigError(
             f"--from: Datumaro, which reads this format, cannot be imported ({error}). Expected "
-            "the extra convert, tf_frcnn[convert]: `python -m pip install -e '.[convert]'`, in an "
-            "environment with TensorFlow 2.21."
+            f"the extra convert: {install_command('convert')}, in an environment with "
+            "TensorFlow 2.21."
         ) from None
     return Environment
 

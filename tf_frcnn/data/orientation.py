@@ -181,10 +181,10 @@ class Orientations:
 
 
 def describe_choice(choice: str) -> str:
-    """Say what a choice does to images, with the option that makes it."""
+    """Say what a choice does to images, and how a configuration has it: it may not be typed."""
     if choice == "apply":
-        return "turned upright as viewers show them (--data.exif apply)"
-    return "taken as they are stored (--data.exif ignore)"
+        return "turned upright as viewers show them (data.exif: apply)"
+    return "taken as they are stored (data.exif: ignore)"
 
 
 def is_applied(policy: ExifPolicy) -> bool:

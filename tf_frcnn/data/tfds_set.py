@@ -22,7 +22,7 @@ from tf_frcnn.data.faults import enumerate_names
 from tf_frcnn.data.folders import describe_folder, is_folder, list_folder
 from tf_frcnn.data.tfds_record import Record
 from tf_frcnn.environment import load_tensorflow
-from tf_frcnn.errors import ConfigError, DataError
+from tf_frcnn.errors import ConfigError, DataError, install_command
 
 logger = logging.getLogger(__name__)
 
@@ -172,13 +172,13 @@ def _import_tfds() -> Any:
     except ImportError as error:
         raise ConfigError(
             f"--data.format tfds: TensorFlow Datasets cannot be imported ({error}). Expected the "
-            "extra tfds: `python -m pip install -e '.[tfds]'`."
+            f"extra tfds: {install_command('tfds')}."
         ) from None
     if not hasattr(tfds, "builder"):  # its faults while it loads go to a log, and no further
         raise ConfigError(
             "--data.format tfds: TensorFlow Datasets loads in part only, as its log above says: "
-            "its packages do not fit together. `python -m pip install -e '.[tfds]'` (with "
-            "TensorFlow 2.15 '.[addons,tfds]') in a new environment takes those that do."
+            "its packages do not fit together. A new environment takes those that do: "
+            f"{install_command('tfds')}, with TensorFlow 2.15 {install_command('addons,tfds')}."
         )
     load_tensorflow()
     import tensorflow as tf

@@ -13,7 +13,7 @@ import numpy as np
 
 from tf_frcnn.data.image import MAX_PIXELS
 from tf_frcnn.data.orientation import UPRIGHT, turn_upright
-from tf_frcnn.errors import DataError, UserError
+from tf_frcnn.errors import DataError, UserError, install_command
 from tf_frcnn.predict.containers import VIDEO_FORMATS_TEXT, check_whole
 from tf_frcnn.predict.outputs import not_written
 
@@ -52,7 +52,7 @@ def load_pyav() -> Any:
     except ImportError as error:
         raise UserError(
             f"videos are read with PyAV, which cannot be imported ({error}). Install it: "
-            "python -m pip install -e '.[video]', or leave the videos out."
+            f"{install_command('video')}, or leave the videos out."
         ) from None
     return av
 
