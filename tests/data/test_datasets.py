@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from tests.conftest import VOC_SPLIT_COUNTS, voc_xml
+from tests.data.coco_writer import annotation, content, image, write_images, write_json
 from tests.data.voc_writer import SIZE, write_voc, write_without_lists
 from tf_frcnn.config import DataConfig
 from tf_frcnn.data.formats import DATASETS, find_format
 from tf_frcnn.data.image import read_image
-from tf_frcnn.data.loading import load_datasets, read_dataset, read_datasets
+from tf_frcnn.data.loading import load_dataset, load_datasets, read_dataset, read_datasets
 from tf_frcnn.errors import ConfigError, DataError
 
 
@@ -123,6 +124,60 @@ def test_a_missing_split_names_the_splits_and_the_way_out(voc_folder, removed, o
     assert f"--data.{role}-split {split}: " in message and f"there is no {split}.txt" in message
     assert f"lists that are there: {', '.join(there)}." in message
     assert (f"--data.{role}-split none" in message) == (role != "train")
+
+
+# === Too few images to divide ===
+
+
+def write_two_coco(root):
+    write_images(root / "images", "p0.png", "p1.png")
+    boxes = [annotation(number, number, [1, 2, 3, 4]) for number in range(2)]
+    write_json(root / "all.json", content(map(image, range(2)), boxes))
+
+
+def write_two_yolo(root):
+    write_images(root / "images", "p0.png", "p1.png")
+    for number in range(2):
+        (root / "images" / f"p{number}.txt").write_text("0 0.5 0.5 0.25 0.1")
+    (root / "classes.txt").write_text("cat")
+
+
+def write_two_csv(root):
+    write_images(root / "images", "p0.png", "p1.png")
+    rows = [f"p{number}.png,cat,1,2,3,4" for number in range(2)]
+    (root / "boxes.csv").write_text("\n".join(["filename,class,xmin,ymin,xmax,ymax", *rows]))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda root: write_without_lists(root, root, 2),
+        write_two_coco,
+        write_two_yolo,
+        write_two_csv,
+    ],
+    ids=["voc", "coco", "yolo", "csv"],
+)
+def test_too_few_images_are_told_with_what_the_command_takes(tmp_path, write):
+    write(tmp_path)
+    config = DataConfig(root=str(tmp_path))
+    with pytest.raises(DataError) as caught:  # to train
+        load_datasets(config, seed=0)
+    assert str(caught.value) == (
+        "no image came to val, test: 2 images were divided. Expected at least 3, or "
+        "`--data.val-split none --data.test-split none`."
+    )
+    whole = DataConfig(root=str(tmp_path), val_split="none", test_split="none")
+    trained = load_datasets(whole, seed=0)["train"]
+    assert len(trained.examples) == 2
+    with pytest.raises(DataError) as caught:  # to evaluate, which takes no split "none"
+        load_dataset(config, "test", trained.class_names, seed=0)
+    assert str(caught.value) == (
+        "no image came to test: 2 images were divided. Expected at least 3, or "
+        "`--data.test-split train`."
+    )
+    evaluated = load_dataset(config, "train", trained.class_names, seed=0)
+    assert len(evaluated.examples) == 2
 
 
 @pytest.mark.parametrize(

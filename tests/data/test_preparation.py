@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.data.voc_writer import write_without_lists
 from tf_frcnn.data.preparation import load_dataset, prepare_dataset
 from tf_frcnn.errors import ConfigError, DataError
 
@@ -278,6 +279,13 @@ def test_a_split_with_few_classes_counts_them_as_the_others_do(voc_folder):
 def test_a_split_that_is_not_there_is_told(voc_folder):
     with pytest.raises(DataError, match="minival"):
         load_dataset(voc_folder, "minival")
+
+
+def test_two_images_can_be_loaded_though_none_is_left_for_the_other_splits(tmp_path):
+    write_without_lists(tmp_path, tmp_path, 2)
+    assert len(load_dataset(tmp_path, "train").examples) == 2
+    with pytest.raises(DataError, match="no image came to val: 2 images were divided"):
+        load_dataset(tmp_path, "val")
 
 
 def test_every_pass_over_ours_is_an_epoch(voc_folder):

@@ -219,12 +219,10 @@ def test_made_splits_of_few_images(tmp_path, count, sizes):
     assert tuple(len(dataset.examples) for dataset in datasets.values()) == sizes
 
 
-def test_two_images_cannot_be_divided_in_three(tmp_path):
+def test_two_images_are_all_in_train(tmp_path):
     write_without_lists(tmp_path, tmp_path, 2)
-    message = message_of(tmp_path, splits=("train", "val"))
-    assert "with 2 XML files the split 'val' is empty. Expected at least 3" in message
-    assert "--data.val-split none" in message
-    assert len(read_train(tmp_path).examples) == 2
+    datasets = read_voc(tmp_path, ("train", "val"), (), Divider(0))
+    assert [len(dataset.examples) for dataset in datasets.values()] == [2, 0]
 
 
 def test_xml_in_several_folders_is_an_error_that_names_them(tmp_path):

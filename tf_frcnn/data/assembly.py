@@ -194,7 +194,7 @@ def assemble_datasets(
     faults = [*size_fault, *faults]
     on_faults(str(root), [*faults, *class_faults.values()])
     has_objects = any(image.objects.names for image in images)
-    if not (has_objects or class_names or faults):
+    if images and not (has_objects or class_names or faults):
         searched = "the only image" if len(images) == 1 else f"any of the {len(images)} images"
         raise DataError(
             f"{root}: no object on {searched} of {', '.join(splits)}. "
@@ -237,20 +237,41 @@ def order_declared_classes(
     return tuple(names)
 
 
-def refuse_empty(datasets: Iterable[Dataset]) -> None:
-    """Refuse a split of which no image is left, now that those with faults were skipped.
+def refuse_empty(datasets: Mapping[str, Dataset]) -> None:
+    """Refuse a split without images: they were skipped, or there were too few to divide.
+
+    Args:
+        datasets: by role, as `read_datasets` gives them; "test" alone is to be evaluated.
 
     Raises:
         DataError: names the split.
     """
-    for dataset in datasets:
-        if not dataset.examples:
-            number = dataset.num_images_left_out
-            skipped = "the only one was" if number == 1 else f"all {number} were"
-            raise DataError(
-                f"split {dataset.split}: no image is left, {skipped} skipped for their faults. "
-                "Expected at least one; mend the files, or leave the split out."
-            )
+    for dataset in datasets.values():
+        number = dataset.num_images_left_out
+        if dataset.examples:
+            continue
+        if dataset.division is not None and not number:
+            raise DataError(_explain_too_few(datasets, dataset.division))
+        skipped = "the only one was" if number == 1 else f"all {number} were"
+        raise DataError(
+            f"split {dataset.split}: no image is left, {skipped} skipped for their faults. "
+            "Expected at least one; mend the files, or leave the split out."
+        )
+
+
+def _explain_too_few(
+    datasets: Mapping[str, Dataset], division: Mapping[str, Sequence[str]]
+) -> str:
+    """Say that splits came out empty when images were divided, and what to do about it."""
+    empty = {role: one.split for role, one in datasets.items() if not one.examples}
+    ways_out = [f"--data.{role}-split none" for role in empty]
+    if "train" not in datasets:
+        ways_out = [f"--data.test-split {max(division, key=lambda split: len(division[split]))}"]
+    total = counted(sum(map(len, division.values())), "image was", "images were")
+    return (
+        f"no image came to {enumerate_names(empty.values())}: {total} divided. Expected at least "
+        f"3, or `{' '.join(ways_out)}`."
+    )
 
 
 def _names_of(images: Iterable[LabelledImage]) -> set[str]:

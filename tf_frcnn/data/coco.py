@@ -92,13 +92,6 @@ def read_coco(
         division=division,
         exif=choice,
     )
-    for split, dataset in datasets.items():
-        # Only a made split can be: else it is a fault.
-        if not dataset.examples and not faults and not dataset.num_images_left_out:
-            raise DataError(
-                f"{paths[split]}: too few images, the split {split!r} is empty. Expected at "
-                f"least 3 images, or `--data.{split}-split none`."
-            )
     if are_made:
         return datasets
     return {

@@ -80,12 +80,6 @@ def read_csv(
     if are_made:
         names = next(iter(tables.values()))
         division = divider.divide(names, f"{root}: one CSV table")
-        for split in splits:
-            if not division[split] and not faults:
-                raise DataError(
-                    f"{found[split][1]}: too few images, the split {split!r} is empty. Expected at "
-                    f"least 3 images, or `--data.{split}-split none`."
-                )
     by_name = {name: _names_of(tables[name], name, division) for name, _ in found.values()}
     images = {
         name: labeller.select((path, image) for image in by_name[name])

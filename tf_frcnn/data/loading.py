@@ -139,9 +139,10 @@ def read_datasets(
             image_folder,
             config.exif,
         )
+    by_role = {role: datasets[split] for role, split in splits.items()}
     if on_faults is None:
-        refuse_empty(datasets.values())
-    return {role: datasets[split] for role, split in splits.items()}
+        refuse_empty(by_role)
+    return by_role
 
 
 def read_dataset(
@@ -183,7 +184,7 @@ def read_dataset(
             config.exif,
         )[split]
     if on_faults is None:
-        refuse_empty([dataset])
+        refuse_empty({"test": dataset})
     return dataset
 
 
@@ -319,7 +320,7 @@ def _finish(
     if has_flags and faults.messages and config.on_error == "stop":
         faults.messages.append(nothing)  # without flags, those faults are the reason
     FAULT_HANDLERS[config.on_error](faults.subject, faults.messages)
-    refuse_empty(verified.values())
+    refuse_empty(verified)
     if nothing:
         raise DataError(f"{config.root}: {nothing}")
     for role, dataset in verified.items():

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from tf_frcnn.data.faults import counted, enumerate_names
+from tf_frcnn.data.faults import enumerate_names
 from tf_frcnn.data.folders import (
     Index,
     describe_folder,
@@ -305,9 +305,8 @@ def _make_splits(
         ((origin,),) = lists.values()
         names = _read_list(origin, folders.annotations)
         made = divider.divide(names, f"{origin}: the only list")
-        what = "name"
     else:
-        origin, what = folders.annotation_folder, "XML file"
+        origin = folders.annotation_folder
         names = list(folders.annotations)
         made = divider.divide(names, f"{origin}: no ImageSets/Main")
         if unlabelled := _unlabelled_images(folders):
@@ -316,12 +315,6 @@ def _make_splits(
                 folders.image_folder,
                 len(unlabelled),
                 enumerate_names(unlabelled),
-            )
-    for split in splits:
-        if not made[split]:
-            raise DataError(
-                f"{origin}: with {counted(len(names), what)} the split "
-                f"{split!r} is empty. Expected at least 3 files, or `--data.{split}-split none`."
             )
     return {split: VocSplit(split, folders, made[split], origin) for split in splits}, made
 

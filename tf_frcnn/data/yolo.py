@@ -19,7 +19,7 @@ from tf_frcnn.data.assembly import (
     order_declared_classes,
 )
 from tf_frcnn.data.example import Dataset
-from tf_frcnn.data.faults import FaultHandler, counted, enumerate_names, raise_faults
+from tf_frcnn.data.faults import FaultHandler, enumerate_names, raise_faults
 from tf_frcnn.data.labelling import FoundImage, Labeller, ObjectReader
 from tf_frcnn.data.orientation import ExifPolicy
 from tf_frcnn.data.splits import Divider, match_split
@@ -153,12 +153,6 @@ def _find_images(
     if not every.paths:
         raise DataError(f"{folder}: there are no images. Expected some, with labels in labels.")
     made = divider.divide(every.paths, f"{folder}: neither data.yaml nor lists")
-    for split in splits:
-        if not made[split]:
-            raise DataError(
-                f"{folder}: with {counted(len(every.paths), 'image')} the split {split!r} is "
-                f"empty. Expected at least 3, or `--data.{split}-split none`."
-            )
     return {
         split: _Images(
             {key: every.paths[key] for key in made[split]},
