@@ -361,7 +361,9 @@ def test_labels_without_an_image_are_counted(tmp_path, caplog, label):
     (tmp_path / "train.txt").write_text("images/train/train0.png\n")
     (tmp_path / "val.txt").write_text("images/train/val0.png\n")  # and `other` is in no split
     (tmp_path / "classes.txt").write_text("cat\ndog")
-    assert len(read_train(tmp_path).examples) == 1
+    dataset = read_train(tmp_path)
+    assert len(dataset.examples) == 1 and len(dataset.remarks) == 1
+    assert dataset.remarks[0] in caplog.text
     assert (
         f"{tmp_path}: files of labels without an image, not used: 2; the first: "
         f"{tmp_path / label.format('gone')}; expected"

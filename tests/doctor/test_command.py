@@ -54,7 +54,8 @@ def test_clean_folder(fixture, request, tmp_path, capsys):
     status, report, page = check(root, tmp_path / "out", *SMALL)
     assert status == 0 and report.keys() == KEYS
     assert report["faults"] == {"count": 0, "first": []}
-    assert report["suspicions"] == {"class_names": [], "box_format": [], "untrained_classes": []}
+    names = ("class_names", "box_format", "files", "untrained_classes")
+    assert report["suspicions"] == dict.fromkeys(names, [])
     assert report["duplicates"]["exact"]["count"] == 0
     assert report["class_names"] == ["cat", "dog", "duck"]
     # Six images; 1, 3 and 5 have a second box: 6 + 3 = 9 boxes, three of each class.
@@ -148,6 +149,19 @@ def test_planted_oddities_stop_nothing(voc_folder, tmp_path):
     ):
         assert words in remarks
     assert "train: train_0.jpg = test: test_1.jpg" in page
+
+
+def test_what_is_odd_about_the_files_is_on_the_page(coco_folder, tmp_path):
+    source = coco_folder / "annotations" / "instances_train.json"
+    content = json.loads(source.read_text())
+    for entry in content["annotations"][:3]:
+        entry["id"] = 7  # the second and the third have the id of the first
+    source.write_text(json.dumps(content))
+    status, report, page = check(coco_folder, tmp_path / "out", *SMALL)
+    (remark,) = report["suspicions"]["files"]
+    assert status == 0 and remark in list_remarks(report)
+    assert remark.startswith(f"{source}: annotations with the id of one before: 2; the first: ")
+    assert "annotations with the id of one before: 2" in page
 
 
 def test_no_box_can_be_read(voc_folder, tmp_path):

@@ -166,6 +166,7 @@ def assemble_datasets(
     num_left_out: Mapping[str, int] | None = None,
     division: Mapping[str, Sequence[str]] | None = None,
     exif: ExifChoice = "apply",
+    remarks: Sequence[str] = (),
 ) -> dict[str, Dataset]:
     """Check the classes, tell all faults, and build the data sets.
 
@@ -179,6 +180,7 @@ def assemble_datasets(
         num_left_out: images with faults, of each split that has some.
         division: see `Dataset`.
         exif: see `Dataset`.
+        remarks: likewise, of all splits; they are logged.
 
     Returns:
         One `Dataset` a split, all with the same class names; where `on_faults` does not raise,
@@ -187,6 +189,8 @@ def assemble_datasets(
     Raises:
         DataError: there is a fault, or neither a class name nor an object to take it from.
     """
+    for remark in remarks:
+        logger.warning("%s", remark)
     images = list(dict.fromkeys(image for split in splits.values() for image in split))
     class_faults = _class_faults(root, images, class_names)
     resized, size_fault = _find_resized([image for image in images if not image.is_unfit])
@@ -207,7 +211,10 @@ def assemble_datasets(
     class_names = tuple(name for name in class_names if name not in class_faults)
     missing = num_left_out or {}
     return {
-        name: _build_dataset(name, split, unfit, class_names, missing.get(name, 0), division, exif)
+        name: _build_dataset(
+            *(name, split, unfit, class_names, missing.get(name, 0)),
+            *(division, exif, tuple(remarks)),
+        )
         for name, split in splits.items()
     }
 
@@ -408,6 +415,7 @@ def _build_dataset(
     num_images_left_out: int,
     division: Mapping[str, Sequence[str]] | None,
     exif: ExifChoice,
+    remarks: tuple[str, ...],
 ) -> Dataset:
     ids = {name: number for number, name in enumerate(class_names, start=1)}
     left_out = [image for image in images if image in unfit]
@@ -425,6 +433,7 @@ def _build_dataset(
         + sum(name not in ids for image in images for name in image.objects.names),
         division=division,
         exif=exif,
+        remarks=remarks,
     )
 
 

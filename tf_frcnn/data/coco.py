@@ -81,6 +81,7 @@ def read_coco(
         ids = [image_id for file in files.values() for image_id in file.image_ids]
         division = divider.divide(ids, f"{root}: one JSON file")
     images, num_left_out = _images_of_splits(paths, files, division)
+    contents = [file.content for file in files.values()]
     datasets = assemble_datasets(
         root,
         images,
@@ -91,6 +92,7 @@ def read_coco(
         num_left_out=num_left_out,
         division=division,
         exif=choice,
+        remarks=list(filter(None, map(_explain_repeated_ids, contents))),
     )
     if are_made:
         return datasets
@@ -200,14 +202,17 @@ def _log_replacements(content: CocoFile) -> None:
             content.source,
             content.num_segmentations,
         )
-    if content.repeated_ids:
-        logger.warning(
-            "%s: annotations with the id of one before: %d; the first: %s. Each counts as an "
-            "object of its own: look whether files were joined, or boxes written twice",
-            content.source,
-            len(content.repeated_ids),
-            content.repeated_ids[0],
-        )
+
+
+def _explain_repeated_ids(content: CocoFile) -> str:
+    """Say that several annotations have one id; "" where each has its own."""
+    if not content.repeated_ids:
+        return ""
+    return (
+        f"{content.source}: annotations with the id of one before: {len(content.repeated_ids)}; "
+        f"the first: {content.repeated_ids[0]}. Each counts as an object of its own: look whether "
+        "files were joined, or boxes written twice."
+    )
 
 
 def _find_images(

@@ -68,6 +68,7 @@ class Dataset:
         division: the image ids of all splits, where they were made by a seed; None where the data
             set has splits of its own.
         exif: what was chosen for the EXIF orientations of its images.
+        remarks: what is odd about the files it was read from and is in no image, a sentence each.
     """
 
     split: str
@@ -81,3 +82,4 @@ class Dataset:
     left_out: tuple[Example, ...] = ()
     division: Mapping[str, Sequence[str]] | None = None
     exif: ExifChoice = "apply"
+    remarks: tuple[str, ...] = ()

@@ -101,7 +101,6 @@ def read_yolo(
                     image = _with_objects(key, path, files.labels.get(key), data_set, names)
                     labeller.add(path, image)
             _log_unlabelled(root, base, files)
-        _log_orphans(root, found.values())
         choice = labeller.finish(str(root))
     images = {name: labeller.select(files.paths.values()) for name, files in found.items()}
     datasets = assemble_datasets(
@@ -115,6 +114,7 @@ def read_yolo(
         num_left_out={name: len(found[name].paths) - len(images[name]) for name in found},
         division=division,
         exif=choice,
+        remarks=_explain_orphans(root, found.values()),
     )
     if division is not None:
         return datasets
@@ -194,19 +194,18 @@ def _log_unlabelled(root: Path, base: Path, files: _Images) -> None:
         )
 
 
-def _log_orphans(root: Path, found: Iterable[_Images]) -> None:
+def _explain_orphans(root: Path, found: Iterable[_Images]) -> list[str]:
+    """Say, where it is so, that there are labels without an image."""
     labels = {path: files.paths[key] for files in found for key, path in files.labels.items()}
     orphans: list[Path] = []
     with suppress(OSError, DataError):  # of a folder that may be entered but not listed
         orphans = find_orphans(labels)
-    if orphans:
-        logger.warning(
-            "%s: files of labels without an image, not used: %d; the first: %s; expected an image "
-            "of that name where those of the others are",
-            root,
-            len(orphans),
-            orphans[0],
-        )
+    if not orphans:
+        return []
+    return [
+        f"{root}: files of labels without an image, not used: {len(orphans)}; the first: "
+        f"{orphans[0]}; expected an image of that name where those of the others are."
+    ]
 
 
 def read_labels(

@@ -40,6 +40,7 @@ _LABELS = {
     "1 px": "num_one_pixel",
 }
 _ALWAYS_SHOWN = ("num_pictures", "num_empty_pictures", "num_boxes")
+_MAX_REMARK = 1000  # letters
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +110,7 @@ def check_data(config: DataConfig, model: ModelConfig, seed: int) -> DataCheck:
         "suspicions": {
             "class_names": [list(pair) for pair in similar_names(by_role["train"].class_names)],
             "box_format": box_format_signs(data_format, stated),
+            "files": _remarks_of(datasets.values()),
             "untrained_classes": untrained_classes(count_boxes(by_role["train"])),
         },
         "anchors": anchors,
@@ -133,6 +135,12 @@ def _judge(
         verdict = f"{count}: training would go on without what has them (--data.on-error skip)."
         return {"would_stop_training": False, "verdict": verdict}
     return {"would_stop_training": False, "verdict": "Nothing would stop training."}
+
+
+def _remarks_of(datasets: Iterable[Dataset]) -> list[str]:
+    """List what is odd about the files of the splits, each file once, safe to show."""
+    remarks = dict.fromkeys(remark for dataset in datasets for remark in dataset.remarks)
+    return [shown(remark, _MAX_REMARK) for remark in remarks]
 
 
 def _describe_images(facts: Mapping[Path, ImageFacts]) -> dict[str, Any]:

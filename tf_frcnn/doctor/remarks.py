@@ -20,6 +20,7 @@ def list_remarks(report: Mapping[str, Any]) -> list[str]:
     """
     remarks = [
         *report["suspicions"]["box_format"],
+        *report["suspicions"]["files"],
         *(
             f"Class names that look like the same: {first!r} and {second!r}."
             for first, second in report["suspicions"]["class_names"][:MAX_LISTED]
