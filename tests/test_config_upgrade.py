@@ -175,7 +175,7 @@ def test_what_differs_from_an_old_run_is_told_by_the_new_name(old_run):
     [
         (["--model.backbone", "vgg16_quarter"], "model.architecture", "vgg16_quarter"),
         (["--model.backbone=vgg16_quarter"], "model.architecture", "vgg16_quarter"),
-        (["--model.backbone-weights", "none"], "train.start-from", "none"),
+        (["--model.backbone-weights", "a.h5"], "train.start-from", "a.h5"),
         (["--model.backbone_weights", "a b.h5"], "train.start-from", "a b.h5"),
         (["--model.backbone_weights=x=y.h5"], "train.start-from", "x=y.h5"),
     ],

@@ -142,6 +142,8 @@ def kept(arguments):
         (("--model.architecture", RESNET), "none", NOTHING),
         # Without weights there is nothing worth keeping.
         (("--model.architecture", LITE0, *NONE), "none", NOTHING),
+        (NONE, "none", NOTHING),
+        ((*NONE, "--train.frozen-layers", "block1"), "none", (("block1",), None, "batch")),
         (
             ("--model.architecture", RESNET, "--train.start-from", "imagenet"),
             "imagenet",
@@ -162,6 +164,20 @@ def kept(arguments):
 )
 def test_what_is_frozen_goes_with_the_start(options, source, frozen):
     assert kept(options) == (source, frozen)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "all layers are trained"),
+        (("--train.frozen-layers", "block1"), "layers that are not trained keep random weights"),
+        (("--train.trainable-stages", "3"), "layers that are not trained keep random weights"),
+    ],
+)
+def test_what_is_trained_from_random_weights_is_said(options, said, caplog):
+    with caplog.at_level(logging.INFO):
+        kept((*NONE, *options))
+    assert caplog.messages == [f"--train.start-from none: {said}"]
 
 
 def test_a_file_is_told_by_its_keys(tmp_path):
