@@ -271,6 +271,17 @@ def test_a_wrong_field_of_a_file_is_named_with_the_file(changes, message, tmp_pa
     assert str(caught.value).endswith(". Expected a config.json as training writes it.")
 
 
+def test_a_kept_model_may_have_a_class_that_is_called_as_the_background(tmp_path):
+    # "Background" was no fault until names were compared in any case.
+    config = load_config(saved(tmp_path, data__classes=["cat", "Background"]))
+    assert config.data.classes == ("cat", "Background")
+    assert dataclasses.replace(config, output="out").data is config.data  # as an export does
+    with pytest.raises(ConfigError, match="--data.classes cat Background: expected object classes"):
+        dataclasses.replace(config.data, root="elsewhere")  # to read data is another matter
+    with pytest.raises(ConfigError, match="names without control characters"):
+        load_config(saved(tmp_path, data__classes=["Background", "a\nb"]))
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe\x00"])
 def test_a_file_that_is_no_configuration_is_named(content, tmp_path):
     path = tmp_path / "config.json"

@@ -39,11 +39,22 @@ T = TypeVar("T")
 # === What a field may hold ===
 
 
-def _expect(is_met: Callable[[Any], bool], expected: str) -> pydantic.AfterValidator:
-    """Make a constraint of one field, with the words in which a refusal says what it expects."""
+_KEPT = {"is_kept": True}  # the context in which a config.json is read
 
-    def check(value: Any) -> Any:
-        if not is_met(value):
+
+def _expect(
+    is_met: Callable[[Any], bool], expected: str, of_new: bool = False
+) -> pydantic.AfterValidator:
+    """Make a constraint of one field.
+
+    Args:
+        is_met: tells of a value.
+        expected: the words in which a refusal says what it expects.
+        of_new: a config.json that is kept need not meet it, since it may be the older of the two.
+    """
+
+    def check(value: Any, info: pydantic.ValidationInfo) -> Any:
+        if not is_met(value) and not (of_new and info.context == _KEPT):
             raise PydanticCustomError("expected", "{expected}", {"expected": expected})
         return value
 
@@ -169,9 +180,12 @@ class DataConfig:
         _expect(
             lambda names: not any(map(is_background, names)),
             "object classes only: class 0, the background, is added by the model",
+            of_new=True,
         ),
         _expect(
-            lambda names: not any(map(explain_class_name, names)),
+            lambda names: not any(
+                explain_class_name(name) for name in names if not is_background(name)
+            ),
             f"names without control characters and line breaks, of 1 to {MAX_CLASS_NAME} letters",
         ),
     ] = ()
@@ -543,7 +557,7 @@ def parse_config(text: str, source: str) -> Config:
     values = upgrade_config(values, source)
     fields = {name: value for name, value in values.items() if name not in ("format", RELEASE)}
     try:
-        return pydantic.TypeAdapter(Config).validate_python(fields)
+        return pydantic.TypeAdapter(Config).validate_python(fields, context=_KEPT)
     except pydantic.ValidationError as error:
         path, refusal = _describe(error)
         field_name = ".".join(map(str, path))
