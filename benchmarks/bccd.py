@@ -29,6 +29,11 @@ from provenance import ROOT, commit, processor
 FIGURES = ("coco_ap", "coco_ap50", "coco_ap75")
 # torchvision 0.26, same weights and budget, seeds 0 and 1: the mean of each figure.
 PEER = {"coco_ap": 0.399, "coco_ap50": 0.742, "coco_ap75": 0.406}
+PEER_NOTE = (
+    "torchvision's figures are those of torchvision 0.26, from before commits were noted, by a "
+    "script that is not kept here: VGG16, the same images and number of steps, the rate 0.001, no "
+    "clipping. `benchmarks/bccd_peer.py` with `--settings paper` trains it so again."
+)
 
 
 @dataclass(frozen=True)
@@ -133,7 +138,7 @@ def as_markdown(summary: dict[str, Any]) -> str:
         ("torchvision's VGG16, mean of seeds 0 and 1", PEER),
     ):
         lines.append(f"| {title} | " + " | ".join(f"{means[n]:.3f}" for n in FIGURES) + " | | | |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", PEER_NOTE]) + "\n"
 
 
 def _command(architecture: str) -> str:

@@ -17,9 +17,9 @@ CELLS = (
     """\
 # A detector for your own folder, from Python
 
-A small Faster R-CNN learns to find cats, dogs and ducks: about two minutes on two
-cores. The drawings stand in for a folder of your own, which need only look like theirs: Pascal
-VOC's layout, or COCO's.""",
+A small Faster R-CNN learns to find cats, dogs and ducks: a few minutes on two cores. The drawings
+stand in for a folder of your own, which need only look like theirs: Pascal VOC's layout; COCO's,
+YOLO's and CSV are read as well.""",
     """\
 from pathlib import Path
 
@@ -80,9 +80,9 @@ trainer = FasterRCNNTrainer(network, PRESETS["quickstart"]().train)
 trainer.compile(
     optimizer=keras.optimizers.SGD(0.02, momentum=0.9), weight_decay=5e-4, clip_norm=10.0
 )
-halving = keras.callbacks.LearningRateScheduler(lambda epoch: 0.02 if epoch < 6 else 0.002)
+decay = keras.callbacks.LearningRateScheduler(lambda epoch: 0.02 if epoch < 6 else 0.002)
 history = trainer.fit(
-    train_batches, validation_data=val_batches, epochs=8, callbacks=[halving], verbose=2
+    train_batches, validation_data=val_batches, epochs=8, callbacks=[decay], verbose=2
 ).history""",
     "The paper's four losses and their sum, on the training images and on those for validation:",
     """\
@@ -104,7 +104,7 @@ truth is dashed.""",
     """\
 from tf_frcnn import Detector
 
-detector = Detector.from_network(network, train.class_names, **sizes)
+detector = Detector.from_network(network, train.class_names, exif=train.exif, **sizes)
 images = [read_image(example.image_path) for example in test.examples[:6]]
 predictions = detector(images)
 
@@ -120,7 +120,7 @@ Average precision on the test images, as VOC counts it (IoU 0.5) and as COCO doe
     """\
 from tf_frcnn.evaluation.evaluator import compute_metrics, detect_dataset
 
-metrics = compute_metrics(test, detect_dataset(test, detector.detect))
+metrics = compute_metrics(test, detect_dataset(test, detector.in_batches()))
 {name: round(metrics[name], 3) for name in ("voc_ap50_area", "coco_ap50", "coco_ap")}""",
     """\
 ## Keep and export

@@ -1,4 +1,8 @@
-"""What calls from Python are given: refused in the form of the options, by the arguments' names."""
+"""What calls from Python are given: refused in the form of the options, by the arguments' names.
+
+A configuration that such a call is given, such as a `TrainConfig`, is refused by the names of the
+options, which are its fields, as its constructor does.
+"""
 
 import re
 from collections.abc import Iterator, Mapping
