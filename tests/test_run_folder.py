@@ -40,7 +40,9 @@ def test_a_folder_that_is_no_run_has_no_configuration(tmp_path):
 )
 def test_an_image_in_two_splits_is_named(folder, division, problem):
     write_json(folder.splits_file, division)
-    with pytest.raises(UserError, match=rf"mine/splits\.json: {problem}.*restore the file.*training's --over"):
+    with pytest.raises(
+        UserError, match=rf"mine/splits\.json: {problem}.*restore the file.*training's --over"
+    ):
         folder.load_division()
 
 

@@ -183,8 +183,8 @@ class DataConfig:
             of_new=True,
         ),
         _expect(
-            lambda names: not any(
-                explain_class_name(name) for name in names if not is_background(name)
+            lambda names: (
+                not any(explain_class_name(name) for name in names if not is_background(name))
             ),
             f"names without control characters and line breaks, of 1 to {MAX_CLASS_NAME} letters",
         ),

@@ -139,7 +139,7 @@ def write_two_yolo(root):
     write_images(root / "images", "p0.png", "p1.png")
     for number in range(2):
         (root / "images" / f"p{number}.txt").write_text("0 0.5 0.5 0.25 0.1")
-    (root / "classes.txt").write_text("cat")
+    (root / "images" / "classes.txt").write_text("cat")
 
 
 def write_two_csv(root):

@@ -154,8 +154,8 @@ def test_planted_oddities_stop_nothing(voc_folder, tmp_path):
 def test_what_is_odd_about_the_files_is_on_the_page(coco_folder, tmp_path):
     source = coco_folder / "annotations" / "instances_train.json"
     content = json.loads(source.read_text())
-    for entry in content["annotations"][:3]:
-        entry["id"] = 7  # the second and the third have the id of the first
+    first, second, third, *_ = content["annotations"]
+    second["id"] = third["id"] = first["id"]
     source.write_text(json.dumps(content))
     status, report, page = check(coco_folder, tmp_path / "out", *SMALL)
     (remark,) = report["suspicions"]["files"]

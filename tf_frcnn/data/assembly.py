@@ -266,9 +266,7 @@ def refuse_empty(datasets: Mapping[str, Dataset]) -> None:
         )
 
 
-def _explain_too_few(
-    datasets: Mapping[str, Dataset], division: Mapping[str, Sequence[str]]
-) -> str:
+def _explain_too_few(datasets: Mapping[str, Dataset], division: Mapping[str, Sequence[str]]) -> str:
     """Say that splits came out empty when images were divided, and what to do about it."""
     empty = {role: one.split for role, one in datasets.items() if not one.examples}
     ways_out = [f"--data.{role}-split none" for role in empty]
