@@ -12,7 +12,7 @@ import tyro
 
 from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.commands.model_options import typed_value
-from tf_frcnn.config import Config, TrainConfig
+from tf_frcnn.config import Config
 from tf_frcnn.config_upgrade import rename_options
 from tf_frcnn.data.example import Dataset
 from tf_frcnn.environment import check_backend, set_up_logging, set_up_tensorflow
@@ -202,8 +202,7 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str = "train.py") -
         raise ConfigError(f"no preset is named {name!r}: expected one of {', '.join(PRESETS)}.")
     preset = PRESETS[name]()
     architecture = typed_value(arguments, "--model.architecture")
-    source = typed_value(arguments, "--train.start-from")
-    preset = _start_from(preset, source, architecture)
+    preset = _start_from(preset, typed_value(arguments, "--train.start-from"), architecture)
     default = TrainArguments(
         **{
             **{field.name: getattr(preset, field.name) for field in dataclasses.fields(Config)},
@@ -229,19 +228,7 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str = "train.py") -
     for explain in (explain_rate, explain_decay):
         if remark := explain(parsed.train, preset.train):
             logger.warning("%s", remark)
-    if source == NO_WEIGHTS:
-        _log_random_start(parsed.train)
     return parsed
-
-
-def _log_random_start(train: TrainConfig) -> None:
-    """Say what comes of the layers that presets keep, where there are no weights to keep."""
-    if all(getattr(train, name) == value for name, value in NOTHING_KEPT.items()):
-        logger.info("--train.start-from %s: all layers are trained", NO_WEIGHTS)
-    else:
-        logger.warning(
-            "--train.start-from %s: layers that are not trained keep random weights", NO_WEIGHTS
-        )
 
 
 def _start_from(preset: Config, source: str, architecture: str) -> Config:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tf_frcnn.checkpoints import named_weights
-from tf_frcnn.config import Config
+from tf_frcnn.config import Config, TrainConfig
 from tf_frcnn.data.faults import enumerate_names
 from tf_frcnn.errors import WeightsError
 from tf_frcnn.inference import load_network
@@ -16,7 +16,7 @@ from tf_frcnn.model import FasterRCNN
 from tf_frcnn.model_files import find_start
 from tf_frcnn.pretrained.keras_applications import load_backbone_weights
 from tf_frcnn.pretrained.trunk_weights import load_trunk
-from tf_frcnn.pretrained.trunks import TrunkFile
+from tf_frcnn.pretrained.trunks import NO_WEIGHTS, TrunkFile
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,8 @@ def start_network(network: FasterRCNN, config: Config) -> None:
     found = find_start(source, config.model.architecture, config.train.start_from_epsilon)
     if found is None:
         logger.info("%s", load_backbone_weights(network, source))
+        if source == NO_WEIGHTS:
+            _log_what_is_trained(config.train)
         return
     if isinstance(found, TrunkFile):
         logger.info("%s", load_trunk(network, found))
@@ -52,6 +54,16 @@ def start_network(network: FasterRCNN, config: Config) -> None:
         *(source, model.network.config.architecture),
         *(enumerate_names(names) or "none" for names in (common, new, left)),
     )
+
+
+def _log_what_is_trained(train: TrainConfig) -> None:
+    """Say whether layers keep the random weights that they start with."""
+    if train.frozen_layers or train.trainable_stages is not None:
+        logger.warning(
+            "--train.start-from %s: layers that are not trained keep random weights", NO_WEIGHTS
+        )
+    elif train.normalization == "batch":
+        logger.info("All layers are trained.")
 
 
 def take_weights(
