@@ -11,7 +11,8 @@ good as equal; whole detections are those of each one's own.
 
 `--part steps` compares losses, gradients and three training steps (`torchvision_steps.py`), the
 box head given torchvision's proposals; `--part trained` detectors that torchvision trained:
-`FOLDER/NAME.pth`, by COCO's AP on the test images of `--data-root` and by what is found.
+`FOLDER/NAME.pth`, by COCO's AP on the test images of `--data-root` and by what is found; beside
+torchvision as it is, and with anchors of equal logits in their order, which `topk` leaves open.
 
 Writes `results/parity.json`, where figures of other parts and detectors stay, and the tables in
 `results/parity.md`, whose other text stays. Exit status 1 where something is not equal.
@@ -159,32 +160,33 @@ def compare_trained(name: str, arguments: Arguments, folder: Path) -> dict[str, 
     from tf_frcnn.pretrained.torchvision import load_state_dict
 
     assert arguments.trained is not None and arguments.data_root is not None
-    side, names, file = arguments.short_side, tuple(CLASS_NAMES), folder / "theirs.json"
+    side, names = arguments.short_side, tuple(CLASS_NAMES)
     weights = arguments.trained / f"{name}.pth"
     script = ROOT / "benchmarks" / "torchvision_checkpoint.py"
-    command = [script, name, weights, arguments.data_root, side, file, *names]
+    command = [script, name, weights, arguments.data_root, side, folder, *names]
     subprocess.run([arguments.torch_python, *map(str, command)], check=True)
     network = FasterRCNN.from_preset(name, len(names))
     load_state_dict(network, read_state_dict(weights), str(weights))
     detector = Detector.from_network(network, names, side, 2 * side, "floor")
     data = DataConfig(root=str(arguments.data_root), classes=names)
     dataset = load_dataset(data, "test", names, 0)
-    theirs = read_results(file, dataset)
     ours = detect_dataset(dataset, detector.detect)
-    pairs = [
-        _unmatched(*(_found(one, FOUND_SCORE) for one in pair))
-        for pair in zip(ours, theirs, strict=True)
-    ]
-    figures = [coco_figures(dataset, one).overall for one in (ours, theirs)]
-    row = {
-        "short_side": side,
-        "images": len(theirs),
-        "ap": [one["coco_ap"] for one in figures],
-        "ap50": [one["coco_ap50"] for one in figures],
-        "found": sum(pair["theirs"] for pair in pairs),
-        "lacking": sum(pair["missing"] + pair["beyond"] for pair in pairs),
-        "px": max(pair["px"] for pair in pairs),
-    }
+    row: dict[str, Any] = {"short_side": side, "images": len(ours)}
+    our_figures = coco_figures(dataset, ours).overall
+    for order in ("as_is", "in_order"):
+        theirs = read_results(folder / f"{order}.json", dataset)
+        pairs = [
+            _unmatched(*(_found(one, FOUND_SCORE) for one in pair))
+            for pair in zip(ours, theirs, strict=True)
+        ]
+        figures = [our_figures, coco_figures(dataset, theirs).overall]
+        row[order] = {
+            "ap": [one["coco_ap"] for one in figures],
+            "ap50": [one["coco_ap50"] for one in figures],
+            "found": sum(pair["theirs"] for pair in pairs),
+            "lacking": sum(pair["missing"] + pair["beyond"] for pair in pairs),
+            "px": max(pair["px"] for pair in pairs),
+        }
     print(name, json.dumps(row), flush=True)
     return row
 
@@ -270,7 +272,7 @@ def faults(part: str, case: Mapping[str, Any]) -> list[str]:
             named = row[kind]["named"].items()
             found += [f"{kind} of {key} {one:.0e}" for key, one in named if not one <= STEP_LIMIT]
     else:
-        row = case["figures"]
+        row = case["figures"]["in_order"]
         if abs(row["ap"][0] - row["ap"][1]) > AP_LIMIT:
             found.append(f"AP {row['ap']}")
         if row["lacking"] or not row["found"]:
@@ -296,8 +298,8 @@ def tables(figures: Mapping[str, Any]) -> str:
             *("3 steps: pyramid", "RPN", "box head", "all: median", "worst"),
         ),
         "trained": (
-            *("detector", "short side", "AP here", "AP torchvision", "AP50 here", "torchvision"),
-            *(f"found above {FOUND_SCORE}", "one side lacks", "px apart, at most"),
+            *("detector", "short side", "equal logits", "AP here", "torchvision", "AP50 here"),
+            *("torchvision", f"found above {FOUND_SCORE}", "one side lacks", "px apart, at most"),
         ),
     }
     for part, head in heads.items():
@@ -306,28 +308,42 @@ def tables(figures: Mapping[str, Any]) -> str:
         lines += [f"## {part.capitalize()}", ""]
         lines += ["| " + " | ".join((*head, "commit")) + " |", "|---" * (len(head) + 1) + "|"]
         for case, entry in figures[part].items():
-            name, _, epsilon = case.partition("@")
-            cells, row = [f"`{name}`"], entry["figures"]
-            if part == "stages":
-                cells.append(epsilon)
-                for stage in STAGES:
-                    if stage in ("proposals", "detections"):
-                        cells.append("{} of {}".format(*_lacking(row, stage)))
-                    else:
-                        cells.append(f"{max(one[stage] for one in row.values()):.0e}")
-            elif part == "steps":
-                numbers = [*row["losses"].values(), row["later_losses"]]
-                for kind in ("gradient", "change"):
-                    of_kind = row[kind]
-                    numbers += [*of_kind["named"].values(), of_kind["median"], of_kind["worst"]]
-                cells += [f"{one:.0e}" for one in numbers]
-            else:
-                cells += [str(row["short_side"])]
-                cells += [f"{one:.4f}" for one in (*row["ap"], *row["ap50"])]
-                cells += [str(row["found"]), str(row["lacking"]), f"{row['px']:.4f}"]
-            lines.append("| " + " | ".join((*cells, entry["commit"])) + " |")
+            for cells in _rows(part, case, entry["figures"]):
+                lines.append("| " + " | ".join((*cells, entry["commit"])) + " |")
         lines.append("")
     return "\n".join(lines)
+
+
+def _rows(part: str, case: str, figures: Mapping[str, Any]) -> list[list[str]]:
+    """Write the figures of a detector as rows of a table, without the commit."""
+    name, _, epsilon = case.partition("@")
+    if part == "stages":
+        cells = [f"`{name}`", epsilon]
+        for stage in STAGES:
+            if stage in ("proposals", "detections"):
+                cells.append("{} of {}".format(*_lacking(figures, stage)))
+            else:
+                cells.append(f"{max(one[stage] for one in figures.values()):.0e}")
+        return [cells]
+    if part == "steps":
+        numbers = [*figures["losses"].values(), figures["later_losses"]]
+        for kind in ("gradient", "change"):
+            of_kind = figures[kind]
+            numbers += [*of_kind["named"].values(), of_kind["median"], of_kind["worst"]]
+        return [[f"`{name}`", *(f"{one:.0e}" for one in numbers)]]
+    rows = []
+    for order, title in (("as_is", "torch's order"), ("in_order", "their order")):
+        if order not in figures:  # measured before there was this
+            continue
+        row = figures[order]
+        rows.append(
+            [
+                *(f"`{name}`", str(figures["short_side"]), title),
+                *(f"{one:.4f}" for one in (*row["ap"], *row["ap50"])),
+                *(str(row["found"]), str(row["lacking"]), f"{row['px']:.4f}"),
+            ]
+        )
+    return rows
 
 
 def write(path: Path, figures: Mapping[str, Any]) -> None:
