@@ -170,7 +170,8 @@ def write_named_exports(name: str, folder: Path) -> None:
         return outputs
 
     image = tf.constant(np.load(folder / "image.npy")[None], tf.float32)
-    found = forward(call, image, tf.constant([image.shape[1:3]], tf.float32))
+    image_sizes = tf.constant([image.shape[1:3]], tf.float32)
+    found = forward(call, image, image_sizes, flip_at_test=False)
     heights = proposals[0][0, :, 2] - proposals[0][0, :, 0]
     ours = {
         "proposals": int(np.sum(heights > 0)),

@@ -48,6 +48,19 @@ def greedy_nms(boxes, scores, nms_iou):
     return kept
 
 
+def soft_nms(boxes, scores, sigma, score_threshold):
+    """Gaussian soft-NMS as Bodla et al. (2017) write it down: (index, score) pairs, best first."""
+    left = {index: float(score) for index, score in enumerate(scores) if score > score_threshold}
+    kept = []
+    while left:
+        best = min(left, key=lambda index: (-left[index], index))
+        kept.append((best, left.pop(best)))
+        for index in left:
+            left[index] *= math.exp(-(iou(boxes[index], boxes[best]) ** 2) / sigma)
+        left = {index: score for index, score in left.items() if score > score_threshold}
+    return kept
+
+
 def decode(deltas, anchor, std=(1.0, 1.0, 1.0, 1.0)):
     """Apply (dy, dx, log dh, log dw) * std to one yxyx box."""
     ymin, xmin, ymax, xmax = (float(edge) for edge in anchor)

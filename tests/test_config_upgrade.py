@@ -32,6 +32,8 @@ def test_a_file_of_format_1_is_read_whole():
     assert new["data"].pop("images") == ""
     assert new["data"].pop("exif") == "ignore"  # what new runs do by default is another thing
     assert new["model"].pop("unused_columns") == ()
+    assert new["model"].pop("soft_nms_sigma") == 0.0
+    assert new["model"].pop("flip_at_test") is False
     assert new["train"].pop("trainable_stages") is None
     assert new["train"].pop("normalization") == "batch"
     assert new["train"].pop("ignore_padding_anchors") is True

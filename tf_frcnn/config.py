@@ -284,6 +284,11 @@ class ModelConfig:
     """IoU above which the NMS of one class drops the detection with the lower score."""
     max_detections: Count = 100
     """Detections kept per image."""
+    soft_nms_sigma: NotNegative = 0.0
+    """Sigma of Gaussian soft-NMS in the place of the NMS of one class: instead of being dropped, a
+    detection's score is multiplied by exp(-IoU^2 / sigma) for each better one; 0 for none."""
+    flip_at_test: bool = False
+    """Detect in each image and in its mirror image, in one NMS; twice the time. Not in training."""
     # No option of training: `tf-frcnn export --head-rank` sets it together with the weights.
     head_rank: Annotated[CountOrZero, tyro.conf.Suppress] = 0
     """Rank of the FC layers where each is a product of two smaller ones; 0 for whole ones."""

@@ -37,6 +37,7 @@ from tf_frcnn.errors import ConfigError, WeightsError
 from tf_frcnn.layers.anchor_generator import AnchorGenerator
 from tf_frcnn.layers.detections import DetectionLayer
 from tf_frcnn.layers.heads.box_head import CLASS_LAYERS
+from tf_frcnn.layers.mirroring import AddMirrored, JoinMirrored
 from tf_frcnn.layers.preprocessing import Preprocessing
 from tf_frcnn.layers.proposals import ProposalLayer
 from tf_frcnn.layers.roi_pooling import RoIPooling
@@ -58,13 +59,16 @@ STAGES = (
     "box_head",
     "detection_layer",
 )
-"""The stages of the network, in the order of the data's flow: names of its attributes."""
+"""The stages of the network, in the order of the data's flow: names of its attributes.
+
+With `flip_at_test` there are two more, `add_mirrored` and `join_mirrored`, which nobody replaces.
+"""
 
 Call = Callable[[str, Any], Any]
 """Runs a stage, by its name, on its inputs."""
 
 
-def forward(call: Call, images: Any, image_sizes: Any) -> dict[str, Any]:
+def forward(call: Call, images: Any, image_sizes: Any, flip_at_test: bool) -> dict[str, Any]:
     """Detect objects in images: the whole of inference.
 
     The model itself, the benchmark and the TFLite file all run this, each with a `call` of its own.
@@ -73,10 +77,14 @@ def forward(call: Call, images: Any, image_sizes: Any) -> dict[str, Any]:
         call: see `Call`.
         images: [B, H, W, 3] float32 RGB, 0-255, padded at the bottom and the right.
         image_sizes: [B, 2] float32 (height, width) before padding.
+        flip_at_test: whether the network also sees the mirror images: all stages but the last have
+            2B images then.
 
     Returns:
         What the detection layer answers.
     """
+    if flip_at_test:
+        images, image_sizes = call("add_mirrored", (images, image_sizes))
     pixels = call("preprocessing", (images, image_sizes))  # [B, H', W', 3]
     maps = as_maps(call("backbone", pixels))  # L x [B, h, w, C]
     anchors = call("anchor_generator", (pixels, maps))  # L x [A, 4]
@@ -84,7 +92,10 @@ def forward(call: Call, images: Any, image_sizes: Any) -> dict[str, Any]:
     proposals = call("proposal_layer", (objectness, anchor_deltas, anchors, image_sizes))
     roi_features = call("roi_pooling", (maps, proposals))  # [B, K, 7, 7, C]; proposals [B, K, 4]
     class_logits, box_deltas = call("box_head", roi_features)  # [B, K, 1+N], [B, K, 1+N, 4]
-    return call("detection_layer", (class_logits, box_deltas, proposals, image_sizes))
+    found = (class_logits, box_deltas, proposals, image_sizes)
+    if flip_at_test:
+        found = call("join_mirrored", found)  # of B images, 2K proposals each
+    return call("detection_layer", found)
 
 
 @keras.saving.register_keras_serializable(package="tf_frcnn")
@@ -127,7 +138,9 @@ class FasterRCNN(keras.Model):
             own = build_stages(architecture, config, num_classes, precision, stages)
             images = keras.Input((None, None, 3), name="images", dtype="float32")
             image_sizes = keras.Input((2,), name="image_sizes", dtype="float32")
-            detections = forward(lambda name, inputs: own[name](inputs), images, image_sizes)
+            detections = forward(
+                lambda name, inputs: own[name](inputs), images, image_sizes, config.flip_at_test
+            )
             super().__init__(inputs=[images, image_sizes], outputs=detections, name=name)
         for stage_name, stage in own.items():
             setattr(self, stage_name, stage)
@@ -369,9 +382,13 @@ def build_stages(
             config.box_std,
             architecture.min_detection_side,
             config.unused_columns,
+            config.soft_nms_sigma,
             name="detections",
         ),
     }
+    if config.flip_at_test:
+        builders["add_mirrored"] = lambda: AddMirrored(name="add_mirrored", dtype="float32")
+        builders["join_mirrored"] = lambda: JoinMirrored(name="join_mirrored", dtype="float32")
     return {name: given[name] if name in given else build() for name, build in builders.items()}
 
 

@@ -26,6 +26,8 @@ OPTIONS = [  # option, what is typed, what the configuration then holds
     ("model.roi-op", "roi_align", "roi_align"),
     ("model.score-threshold", "0.2", 0.2),
     ("model.nms-iou", "0.4", 0.4),
+    ("model.soft-nms-sigma", "0.5", 0.5),
+    ("model.flip-at-test", "", True),
     ("train.start-from", "vgg16_notop.h5", "vgg16_notop.h5"),
     ("train.steps", "7", 7),
     ("train.batch-size", "3", 3),

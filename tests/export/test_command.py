@@ -2,12 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.step_checkpoints import save_checkpoint
 from tf_frcnn import cli
 from tf_frcnn.config import load_config, save_config
+from tf_frcnn.inference import load_network
 from tf_frcnn.model_files import find_model
 from tf_frcnn.training.trainer import FasterRCNNTrainer
 
@@ -72,6 +74,26 @@ def test_figures_of_other_thresholds_stay_behind(versions):
     assert records_of(versions / "2") == {"dataset.json": {"root": "voc"}}
 
 
+def test_soft_nms_and_the_mirror_image_can_be_had_of_a_finished_run(run, batches, tmp_path):
+    options = ("--soft-nms-sigma", "0.5", "--flip-at-test", "True", "--score-threshold", "0.01")
+    assert export(run, "--output", tmp_path / "soft", *options) == 0
+    config = find_model(tmp_path / "soft").load_config()
+    assert (config.model.soft_nms_sigma, config.model.flip_at_test) == (0.5, True)
+    serve = tf.saved_model.load(str(tmp_path / "soft" / "1")).signatures["serving_default"]
+    images = tf.constant(batches["batch_3_50x70"])
+    answer = serve(images=images)
+    changed = load_network(find_model(run), config)
+    assert changed.network.detection_layer.soft_nms_sigma == 0.5
+    for name, expected in changed.detect(images).items():
+        if expected.dtype != tf.string:
+            np.testing.assert_allclose(answer[name], expected, atol=1e-3, err_msg=name)
+    assert records_of(tmp_path / "soft" / "1") == {"dataset.json": {"root": "voc"}}
+    # And they can be taken back.
+    back = ("--soft-nms-sigma", "0", "--flip-at-test", "False", "--score-threshold", "0.05")
+    assert export(tmp_path / "soft", "--output", tmp_path / "hard", *back) == 0
+    assert find_model(tmp_path / "hard").load_config() == find_model(run).load_config()
+
+
 def test_an_export_is_exported_again_and_frozen_but_a_frozen_one_is_not(versions, tmp_path, capsys):
     frozen = tmp_path / "frozen"
     assert export(versions / "1", "--output", frozen, "--freeze") == 0
@@ -99,6 +121,7 @@ def test_the_rank_of_the_head_travels_in_the_configuration(run, tmp_path, capsys
         (("--score-threshold", "1.5"), "--score-threshold 1.5: expected a number from 0 to 1."),
         (("--nms-iou", "-0.1"), "--nms-iou -0.1: expected a number from 0 to 1."),
         (("--max-detections", "0"), "--max-detections 0: expected a number above 0."),
+        (("--soft-nms-sigma", "-1"), "--soft-nms-sigma -1.0: expected 0 or more."),
         (("--head-rank", "0"), "--head-rank 0: expected a number from 1 on"),
         (("--head-rank", "512"), "--head-rank 512: expected a number from 1 to 511;"),
     ],

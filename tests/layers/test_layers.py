@@ -17,6 +17,7 @@ from tf_frcnn.layers.detections import DetectionLayer
 from tf_frcnn.layers.heads.box_head import BoxHead
 from tf_frcnn.layers.heads.rpn import RPNHead
 from tf_frcnn.layers.means import ChannelMeans
+from tf_frcnn.layers.mirroring import AddMirrored, JoinMirrored
 from tf_frcnn.layers.preprocessing import Preprocessing
 from tf_frcnn.layers.proposals import ProposalLayer
 from tf_frcnn.layers.roi_pooling import RoIPooling
@@ -47,6 +48,7 @@ LAYERS = [
             "box_std": (0.1, 0.2, 0.3, 0.4),
             "min_side": 0.01,
             "unused": (2, 5),
+            "soft_nms_sigma": 0.5,
         },
     ),
     (
@@ -60,6 +62,8 @@ LAYERS = [
             "sifts_first": False,
         },
     ),
+    (AddMirrored, {}),
+    (JoinMirrored, {}),
     (RoIPooling, {"op": "roi_align", "strides": (8, 16), "output_size": 5}),
     (RPNHead, {"channels": 6, "num_anchors": 2, "paired": True, "num_convs": 2}),
     (HardSigmoid, {}),
@@ -319,6 +323,50 @@ def test_suppression_is_per_class_and_scores_obey_the_threshold():
     detections = detect(probabilities, np.zeros((2, 3, 4)), [[10, 20, 40, 90]] * 2)
     np.testing.assert_array_equal(detections["detection_classes"], [1, 2, 0, 0])
     np.testing.assert_allclose(detections["detection_scores"][:2], [0.6, 0.1], rtol=1e-5)
+
+
+def test_detections_under_soft_nms_have_the_scores_that_are_left():
+    # The same box twice: the second keeps exp(-1 / 0.5) = 0.135335 of its 0.4, 0.054 > 0.05.
+    probabilities = [[0.4, 0.6], [0.6, 0.4]]
+    detections = detect(
+        probabilities, np.zeros((2, 2, 4)), [[10, 20, 40, 90]] * 2, soft_nms_sigma=0.5
+    )
+    assert detections["num_detections"] == 2
+    np.testing.assert_allclose(
+        detections["detection_scores"], [0.6, 0.4 * 0.135335, 0, 0], rtol=1e-5
+    )
+
+
+def test_images_are_mirrored_within_their_own_width():
+    # 1 x 4 pixels of two images, 3 and 4 wide: the padding of the first, 9, stays at the right.
+    images = np.zeros((2, 1, 4, 3))
+    images[:, 0] = np.array([[1, 2, 3, 9], [5, 6, 7, 8]])[..., None]
+    sizes = [[1, 3], [1, 4]]
+    both, sizes_of_both = AddMirrored()((as_float(images), as_float(sizes)))
+    expected = [[1, 2, 3, 9], [5, 6, 7, 8], [3, 2, 1, 9], [8, 7, 6, 5]]
+    np.testing.assert_array_equal(both[:, 0, :, 1], expected)
+    np.testing.assert_array_equal(sizes_of_both, sizes * 2)
+
+
+def test_what_mirror_images_hold_is_mirrored_back():
+    # Images 30 and 50 wide, two proposals each. [1, 4, 9, 10] of the first one's mirror image is
+    # [1, 30 - 10, 9, 30 - 4]; what is moved by dx = 0.5 there is moved by -0.5 here.
+    own = [[[0, 1, 2, 3], [0, 0, 0, 0]], [[5, 6, 7, 8], [0, 0, 0, 0]]]
+    mirrored = [[[1, 4, 9, 10], [0, 0, 0, 0]], [[1, 4, 9, 10], [2, 0, 8, 50]]]
+    logits = np.arange(2 * 2 * 2 * 3).reshape(4, 2, 3)
+    deltas = np.tile([0.25, 0.5, 0.125, 2.0], (4, 2, 3, 1))
+    found = JoinMirrored()(
+        tuple(map(as_float, (logits, deltas, own + mirrored, [[20, 30], [20, 50]] * 2)))
+    )
+    joined_logits, joined_deltas, proposals, sizes = (value.numpy() for value in found)
+    np.testing.assert_array_equal(joined_logits[0], [*logits[0], *logits[2]])
+    np.testing.assert_array_equal(joined_logits[1], [*logits[1], *logits[3]])
+    np.testing.assert_array_equal(joined_deltas[:, :2], deltas[:2])
+    np.testing.assert_array_equal(joined_deltas[:, 2:, :, 1], np.full((2, 2, 3), -0.5))
+    np.testing.assert_array_equal(joined_deltas[..., [0, 2, 3]][:, 2:], deltas[:2, :, :, [0, 2, 3]])
+    np.testing.assert_array_equal(proposals[0], [*own[0], [1, 20, 9, 26], [0, 30, 0, 30]])
+    np.testing.assert_array_equal(proposals[1], [*own[1], [1, 40, 9, 46], [2, 0, 8, 50]])
+    np.testing.assert_array_equal(sizes, [[20, 30], [20, 50]])
 
 
 def test_roi_pooling_names_its_operators():

@@ -1,6 +1,7 @@
 """Non-maximum suppression against a greedy loop, and what comes out when little goes in."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -135,6 +136,105 @@ def test_padding_of_a_map_comes_after_the_boxes_of_all():
     assert not best[0, 2:].numpy().any()
 
 
+# === Soft-NMS ===
+
+# 10 x 20 each, 5 rows between neighbours: IoU 5 * 20 / (15 * 20) = 1 / 3; the first and the last
+# only touch.
+THREE_IN_A_ROW = [[0, 0, 10, 20], [5, 0, 15, 20], [10, 0, 20, 20]]
+
+
+def test_soft_nms_of_three_boxes():
+    # With sigma 0.5 an IoU of 1 / 3 takes exp(-(1 / 9) / 0.5) = 0.800737. The first box takes the
+    # second from 0.8 to 0.640590, less than the third has: that is kept next, and takes the second
+    # to 0.640590 * 0.800737 = 0.512944.
+    first, second, third = THREE_IN_A_ROW
+    boxes = as_float([[[first], [second], [third]]])
+    scores = as_float([[[0.9], [0.8], [0.7]]])
+    kept, kept_scores, classes, count = per_class_nms(boxes, scores, 0.5, 0.3, 4, 0.5)
+    np.testing.assert_array_equal(count, [3])
+    np.testing.assert_allclose(kept_scores, [[0.9, 0.7, 0.512944, 0.0]], rtol=1e-5)
+    np.testing.assert_array_equal(kept, [[first, third, second, [0] * 4]])
+    np.testing.assert_array_equal(classes, [[1, 1, 1, 0]])
+    assert classes.dtype == tf.int32 and count.dtype == tf.int32
+    # The score that has fallen is held against the threshold, too.
+    np.testing.assert_array_equal(per_class_nms(boxes, scores, 0.52, 0.3, 4, 0.5)[3], [2])
+
+
+def test_soft_nms_of_the_same_box_and_of_other_classes():
+    # An IoU of 1 takes exp(-1 / 0.5) = 0.135335; a box of another class takes nothing.
+    box = [3.0, 4, 20, 50]
+    boxes, scores = as_float([[[box, box], [box, box]]]), as_float([[[0.9, 0.0], [0.8, 0.7]]])
+    _, kept_scores, classes, _ = per_class_nms(boxes, scores, 0.05, 0.3, 4, 0.5)
+    np.testing.assert_allclose(kept_scores, [[0.9, 0.7, 0.8 * 0.135335, 0]], rtol=1e-5)
+    np.testing.assert_array_equal(classes, [[1, 2, 1, 0]])
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.5, 3.0])
+@pytest.mark.parametrize("seed", range(5))
+def test_soft_nms_equals_the_loop_of_the_paper(seed, sigma):
+    num_boxes, num_classes, threshold, most = 40, 3, 0.02, 50
+    random = np.random.default_rng(seed)
+    boxes = [
+        [random_boxes(num_boxes, 100 * seed + 10 * image + one) for one in range(num_classes)]
+        for image in range(2)
+    ]
+    boxes = np.stack(boxes).transpose(0, 2, 1, 3).astype(np.float32)  # [2, K, N, 4]
+    scores = random.uniform(0, 1, (2, num_boxes, num_classes)).astype(np.float32)
+    boxes[1, 25:], scores[1, 25:] = 0.0, 0.0  # padding
+    found = per_class_nms(as_float(boxes), as_float(scores), threshold, 0.3, most, sigma)
+    for image in range(2):
+        kept = [
+            (-score, box, one + 1)
+            for one in range(num_classes)
+            for box, score in oracles.soft_nms(
+                boxes[image, :, one], scores[image, :, one], sigma, threshold
+            )
+        ]
+        expected = sorted(kept)[:most]
+        assert len(kept) > 30  # nearly all stay, with less
+        found_boxes, found_scores, classes, count = (value[image].numpy() for value in found)
+        assert count == len(expected)
+        assert classes[:count].tolist() == [one for _, _, one in expected]
+        np.testing.assert_allclose(found_scores[:count], [-one[0] for one in expected], rtol=1e-5)
+        np.testing.assert_array_equal(
+            found_boxes[:count], [boxes[image, box, one - 1] for _, box, one in expected]
+        )
+        assert not any(value[image, count:].numpy().any() for value in found[:3])
+
+
+@pytest.mark.parametrize("most", [6, 3])
+def test_of_equal_scores_after_soft_nms_the_earlier_box_counts_and_then_the_lower_class(most):
+    # In both classes the last box is the best, and takes as much from each of its neighbours,
+    # which only touch.
+    before, best, after = THREE_IN_A_ROW
+    boxes = as_float([[[before] * 2, [after] * 2, [best] * 2]])
+    scores = as_float([[[0.8, 0.8], [0.8, 0.8], [1.0, 1.0]]])
+    expected = [(best, 1), (best, 2), (before, 1), (before, 2), (after, 1), (after, 2)][:most]
+    for found_boxes, _, classes, _ in (
+        per_class_nms(boxes, scores, 0.05, 0.3, most, 0.5),
+        of_twin(per_class_nms, boxes, scores, 0.05, 0.3, most, 0.5),
+    ):
+        np.testing.assert_array_equal(classes[0], [one for _, one in expected])
+        np.testing.assert_array_equal(found_boxes[0], [box for box, _ in expected])
+
+
+def operators_of(sigma):
+    traced = tf.function(lambda boxes, scores: per_class_nms(boxes, scores, 0.1, 0.3, 5, sigma))
+    boxes, scores = tf.TensorSpec([2, 9, 3, 4], tf.float32), tf.TensorSpec([2, 9, 3], tf.float32)
+    graph = traced.get_concrete_function(boxes, scores).graph.as_graph_def()
+    nodes = [*graph.node, *(node for one in graph.library.function for node in one.node_def)]
+    return {node.op: node for node in nodes}
+
+
+def test_without_a_sigma_it_is_hard_nms_in_one_operator():
+    hard, soft = operators_of(0.0), operators_of(0.5)
+    assert "CombinedNonMaxSuppression" in hard and "While" not in str(hard.keys())
+    assert "CombinedNonMaxSuppression" not in soft and "NonMaxSuppressionV5" in soft
+    # In the loop nothing goes to a GPU and back.
+    for name in ("NonMaxSuppressionV5", "ScatterNd"):
+        assert soft[name].device.endswith("CPU:0")
+
+
 # === The twins for TFLite ===
 
 
@@ -178,6 +278,7 @@ def test_of_equal_scores_the_earlier_box_counts_and_of_one_box_the_lower_class(
         np.testing.assert_array_equal(found_boxes[row], np.float32(boxes[box, one]))
         assert (found_scores[row], classes[row]) == (np.float32(scores[box, one]), one + 1)
     assert not found_scores[count:].any() and not classes[count:].any()
+    assert_twins_agree(per_class_nms, as_float(boxes[None]), as_float(scores[None]), 0.1, 0.4, most)
 
 
 def test_the_best_of_maps_go_by_probability_and_equal_ones_by_map():
@@ -191,10 +292,13 @@ def test_the_best_of_maps_go_by_probability_and_equal_ones_by_map():
     np.testing.assert_array_equal(padded[0, :, 2], [3])
 
 
-def assert_twins_agree(function, *arguments):
-    expected = function(*arguments)
+def of_twin(function, *arguments):
     with builtin_operators_only():
-        found = function(*arguments)
+        return function(*arguments)
+
+
+def assert_twins_agree(function, *arguments):
+    expected, found = function(*arguments), of_twin(function, *arguments)
     for value, wanted in zip(found, expected, strict=True):
         assert value.dtype == wanted.dtype and value.shape == wanted.shape
         np.testing.assert_array_equal(value, wanted)
@@ -214,11 +318,12 @@ def test_proposals_of_the_twin_are_the_same(seed, count, pre_nms_top_k, post_nms
     st.integers(1, 4),
     st.sampled_from([0.0, 0.05, 0.6, 1.0]),
     st.integers(1, 60),
+    st.sampled_from([0.0, 0.1, 0.5]),
 )
-@settings(max_examples=40)
-def test_detections_of_the_twin_are_the_same(seed, count, num_classes, threshold, most):
+@settings(max_examples=60)
+def test_detections_of_the_twin_are_the_same(seed, count, num_classes, threshold, most, sigma):
     boxes, scores = draw_boxes(seed, count, num_classes)
-    assert_twins_agree(per_class_nms, boxes, scores, threshold, 0.3, most)
+    assert_twins_agree(per_class_nms, boxes, scores, threshold, 0.3, most, sigma)
 
 
 def test_the_twin_of_padded_proposals_by_hand():

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import oracles
 from tests.tflite.conftest import IMAGE_SIZE, build_inference_model, noise
 from tf_frcnn.data.transforms import resize_images
 from tf_frcnn.errors import ConfigError, UserError
+from tf_frcnn.ops.builtin import builtin_operators_only
+from tf_frcnn.ops.nms import per_class_nms
 from tf_frcnn.tflite import conversion, interpreter
 from tf_frcnn.tflite.conversion import Converter
 from tf_frcnn.tflite.file import Graph, describe_file, foreign_operators, read_model
@@ -78,6 +81,63 @@ def test_the_rest_of_the_answer_is_zero(float_content, image):
     by_shape = {output.shape: output for output in runner.outputs() if output.dtype == np.float32}
     scores, boxes = by_shape[1, 10], by_shape[1, 10, 4]
     assert np.all(boxes[scores == 0.0] == 0.0) and np.all(np.diff(scores) <= 0.0)
+
+
+# === Soft-NMS ===
+
+
+def test_soft_nms_answers_what_the_keras_model_does(tiny_config, image, interpreter_name):
+    model = build_inference_model(
+        dataclasses.replace(tiny_config.model, soft_nms_sigma=0.5, max_detections=40)
+    )
+    content = Converter(model, IMAGE_SIZE).convert("none")
+    operators = describe_file(content)["operators"]
+    assert operators["NON_MAX_SUPPRESSION_V5"] == 3  # one a class
+    found, expected = FileRunner(content).detect(image), model(image)
+    assert len(expected[0]) > 20
+    for value, wanted, atol in zip(found, expected, (0.02, 1e-4, 0), strict=True):
+        np.testing.assert_allclose(value, wanted, atol=atol)
+
+
+def run_soft_nms(boxes, scores, folder):
+    """Run soft-NMS, sigma 0.5, of [K, 4] boxes of one class in the interpreter -> [K] scores."""
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([1, len(boxes), 1, 4], tf.float32),
+            tf.TensorSpec([1, len(boxes), 1], tf.float32),
+        ]
+    )
+    def suppress(boxes, scores):
+        with builtin_operators_only():
+            return {"scores": per_class_nms(boxes, scores, 0.01, 0.3, scores.shape[1], 0.5)[1]}
+
+    tf.saved_model.save(tf.Module(), str(folder), signatures={"suppress": suppress})
+    content = tf.lite.TFLiteConverter.from_saved_model(str(folder), ["suppress"]).convert()
+    run = interpreter._find_interpreter()[0](model_content=content).get_signature_runner()
+    inputs = {
+        "boxes": np.float32(boxes)[None, :, None],
+        "scores": np.float32(scores)[None, :, None],
+    }
+    return run(**inputs)["scores"][0]
+
+
+def test_soft_nms_of_tflite_equals_the_loop_of_the_paper(tmp_path):
+    random = np.random.default_rng(1)
+    start = random.uniform(0, 30, (40, 2))
+    boxes = np.concatenate([start, start + random.uniform(8, 40, (40, 2))], axis=1)
+    scores = random.uniform(0, 1, 40)
+    expected = [score for _, score in oracles.soft_nms(boxes, scores, 0.5, 0.01)]
+    assert len(expected) > 15
+    found = run_soft_nms(boxes, scores, tmp_path)
+    np.testing.assert_allclose(found[: len(expected)], expected, rtol=1e-4)
+    assert not found[len(expected) :].any()
+
+
+def test_of_the_same_box_tflite_keeps_the_best_alone(tmp_path):
+    # TensorFlow keeps the second with 0.8 * exp(-1 / 0.5) = 0.108; docs/tflite.md says so.
+    found = run_soft_nms([[0, 0, 9, 9]] * 2, [0.9, 0.8], tmp_path)
+    np.testing.assert_allclose(found, [0.9, 0])
 
 
 # === Smaller forms ===
@@ -184,4 +244,15 @@ def test_the_quantised_roi_operator_is_refused(tiny_config):
         dataclasses.replace(tiny_config.model, roi_op="roi_pool")
     )
     with pytest.raises(ConfigError, match=r"model\.roi_op roi_pool: cannot be converted"):
+        Converter(inference_model, IMAGE_SIZE)
+
+
+def test_mirror_images_are_refused(tiny_config):
+    inference_model = build_inference_model(
+        dataclasses.replace(tiny_config.model, flip_at_test=True)
+    )
+    with pytest.raises(
+        ConfigError,
+        match=r"model\.flip_at_test true: cannot be converted.*--flip-at-test False --output",
+    ):
         Converter(inference_model, IMAGE_SIZE)

@@ -43,7 +43,7 @@ def time_stages(
     )
     resized = timed("resizing", lambda inputs: resize_images(inputs, size), images)
     image_sizes = tf.repeat(tf.cast([size], tf.float32), len(images), axis=0)
-    forward(call, resized, image_sizes)
+    forward(call, resized, image_sizes, model.network.config.flip_at_test)
     return timings
 
 

@@ -31,6 +31,12 @@ class ExportArguments(ModelOptions):
     given, as in training."""
     max_detections: int | None = None
     """Detections kept per image, D in what the model answers; when not given, as in training."""
+    soft_nms_sigma: float | None = None
+    """Sigma of Gaussian soft-NMS in the place of the NMS of one class, 0 for none; when not given,
+    as in training."""
+    flip_at_test: bool | None = None
+    """Detect in each image and in its mirror image, which takes twice the time; when not given, as
+    in training."""
     freeze: bool = False
     """Write the variables, but for the FC layers' kernels, as constants: faster on CPUs. The model
     cannot be exported again from such a file, nor converted."""
@@ -48,12 +54,15 @@ class ExportArguments(ModelOptions):
             raise UserError(f"--head-rank {self.head_rank}: expected a number from 1 on.")
 
     def apply_to(self, config: Config) -> Config:
-        """Replace the thresholds of a configuration by those that were asked for.
+        """Replace the options of inference of a configuration by those that were asked for.
 
         Raises:
             ConfigError: one of them is out of its range.
         """
-        names = ("score_threshold", "nms_iou", "max_detections")
+        names = (
+            *("score_threshold", "nms_iou", "max_detections"),
+            *("soft_nms_sigma", "flip_at_test"),
+        )
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         try:
             return dataclasses.replace(config, model=dataclasses.replace(config.model, **given))
@@ -96,7 +105,7 @@ def main(argv: Sequence[str], prog: str) -> int:
         exported = reduce_head(exported, arguments.head_rank)
     if exported.network.config != trained.model and records.pop(METRICS_FILE, None):
         logger.warning(
-            "%s stays behind: its figures are those of other thresholds or FC layers", METRICS_FILE
+            "%s stays behind: its figures are those of other options or FC layers", METRICS_FILE
         )
     export_saved_model(
         exported, config, arguments.output, records, arguments.freeze, option="--output"

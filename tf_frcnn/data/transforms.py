@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tf_frcnn.ops.boxes import clip_boxes
+from tf_frcnn.ops.boxes import clip_boxes, mirror_boxes
 
 # Windows drawn for an image, all at once, of which the first is taken that leaves it a box.
 WINDOW_TRIES = 20
@@ -49,9 +49,7 @@ def flip_horizontally(image: tf.Tensor, boxes: tf.Tensor) -> tuple[tf.Tensor, tf
         The mirrored image and boxes: half-open [xmin, xmax) becomes [W - xmax, W - xmin).
     """
     width = tf.cast(tf.shape(image)[1], tf.float32)
-    ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)
-    mirrored = tf.stack([ymin, width - xmax, ymax, width - xmin], axis=-1)
-    return tf.reverse(image, axis=[1]), mirrored
+    return tf.reverse(image, axis=[1]), mirror_boxes(boxes, width)
 
 
 def crop(

@@ -22,7 +22,7 @@ class DetectionLayer(keras.layers.Layer):
     Args of `__init__`: `score_threshold`, `nms_iou` and `max_detections` as in `per_class_nms`;
     `box_std` as in `decode_deltas`; boxes with a side below `min_side` pixels are dropped;
     `unused` are columns of the box head, from 1, that take part in the softmax and are no class:
-    the classes are those of the others, in their order.
+    the classes are those of the others, in their order; `soft_nms_sigma` as in `per_class_nms`.
     """
 
     def __init__(
@@ -33,6 +33,7 @@ class DetectionLayer(keras.layers.Layer):
         box_std: Sequence[float] = UNIT_STD,
         min_side: float = 0.0,
         unused: Sequence[int] = (),
+        soft_nms_sigma: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
@@ -42,6 +43,7 @@ class DetectionLayer(keras.layers.Layer):
         self.box_std = tuple(box_std)
         self.min_side = min_side
         self.unused = tuple(unused)
+        self.soft_nms_sigma = soft_nms_sigma
 
     def call(self, inputs: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
         """See the class."""
@@ -64,7 +66,12 @@ class DetectionLayer(keras.layers.Layer):
             is_box &= tf.reduce_min(boxes[..., 2:] - boxes[..., :2], axis=-1) >= self.min_side
         scores = tf.where(is_box, scores, 0.0)
         boxes, scores, classes, num_detections = per_class_nms(
-            boxes, scores, self.score_threshold, self.nms_iou, self.max_detections
+            boxes,
+            scores,
+            self.score_threshold,
+            self.nms_iou,
+            self.max_detections,
+            self.soft_nms_sigma,
         )
         return {
             "detection_boxes": boxes,
@@ -77,6 +84,6 @@ class DetectionLayer(keras.layers.Layer):
         """Return the arguments of `__init__`."""
         names = (
             *("score_threshold", "nms_iou", "max_detections", "box_std"),
-            *("min_side", "unused"),
+            *("min_side", "unused", "soft_nms_sigma"),
         )
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -88,6 +88,20 @@ def clip_boxes(boxes: tf.Tensor, image_sizes: tf.Tensor) -> tf.Tensor:
     return tf.clip_by_value(boxes, 0.0, limits)
 
 
+def mirror_boxes(boxes: tf.Tensor, widths: tf.Tensor) -> tf.Tensor:
+    """Mirror boxes left to right, as their images are.
+
+    Args:
+        boxes: [..., 4] float32 yxyx boxes.
+        widths: of their images, in pixels, without padding; float32, broadcast against [...].
+
+    Returns:
+        [..., 4] float32 yxyx boxes: half-open [xmin, xmax) becomes [width - xmax, width - xmin).
+    """
+    ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)
+    return tf.stack([ymin, widths - xmax, ymax, widths - xmin], axis=-1)
+
+
 def inside_images(boxes: tf.Tensor, image_sizes: tf.Tensor) -> tf.Tensor:
     """Tell which boxes do not cross the border of each image.
 

@@ -1,6 +1,7 @@
 """Non-maximum suppression: of the RPN's proposals, and of the detections of each class."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import tensorflow as tf
 
@@ -8,6 +9,9 @@ from tf_frcnn.ops.builtin import takes_builtin_only
 
 # Scores at or below this mark boxes that must not come out of NMS.
 DROPPED = -1e30
+# IoU of a box with itself, less what rounding might take off. TensorFlow's soft-NMS has no limit of
+# IoU; TFLite's has one, and by it sees that a box was kept before.
+_SAME_BOX = 1.0 - 1e-6
 
 
 def top_k(scores: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -78,11 +82,18 @@ def per_class_nms(
     score_threshold: float,
     nms_iou: float,
     max_detections: int,
+    soft_nms_sigma: float = 0.0,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
     """Suppress the detections of each class separately, then keep the best of all classes.
 
     Of equal scores, of which there are many near 1, the earlier box counts more, and of one box the
     lower class.
+
+    With a `soft_nms_sigma` it is Gaussian soft-NMS (Bodla et al., 2017, with the sigma of that
+    paper): the best detection is kept, the scores of all others are multiplied by
+    exp(-IoU^2 / soft_nms_sigma) of their IoU with it, then the best of those is kept, and so on.
+    `nms_iou` is not used. TensorFlow's kernel, which computes it on the processor, has
+    exp(-IoU^2 / (2 sigma)), so that its sigma is half of the paper's.
 
     Args:
         boxes: [B, K, N, 4] float32 yxyx boxes, one a class.
@@ -90,13 +101,23 @@ def per_class_nms(
         score_threshold: scores must exceed this; 0 or more.
         nms_iou: IoU above which the detection with the lower score is dropped.
         max_detections: detections D kept per image.
+        soft_nms_sigma: 0 for hard NMS, by `nms_iou`; the smaller above 0, the faster scores fall
+            with overlap. They are compared with `score_threshold` again as they fall.
 
     Returns:
         boxes [B, D, 4] float32, scores [B, D] float32, classes [B, D] int32 from 1, and the number
-        of detections [B] int32; best first, the rest zero.
+        of detections [B] int32; best first, the rest zero. Scores are those after soft-NMS.
     """
-    if takes_builtin_only():
-        return _suppress_classes(boxes, scores, score_threshold, nms_iou, max_detections)
+    if takes_builtin_only() or soft_nms_sigma > 0.0:
+        suppress = partial(
+            _suppress_class,
+            score_threshold=score_threshold,
+            nms_iou=nms_iou,
+            max_detections=max_detections,
+            soft_nms_sigma=soft_nms_sigma,
+        )
+        suppress_all = _suppress_one_by_one if takes_builtin_only() else _suppress_in_loop
+        return _keep_best(boxes, suppress_all(suppress, boxes, scores), max_detections)
     ranked, sorted_scores = _rank(scores, score_threshold)
     kept_boxes, kept_ranked, kept_classes, num_kept = tf.image.combined_non_max_suppression(
         boxes,
@@ -144,6 +165,82 @@ def _rank(scores: tf.Tensor, score_threshold: float) -> tuple[tf.Tensor, tf.Tens
         tf.reshape(numbers, [-1]),
     )
     return tf.reshape(ranked, tf.shape(scores)), ordered
+
+
+def _keep_best(
+    boxes: tf.Tensor, scores: tf.Tensor, max_detections: int
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Keep the best of all classes: [B, K, N, 4], [B, K, N] -> as `per_class_nms` returns them.
+
+    Scores of 0 are those of no detection. Of equal ones `top_k` takes the earlier box first, then
+    the lower class, for in that order they lie.
+    """
+    num_boxes, num_classes = scores.shape[1], scores.shape[2]
+    flat = tf.reshape(scores, [-1, num_boxes * num_classes])
+    # There may be fewer than are to be answered.
+    best, places = tf.math.top_k(tf.pad(flat, [[0, 0], [0, max_detections]]), max_detections)
+    is_found = best > 0.0
+    places = tf.where(is_found, places, 0)
+    flat_boxes = tf.reshape(boxes, [-1, num_boxes * num_classes, 4])
+    kept_boxes = tf.gather(flat_boxes, places, batch_dims=1)
+    kept_boxes *= tf.expand_dims(tf.cast(is_found, tf.float32), -1)
+    classes = tf.where(is_found, places % num_classes + 1, 0)
+    return kept_boxes, best, classes, tf.reduce_sum(tf.cast(is_found, tf.int32), axis=1)
+
+
+def _suppress_class(
+    boxes: tf.Tensor,
+    scores: tf.Tensor,
+    score_threshold: float,
+    nms_iou: float,
+    max_detections: int,
+    soft_nms_sigma: float,
+) -> tf.Tensor:
+    """Suppress boxes of one class in one image, by operators that TFLite has as well.
+
+    Args:
+        boxes: [K, 4] float32 yxyx boxes.
+        scores: [K] float32.
+        score_threshold: see `per_class_nms`, as the other arguments.
+        nms_iou: see there.
+        max_detections: see there.
+        soft_nms_sigma: see there.
+
+    Returns:
+        [K] float32 scores, after soft-NMS where that is asked for; 0 of suppressed boxes.
+    """
+    if soft_nms_sigma > 0.0:
+        kept, kept_scores, _ = tf.raw_ops.NonMaxSuppressionV5(
+            boxes=boxes,
+            scores=scores,
+            max_output_size=max_detections,
+            iou_threshold=_SAME_BOX,
+            score_threshold=score_threshold,
+            soft_nms_sigma=0.5 * soft_nms_sigma,
+            pad_to_max_output_size=True,
+        )
+    else:
+        kept, is_kept = _suppress_padded(boxes, scores, max_detections, nms_iou, score_threshold)
+        kept_scores = tf.where(is_kept, tf.gather(scores, kept), 0.0)
+    # Padding adds 0 to the score of box 0.
+    return tf.scatter_nd(tf.expand_dims(kept, 1), kept_scores, [scores.shape[0]])
+
+
+def _suppress_in_loop(
+    suppress: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], boxes: tf.Tensor, scores: tf.Tensor
+) -> tf.Tensor:
+    """Call `_suppress_class` for each class of each image: [B, K, N, 4], [B, K, N] -> [B, K, N]."""
+    num_boxes, num_classes = scores.shape[1], scores.shape[2]
+    # All of it on the processor: else boxes and scores went there and back for every class.
+    with tf.device("CPU:0"):
+        by_class = tf.reshape(tf.transpose(boxes, [0, 2, 1, 3]), [-1, num_boxes, 4])
+        scores_by_class = tf.reshape(tf.transpose(scores, [0, 2, 1]), [-1, num_boxes])
+        kept = tf.map_fn(
+            lambda one: suppress(*one),
+            (by_class, scores_by_class),
+            fn_output_signature=tf.TensorSpec([num_boxes], tf.float32),
+        )
+        return tf.transpose(tf.reshape(kept, [-1, num_classes, num_boxes]), [0, 2, 1])
 
 
 def _suppress(
@@ -198,34 +295,20 @@ def _suppress_padded(
     return tf.ensure_shape(kept, [max_boxes]), tf.range(max_boxes) < num_kept
 
 
-def _suppress_classes(
-    boxes: tf.Tensor,
-    scores: tf.Tensor,
-    score_threshold: float,
-    nms_iou: float,
-    max_detections: int,
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Do what `per_class_nms` does, for one image.
+def _suppress_one_by_one(
+    suppress: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], boxes: tf.Tensor, scores: tf.Tensor
+) -> tf.Tensor:
+    """Do what `_suppress_in_loop` does, for one image.
 
     One operator for each class: if boxes were moved apart by class, so that one operator would do,
     the last bits of their coordinates would be lost.
     """
-    class_boxes, class_scores = [], []
-    for one_boxes, one_scores in zip(
-        tf.unstack(tf.squeeze(boxes, 0), axis=1),
-        tf.unstack(tf.squeeze(scores, 0), axis=1),
-        strict=True,
-    ):
-        kept, is_kept = _suppress_padded(
-            one_boxes, one_scores, max_detections, nms_iou, score_threshold
+    kept = [
+        suppress(one_boxes, one_scores)
+        for one_boxes, one_scores in zip(
+            tf.unstack(tf.squeeze(boxes, 0), axis=1),
+            tf.unstack(tf.squeeze(scores, 0), axis=1),
+            strict=True,
         )
-        class_boxes.append(tf.gather(one_boxes, kept))
-        class_scores.append(tf.where(is_kept, tf.gather(one_scores, kept), 0.0))
-    best, order = tf.math.top_k(tf.concat(class_scores, axis=0), max_detections)
-    is_found = best > 0.0
-    kept_boxes = tf.gather(tf.concat(class_boxes, axis=0), order)
-    kept_boxes *= tf.expand_dims(tf.cast(is_found, tf.float32), 1)
-    # Class c has the places (c - 1) * D to c * D - 1.
-    classes = tf.where(is_found, order // max_detections + 1, 0)
-    num_found = tf.reduce_sum(tf.cast(is_found, tf.int32))
-    return tuple(tf.expand_dims(one, 0) for one in (kept_boxes, best, classes, num_found))
+    ]
+    return tf.expand_dims(tf.stack(kept, axis=1), 0)

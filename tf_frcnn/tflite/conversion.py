@@ -12,7 +12,7 @@ from tf_frcnn.environment import without_library_messages
 from tf_frcnn.errors import UserError
 from tf_frcnn.inference import InferenceModel
 from tf_frcnn.tflite.file import foreign_operators, read_model
-from tf_frcnn.tflite.network import NETWORK_INPUT, SIGNATURE, build_detect, check_roi_op
+from tf_frcnn.tflite.network import NETWORK_INPUT, SIGNATURE, build_detect, check_convertible
 from tf_frcnn.tflite.quantization import RangeObserver, Ranges, RoundingObserver, observing
 
 
@@ -22,11 +22,11 @@ class Converter:
     Args of `__init__`: `model` with its weights; `image_size`, the (height, width) of the
     images in pixels.
 
-    Raises of `__init__`: `ConfigError` where the network has a RoI operator that TFLite cannot do.
+    Raises of `__init__`: `ConfigError` where the network does what TFLite cannot do.
     """
 
     def __init__(self, model: InferenceModel, image_size: tuple[int, int]) -> None:
-        check_roi_op(model.network.roi_pooling.op)
+        check_convertible(model.network)
         self.model = model
         self.image_size = image_size
 

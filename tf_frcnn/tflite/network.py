@@ -13,7 +13,7 @@ import tensorflow as tf
 from tf_frcnn.data.transforms import resize_images, scale_boxes
 from tf_frcnn.errors import ConfigError
 from tf_frcnn.inference import InferenceModel
-from tf_frcnn.model import forward
+from tf_frcnn.model import FasterRCNN, forward
 from tf_frcnn.ops.builtin import builtin_operators_only
 from tf_frcnn.ops.resized_size import resized_size
 from tf_frcnn.ops.roi_pool import ROI_OPS
@@ -27,15 +27,23 @@ _OBSERVED = {"preprocessing": NETWORK_INPUT, "roi_pooling": ROI_FEATURES}
 _NOT_CONVERTIBLE = ("roi_pool",)
 
 
-def check_roi_op(name: str) -> None:
-    """Check that a RoI operator can be built from what TFLite has.
+def check_convertible(network: FasterRCNN) -> None:
+    """Check that a network can be built from what TFLite has.
 
     Args:
-        name: the configuration's `model.roi_op`.
+        network: any.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: its RoI operator cannot, or it looks at mirror images too.
     """
+    if network.config.flip_at_test:
+        raise ConfigError(
+            "model.flip_at_test true: cannot be converted: a TFLite file takes one image, and the "
+            "mirror image is a second one. Expected a model without it: write one by "
+            "`tf-frcnn export MODEL --flip-at-test False --output saved_models/NAME` and convert "
+            "that, or use the SavedModel."
+        )
+    name = network.roi_pooling.op
     if name in _NOT_CONVERTIBLE:
         others = ", ".join(one for one in ROI_OPS if one not in _NOT_CONVERTIBLE)
         raise ConfigError(
@@ -78,7 +86,7 @@ def build_detect(
         with builtin_operators_only():
             with _stage_scope("preprocessing"):
                 resized = resize_images(tf.cast(images, tf.float32), network_size)
-            found = dict(forward(call, resized, image_sizes))
+            found = dict(forward(call, resized, image_sizes, flip_at_test=False))
             with _stage_scope("detection_layer"):
                 boxes = scale_boxes(found["detection_boxes"], network_size, image_size)
             return {**found, "detection_boxes": boxes}
