@@ -29,6 +29,7 @@ def test_a_file_of_format_1_is_read_whole():
     assert old["model"].pop("backbone_weights") == new["train"].pop("start_from") == "none"
     # What came later is as it was before.
     assert new["data"].pop("resize_rounding") == "nearest"
+    assert new["data"].pop("antialias") is False
     assert new["data"].pop("images") == ""
     assert new["data"].pop("exif") == "ignore"  # what new runs do by default is another thing
     assert new["model"].pop("unused_columns") == ()

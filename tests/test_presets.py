@@ -25,6 +25,7 @@ def test_the_presets():
     [
         ("data", "short_side", 600),
         ("data", "long_side", 1000),
+        ("data", "antialias", False),
         ("data", "horizontal_flip", 0.5),
         ("data", "train_split", "trainval"),
         ("data", "test_split", "test"),

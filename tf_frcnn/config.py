@@ -183,6 +183,9 @@ class DataConfig:
     resize_rounding: Literal["nearest", "floor"] = "nearest"
     """How the sides are made whole: to the nearest number of pixels, or down, as the detectors of
     torchvision have it."""
+    antialias: bool = False
+    """Make images smaller with antialiasing: each new pixel is a mean of all that it covers, and not
+    of the four around its centre alone. The run and its models keep it. There is no GPU kernel."""
     horizontal_flip: Probability = 0.5
     """Probability with which a training image is mirrored left to right."""
     scale_jitter: Annotated[

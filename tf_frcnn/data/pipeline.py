@@ -255,7 +255,8 @@ def make_example(
         image, boxes, classes = crop(image, boxes, classes, window)
     from_size = tf.shape(image)[:2]
     size = _resized_size(from_size, seeds, config)
-    image, boxes = resize_images(image, size), scale_boxes(boxes, from_size, size)
+    image = resize_images(image, size, config.antialias)
+    boxes = scale_boxes(boxes, from_size, size)
     if config.photometric_jitter > 0:
         strength = config.photometric_jitter
         image = jitter_colours(image, strength, fold_in_stream(seeds, FoldedStream.COLOUR))

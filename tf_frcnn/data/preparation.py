@@ -121,8 +121,8 @@ def prepare_dataset(
         seed: of order, augmentation and sampling.
         resize_rounding: of the sides, as in `DataConfig`.
         **augmentation: fields of `DataConfig`: horizontal_flip (0.5 when not given), scale_jitter,
-            scale_jitter_steps, photometric_jitter, crop, crop_min_fraction; pad_to; and, for
-            data sets of `load_dataset`, repeat_rare.
+            scale_jitter_steps, photometric_jitter, crop, crop_min_fraction; antialias; pad_to;
+            and, for data sets of `load_dataset`, repeat_rare.
 
     Returns:
         Batches of images [B, H, W, 3] float32, image_sizes [B, 2] float32, gt_boxes [B, G, 4]
