@@ -36,6 +36,7 @@ def test_a_file_of_format_1_is_read_whole():
     assert new["train"].pop("trainable_stages") is None
     assert new["train"].pop("normalization") == "batch"
     assert new["train"].pop("ignore_padding_anchors") is True
+    assert new["train"].pop("ignore_crowd_overlap") == 0.0
     assert new["train"].pop("loss_mean") == "images"
     assert new["train"].pop("validate_pictures") == 0
     assert new["train"].pop("start_from_epsilon") is None

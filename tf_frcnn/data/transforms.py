@@ -90,6 +90,20 @@ def crop(
     )
 
 
+def move_to_window(boxes: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
+    """Move boxes along when their image is cut to a window, and clip them to it.
+
+    Args:
+        boxes: [I, 4] float32 yxyx boxes in pixels of the image.
+        window: [4] int32 yxyx window in its pixels, half-open, not empty.
+
+    Returns:
+        [I, 4] float32 in pixels of the window; boxes that were outside of it are empty.
+    """
+    moved, _ = _move_into_windows(boxes, window[None])
+    return moved[0]
+
+
 def draw_window(
     boxes: tf.Tensor,
     image_size: tf.Tensor,
