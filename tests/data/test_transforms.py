@@ -64,6 +64,7 @@ def test_a_batch_is_resized_image_by_image():
     for image, resized in zip(images, together, strict=True):
         np.testing.assert_array_equal(resize_images(tf.constant(image), [3, 12]), resized)
 
+
 # === Antialiasing ===
 
 

@@ -131,9 +131,7 @@ def _run(config: Config, folder: RunFolder, distribution: Distribution, prog: st
     found = {}
     if "test" in datasets:
         found = evaluate_detector(
-            Detector.from_network(
-                network, data.classes, *sizes, antialias=antialias
-            ).in_batches(),
+            Detector.from_network(network, data.classes, *sizes, antialias=antialias).in_batches(),
             datasets["test"],
             folder.path,
             str(folder.path),

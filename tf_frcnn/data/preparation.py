@@ -151,9 +151,7 @@ def prepare_dataset(
         )
     config = config if training else without_augmentation(config)
     if isinstance(dataset, Dataset):
-        return _batches_of_pipeline(
-            dataset, config, batch_size, training, seed, with_ignored_boxes
-        )
+        return _batches_of_pipeline(dataset, config, batch_size, training, seed, with_ignored_boxes)
     if config.repeat_rare > 0:
         raise ConfigError(
             f"repeat_rare {config.repeat_rare:g}: is for data sets of load_dataset, whose classes "

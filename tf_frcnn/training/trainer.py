@@ -528,9 +528,7 @@ def _own_batch(batch: Any) -> Any:
     return batch[0] if isinstance(batch, tuple) else batch
 
 
-def _check_keys(
-    keys: Sequence[str], found: Any, argument: str, given: Any, expected: str
-) -> None:
+def _check_keys(keys: Sequence[str], found: Any, argument: str, given: Any, expected: str) -> None:
     """Refuse what was given where what was found in it is no dict with all that a step takes."""
     if isinstance(found, dict) and all(key in found for key in keys):
         return
