@@ -113,6 +113,7 @@ REFUSED = [
         for name in (
             *("rpn_positive_iou", "rpn_negative_iou", "rpn_positive_fraction"),
             *("roi_positive_fraction", "roi_positive_iou", "roi_background_iou"),
+            "ignore_crowd_overlap",
         )
     ),
     ("train", {"momentum": 1.0}, "1.0", "from 0 to below 1"),

@@ -29,6 +29,7 @@ def test_a_file_of_format_1_is_read_whole():
     assert old["model"].pop("backbone_weights") == new["train"].pop("start_from") == "none"
     # What came later is as it was before.
     assert new["data"].pop("resize_rounding") == "nearest"
+    assert new["data"].pop("antialias") is False
     assert new["data"].pop("images") == ""
     assert new["data"].pop("exif") == "ignore"  # what new runs do by default is another thing
     assert new["model"].pop("unused_columns") == ()
@@ -37,6 +38,7 @@ def test_a_file_of_format_1_is_read_whole():
     assert new["train"].pop("trainable_stages") is None
     assert new["train"].pop("normalization") == "batch"
     assert new["train"].pop("ignore_padding_anchors") is True
+    assert new["train"].pop("ignore_crowd_overlap") == 0.0
     assert new["train"].pop("loss_mean") == "images"
     assert new["train"].pop("validate_pictures") == 0
     assert new["train"].pop("start_from_epsilon") is None

@@ -17,6 +17,8 @@ from tf_frcnn.config import ModelConfig, TrainConfig
 from tf_frcnn.export.signatures import make_signatures
 from tf_frcnn.inference import InferenceModel
 from tf_frcnn.model import FasterRCNN
+from tf_frcnn.ops.boxes import pairwise_ioa
+from tf_frcnn.ops.matching import ignore_inside
 from tf_frcnn.ops.roi_pool import ROIS_AT_ONCE
 from tf_frcnn.training.trainer import FasterRCNNTrainer
 
@@ -169,6 +171,14 @@ def test_functions_within_are_gone_through_once_and_their_conditions_count():
 
     # The sum is on the host, where the function takes it and gives it back: no more edges.
     assert len(count(lambda x: inner(x) + inner(x), FLOATS).edges) == 1
+
+
+def test_background_in_crowds_is_ignored_on_the_device():
+    boxes, labels = tf.TensorSpec([2, None, 4]), tf.TensorSpec([2, None], tf.int8)
+    placement = count(
+        lambda labels, boxes: ignore_inside(labels, pairwise_ioa(boxes, boxes), 0.5), labels, boxes
+    )
+    assert dict(placement.without_kernel) == {} and placement.edges == []
 
 
 def test_what_has_no_kernel_is_named_with_its_types():

@@ -25,6 +25,7 @@ def test_the_presets():
     [
         ("data", "short_side", 600),
         ("data", "long_side", 1000),
+        ("data", "antialias", False),
         ("data", "horizontal_flip", 0.5),
         ("data", "train_split", "trainval"),
         ("data", "test_split", "test"),
@@ -55,6 +56,7 @@ def test_the_presets():
         ("train", "rpn_batch_size", 256),
         ("train", "rpn_positive_fraction", 0.5),
         ("train", "ignore_border_anchors", True),
+        ("train", "ignore_crowd_overlap", 0.0),
         # Detection: 128 RoIs, 25 % of IoU 0.5 and above, background from 0.1.
         ("train", "roi_batch_size", 128),
         ("train", "roi_positive_fraction", 0.25),

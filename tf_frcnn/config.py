@@ -197,6 +197,9 @@ class DataConfig:
     resize_rounding: Literal["nearest", "floor"] = "nearest"
     """How the sides are made whole: to the nearest number of pixels, or down, as the detectors of
     torchvision have it."""
+    antialias: bool = False
+    """Make images smaller with antialiasing: each new pixel is a mean of all that it covers, not of
+    the four around its centre alone. The run and its models keep it. There is no GPU kernel."""
     horizontal_flip: Probability = 0.5
     """Probability with which a training image is mirrored left to right."""
     scale_jitter: Annotated[
@@ -415,6 +418,10 @@ class TrainConfig:
     """A proposal whose largest IoU reaches this is an object of that box's class."""
     roi_background_iou: Probability = 0.0
     """Background proposals are taken from this IoU up first (the paper's 0.1 is in `voc07`)."""
+    ignore_crowd_overlap: Probability = 0.0
+    """Leave background anchors and proposals out of the losses where this share of their own area,
+    such as 0.5, or more lies in one crowd or difficult box: they may hold an object that has no box
+    of its own. 0 for none."""
     loss_mean: Literal["images", "batch"] = "images"
     """What the losses are means over: the samples of each image, then the images; or all samples of
     the batch at once, as in torchvision, where an image with more samples weighs more."""

@@ -144,6 +144,7 @@ class Detector:
         long_side: int | None = None,
         resize_rounding: Rounding | None = None,
         exif: ExifPolicy = "auto",
+        antialias: bool = False,
     ) -> "Detector":
         """Wrap a network that was trained in Python.
 
@@ -159,6 +160,7 @@ class Detector:
                 default what the architecture was published with, or else that of `DataConfig`.
             exif: what `read_image` and the exported `serve_encoded` do about EXIF orientations: the
                 `exif` of the data set that it was trained on; turned upright when not given.
+            antialias: make images smaller with antialiasing, as in training; see `DataConfig`.
 
         Raises:
             ConfigError: the network is no `FasterRCNN`, the names are not N, or a name or a size
@@ -183,9 +185,12 @@ class Detector:
         sizes = {name: value for name, value in sizes.items() if value is not None}
         published = ARCHITECTURES[network.config.architecture].settings.get("data", {})
         with named_as_arguments("data", classes="class_names"):
-            data = DataConfig(**{**published, **sizes, "classes": names, "exif": exif})
+            data = DataConfig(
+                **{**published, **sizes, "classes": names, "exif": exif, "antialias": antialias}
+            )
         model = InferenceModel(
-            network, data.classes, data.short_side, data.long_side, data.resize_rounding
+            *(network, data.classes, data.short_side, data.long_side, data.resize_rounding),
+            antialias=data.antialias,
         )
         return cls(_one_graph(model), Config(data=data, model=network.config), lambda: model)
 
@@ -338,7 +343,8 @@ class Detector:
     def _prepare(self, image: np.ndarray) -> _Prepared:
         """Resize a uint8 [H, W, 3] image."""
         size = self._size_to_give(image.shape[:2])
-        return _Prepared(resize_images(image, size), (image.shape[0], image.shape[1]))
+        pixels = resize_images(image, size, self.config.data.antialias)
+        return _Prepared(pixels, (image.shape[0], image.shape[1]))
 
     def _run(self, prepared: Sequence[_Prepared]) -> list[Prediction]:
         """Detect in images, those of one size together: all, where they were planned so."""

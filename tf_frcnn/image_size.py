@@ -1,4 +1,4 @@
-"""The size of images where a command fixes it: --size, its default, and what is too narrow.
+"""The size of images where a command fixes it: --size, its default, and what cannot be used.
 
 No TensorFlow here: a size is refused before it is loaded.
 """
@@ -73,3 +73,35 @@ def check_size(image_size: tuple[int, int], data: DataConfig, min_side: float) -
         f"pixels, and its proposals are at least {min_side:g} px high and wide: nothing could be "
         f"found. Expected --size {sides[0]}x{sides[1]} at least."
     )
+
+
+def is_shrunk(image_size: tuple[int, int], network_size: tuple[int, int]) -> bool:
+    """Tell whether an image gets lower or narrower on its way into the network.
+
+    Args:
+        image_size: (height, width) in pixels.
+        network_size: (height, width) in the network.
+    """
+    return any(to < own for own, to in zip(image_size, network_size, strict=True))
+
+
+def check_antialias(image_size: tuple[int, int], data: DataConfig) -> None:
+    """Check that a TFLite file need not make its images smaller with antialiasing.
+
+    TFLite's builtin operators have none.
+
+    Args:
+        image_size: (height, width) of the images that the file takes, in pixels.
+        data: the run's.
+
+    Raises:
+        UserError: it would have to.
+    """
+    height, width = resized_size(image_size, data.short_side, data.long_side, data.resize_rounding)
+    if data.antialias and is_shrunk(image_size, (height, width)):
+        raise UserError(
+            f"--size {image_size[0]}x{image_size[1]}: the model was trained with --data.antialias "
+            f"and sees such images at {height} x {width} pixels; TFLite has no builtin operator "
+            f"that makes images smaller so. Expected --size {height}x{width}: resize images to "
+            "that before the file gets them, with antialiasing (docs/tflite.md)."
+        )

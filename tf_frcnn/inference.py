@@ -17,7 +17,8 @@ class InferenceModel:
     """Wraps a network in the resizing before it and the scaling back of boxes after it.
 
     Args of `__init__`: `network`; `class_names` of classes 1..N; `short_side` and `long_side` to
-    which images are resized, in pixels, with the `rounding` of `ops.resized_size`.
+    which images are resized, in pixels, with the `rounding` of `ops.resized_size`; with `antialias`
+    as in `resize_images`.
     """
 
     def __init__(
@@ -27,12 +28,14 @@ class InferenceModel:
         short_side: int,
         long_side: int,
         rounding: Rounding = "nearest",
+        antialias: bool = False,
     ) -> None:
         self.network = network
         self.class_names = tuple(class_names)
         self.short_side = short_side
         self.long_side = long_side
         self.rounding = rounding
+        self.antialias = antialias
         self._detect_one = tf.function(
             lambda image: self.detect(tf.expand_dims(image, 0)),
             input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)],
@@ -55,7 +58,8 @@ class InferenceModel:
         )
         batch = tf.shape(images)[0]
         image_sizes = tf.tile(tf.expand_dims(tf.cast(size, tf.float32), 0), [batch, 1])
-        detections = dict(self.network((resize_images(images, size), image_sizes)))
+        resized = resize_images(images, size, self.antialias)
+        detections = dict(self.network((resized, image_sizes)))
         detections["detection_boxes"] = scale_boxes(detections["detection_boxes"], size, from_size)
         names = tf.constant(["", *self.class_names])
         detections["detection_names"] = tf.gather(names, detections["detection_classes"])
@@ -98,6 +102,5 @@ def load_network(model: ModelFiles, config: Config | None = None) -> InferenceMo
     data = config.data
     network = FasterRCNN(config.model, len(data.classes))
     load_weights(model, network)
-    return InferenceModel(
-        network, data.classes, data.short_side, data.long_side, data.resize_rounding
-    )
+    sizes = (data.short_side, data.long_side, data.resize_rounding)
+    return InferenceModel(network, data.classes, *sizes, data.antialias)

@@ -11,9 +11,11 @@ from tf_frcnn.data.transforms import (
     crop,
     draw_window,
     flip_horizontally,
+    move_to_window,
     resize_images,
     scale_boxes,
 )
+from tf_frcnn.ops.boxes import box_area
 
 # === What is left ===
 
@@ -37,6 +39,17 @@ def test_boxes_are_cropped_with_their_pixels():
     np.testing.assert_array_equal(cropped, image[5:25, 8:38])
     np.testing.assert_array_equal(moved, [[1, 2, 11, 30], [0, 0, 5, 12], [0, 0, 20, 30]])
     np.testing.assert_array_equal(classes, [1, 3, 5])
+
+
+def test_boxes_to_ignore_are_clipped_wherever_their_centres_are():
+    # The same window, which `crop` would drop the first two from; nothing is left of the third.
+    boxes = [[0, 30, 10, 50], [5, 30, 15, 46], [26, 0, 40, 60], [6, 10, 16, 40]]
+    moved = move_to_window(tf.constant(boxes, tf.float32), tf.constant([5, 8, 25, 38]))
+    np.testing.assert_array_equal(moved[0], [0, 22, 5, 30])
+    np.testing.assert_array_equal(moved[1], [0, 22, 10, 30])
+    assert float(box_area(moved)[2]) == 0.0
+    np.testing.assert_array_equal(moved[3], [1, 2, 11, 30])
+    assert move_to_window(tf.zeros([0, 4]), tf.constant([5, 8, 25, 38])).shape == (0, 4)
 
 
 @st.composite

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from tf_frcnn.data.transforms import flip_horizontally, resize_images, scale_boxes
 
@@ -62,6 +63,63 @@ def test_a_batch_is_resized_image_by_image():
     together = resize_images(tf.constant(images), tf.constant([3, 12]))
     for image, resized in zip(images, together, strict=True):
         np.testing.assert_array_equal(resize_images(tf.constant(image), [3, 12]), resized)
+
+
+# === Antialiasing ===
+
+
+def test_an_antialiased_pixel_is_a_mean_of_all_that_it_covers():
+    # Half as wide: the centres of the new pixels lie at 1 and 3 of the old ones' edges, those of
+    # the old at 0.5, 1.5, 2.5, 3.5. A triangle of base 4 gives them 3/4, 3/4, 1/4, 0 for the first
+    # and 0, 1/4, 3/4, 3/4 for the second, whose sum is 7/4. Without it: (0 + 0) / 2, (70 + 0) / 2.
+    image = tf.constant([[[0.0] * 3, [0.0] * 3, [70.0] * 3, [0.0] * 3]])  # [1, 4, 3]
+    plain = resize_images(image, [1, 2])
+    np.testing.assert_allclose(plain[0, :, 0], [0.0, 35.0], atol=1e-5)
+    resized = resize_images(image, [1, 2], antialias=True)
+    np.testing.assert_allclose(resized[0, :, 0], [70 / 7, 70 * 3 / 7], atol=1e-4)
+    assert resized.dtype == tf.float32
+
+
+# Both sides smaller, by much or by little, one of them, and one smaller and one larger.
+@pytest.mark.parametrize("size", [(13, 20), (1, 1), (38, 55), (40, 9), (7, 61), (55, 20)])
+def test_antialiased_images_are_those_of_pillow(size):
+    image = np.random.default_rng(4).integers(0, 256, (40, 61, 3)).astype(np.uint8)
+    resized = resize_images(tf.constant(image), tf.constant(size), antialias=True)
+    theirs = Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR)
+    # Pillow rounds to whole numbers twice, after columns and after rows: by 0.5 each time at most.
+    np.testing.assert_allclose(resized, np.asarray(theirs, np.float32), atol=1.001)
+    # The comparison tells: most pixels of noise are another mean of four.
+    plain = resize_images(tf.constant(image), tf.constant(size))
+    if size[0] * size[1] < 1000:
+        assert np.abs(plain - np.asarray(theirs, np.float32)).max() > 10
+
+
+@given(st.tuples(st.integers(1, 20), st.integers(1, 20)), st.integers(0, 9), st.integers(0, 9))
+@settings(max_examples=30)
+def test_images_that_get_no_smaller_are_the_same_to_the_bit(size, more_rows, more_columns):
+    image = np.random.default_rng(5).uniform(0, 255, (2, *size, 3)).astype(np.float32)
+    to_size = [size[0] + more_rows, size[1] + more_columns]
+    antialiased = resize_images(tf.constant(image), to_size, antialias=True)
+    np.testing.assert_array_equal(antialiased, resize_images(tf.constant(image), to_size))
+    if not more_rows and not more_columns:
+        np.testing.assert_array_equal(antialiased, image)
+
+
+@pytest.mark.parametrize("size", [(13, 20), (40, 61), (80, 99), (80, 9)])
+def test_antialiasing_in_a_graph_of_any_size_is_the_same(size):
+    graph = tf.function(
+        lambda images, size: resize_images(images, size, antialias=True),
+        input_signature=[
+            tf.TensorSpec([None, None, None, 3], tf.uint8),
+            tf.TensorSpec([2], tf.int32),
+        ],
+    )
+    images = np.random.default_rng(6).integers(0, 256, (2, 40, 61, 3)).astype(np.uint8)
+    together = graph(tf.constant(images), tf.constant(size))
+    assert together.shape == (2, *size, 3)
+    for image, resized in zip(images, together, strict=True):
+        alone = resize_images(tf.constant(image), size, antialias=True)
+        np.testing.assert_array_equal(resized, alone)
 
 
 # === Boxes ===

@@ -17,6 +17,7 @@ from tf_frcnn.ops.boxes import (
     encode_deltas,
     inside_images,
     paired_giou,
+    pairwise_ioa,
     pairwise_iou,
 )
 
@@ -108,6 +109,31 @@ def test_pairwise_iou_works_image_by_image():
     computed = pairwise_iou(tf.constant(a), tf.constant(b))
     # 100 / 200 in the first image, 32 / 200 in the second.
     np.testing.assert_allclose(computed, [[[0.5]], [[0.16]]], rtol=1e-6)
+
+
+def test_pairwise_ioa_is_over_the_area_of_the_first_alone():
+    # 4 * 6 inside of 8 * 30, wholly; the other way round 24 / 240.
+    inner, outer = tf.constant([[2.0, 10, 6, 16]]), tf.constant([[1.0, 5, 9, 35]])
+    np.testing.assert_array_equal(pairwise_ioa(inner, outer), [[1.0]])
+    np.testing.assert_allclose(pairwise_ioa(outer, inner), [[0.1]], rtol=1e-6)
+    # Rows 4 to 6 of 2 to 6 and columns 10 to 13 of 10 to 16: 2 * 3 / 24. Padding: 0.
+    others = tf.constant([[4.0, 0, 90, 13], [0, 0, 0, 0]])
+    np.testing.assert_allclose(pairwise_ioa(inner, others), [[0.25, 0.0]], rtol=1e-6)
+    np.testing.assert_array_equal(pairwise_ioa(tf.zeros([1, 4]), outer), [[0.0]])
+
+
+@settings(max_examples=25)
+@given(st.lists(boxes(), min_size=1, max_size=4), st.lists(boxes(), min_size=1, max_size=3))
+def test_pairwise_ioa_equals_the_loop(boxes_a, boxes_b):
+    # |A and B| = IoU (|A| + |B|) / (1 + IoU), from IoU = |A and B| / (|A| + |B| - |A and B|).
+    expected = np.zeros((len(boxes_a), len(boxes_b)))
+    for row, a in enumerate(boxes_a):
+        for column, b in enumerate(boxes_b):
+            iou = oracles.iou(a, b)
+            shared = iou * (oracles.area(a) + oracles.area(b)) / (1.0 + iou)
+            expected[row, column] = shared / oracles.area(a) if oracles.area(a) else 0.0
+    computed = pairwise_ioa(tf.constant(boxes_a, tf.float32), tf.constant(boxes_b, tf.float32))
+    np.testing.assert_allclose(computed, expected, atol=1e-5)
 
 
 def test_clip_boxes_to_each_image():

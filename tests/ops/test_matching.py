@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from tf_frcnn.ops.boxes import pairwise_iou
-from tf_frcnn.ops.matching import best_of_each_object, match_boxes
+from tf_frcnn.ops.boxes import pairwise_ioa, pairwise_iou
+from tf_frcnn.ops.matching import best_of_each_object, ignore_inside, match_boxes
 
 
 def match(rows, positive_iou=0.7, negative_iou=0.3):
@@ -79,3 +79,28 @@ def test_ties_that_float32_rounding_tells_apart_are_ties():
     # The second is the next float32 below 0.4, 3e-8 away; 0.39 is another IoU.
     iou = np.float32([[[0.4], [np.nextafter(np.float32(0.4), np.float32(0))], [0.39]]])
     np.testing.assert_array_equal(best_of_each_object(iou), [[True, True, False]])
+
+
+def test_background_inside_of_a_region_is_ignored_and_nothing_else():
+    labels = tf.constant([[0, 0, 0, 0, 1, -1, 0]], tf.int8)
+    # Shares in two regions; 0.3 + 0.3 is not 0.6 of one. Float32's next number below 0.5 is less.
+    below = np.nextafter(np.float32(0.5), np.float32(0))
+    ioa = [[[0.5, 0.0], [below, 0.0], [0.3, 0.3], [0.0, 1.0], [1.0, 1.0], [1.0, 0.0], [0.0, 0.0]]]
+    found = ignore_inside(labels, tf.constant(ioa, tf.float32), 0.5)
+    assert found.dtype == tf.int8
+    np.testing.assert_array_equal(found, [[-1, 0, 0, -1, 1, -1, 0]])
+
+
+def test_of_a_share_of_one_only_what_is_wholly_inside_is_ignored():
+    # Rows 10.3 to 20.7 of a region that begins at 10.3, and the same a hair further up.
+    boxes = tf.constant([[[10.3, 5.1, 20.7, 9.9], [10.299, 5.1, 20.7, 9.9]]])
+    ioa = pairwise_ioa(boxes, tf.constant([[[10.3, 1.0, 90.0, 70.0]]]))
+    labels = ignore_inside(tf.zeros([1, 2], tf.int8), ioa, 1.0)
+    np.testing.assert_array_equal(labels, [[-1, 0]])
+
+
+def test_images_have_their_own_regions():
+    boxes = tf.constant([[0.0, 0, 10, 20]])
+    regions = tf.constant([[[0.0, 0, 10, 20]], [[0, 0, 0, 0]]])
+    labels = ignore_inside(tf.zeros([2, 1], tf.int8), pairwise_ioa(boxes[None], regions), 0.5)
+    np.testing.assert_array_equal(labels, [[-1], [0]])

@@ -115,8 +115,9 @@ def test_the_report_says_how_far_it_is_off(run, tmp_path, capsys):
         "bytes_of_graph"
     ] == len((tmp_path / "m.tflite").read_bytes())
     # The file says what is to be done to an image first; its answers above are those with it.
-    assert read_metadata((tmp_path / "m.tflite").read_bytes()) == {"exif": "apply"}
-    assert report["exif"] == "apply"
+    preparation = {"exif": "apply", "antialias": False}
+    assert read_metadata((tmp_path / "m.tflite").read_bytes()) == preparation
+    assert {name: report[name] for name in preparation} == preparation
     assert "0 without a partner" in capsys.readouterr().out.replace("\n", " ")
 
 

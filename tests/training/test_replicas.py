@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.training.test_ignored_boxes import make_difficult
 from tests.workers import ROOT
 
 pytestmark = pytest.mark.slow
@@ -19,7 +20,7 @@ def train_both(tmp_path_factory):
 
     folder = write_voc_folder(tmp_path_factory.mktemp("replicas") / "voc")
 
-    def train(*options):
+    def train(*options, folder=folder):
         command = [sys.executable, "-m", "tests.training.two_devices", "CPU"]
         command += [str(folder), "10", *options]
         without_gpus = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
@@ -74,3 +75,15 @@ def test_replicas_compile_with_frozen_normalisation(train_both):
     assert both["replicas"] == [1, 2]
     assert both["difference"] < 1e-5
     assert both["losses"][1] == pytest.approx(both["losses"][0], rel=1e-4)
+
+
+def test_replicas_ignore_what_is_inside_of_difficult_boxes_as_one_device_does(
+    train_both, voc_folder
+):
+    make_difficult(voc_folder)  # in every other image: replicas pad their numbers by themselves
+    both = train_both("--train.ignore-crowd-overlap", "0.3", folder=voc_folder)
+    assert both["replicas"] == [1, 2]
+    assert both["difference"] < 1e-5
+    assert both["losses"][1] == pytest.approx(both["losses"][0], rel=1e-4)
+    off = train_both(folder=voc_folder)
+    assert off["losses"][0] != pytest.approx(both["losses"][0], rel=1e-3)

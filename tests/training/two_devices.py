@@ -42,7 +42,9 @@ def train_weights(config, strategy, steps):
     dataset = load_datasets(config.data, 0)["train"]
     share = Share(num_replicas=distribution.num_replicas)
     pipeline = BatchPipeline(
-        dataset, config.data, config.train.batch_size, 0, 0, steps, share=share
+        *(dataset, config.data, config.train.batch_size, 0, 0, steps),
+        share=share,
+        with_ignored=config.train.ignore_crowd_overlap > 0,
     )
     train(trainer, pipeline, 0, [Note()], StopRequest(), distribution=distribution)
     after = {name: np.asarray(value) for name, value in named_weights(network).items()}

@@ -41,7 +41,7 @@ def time_stages(
     size = resized_size_in_graph(
         tf.shape(images)[1:3], model.short_side, model.long_side, rounding=model.rounding
     )
-    resized = timed("resizing", lambda inputs: resize_images(inputs, size), images)
+    resized = timed("resizing", lambda inputs: resize_images(inputs, size, model.antialias), images)
     image_sizes = tf.repeat(tf.cast([size], tf.float32), len(images), axis=0)
     forward(call, resized, image_sizes, model.network.config.flip_at_test)
     return timings

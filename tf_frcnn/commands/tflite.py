@@ -21,7 +21,7 @@ from tf_frcnn.data.orientation import ExifChoice, is_applied
 from tf_frcnn.environment import set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_OK, UserError
 from tf_frcnn.files import check_apart, write_together
-from tf_frcnn.image_size import check_size, default_size, parse_size
+from tf_frcnn.image_size import check_antialias, check_size, default_size, parse_size
 from tf_frcnn.tflite.calibration import find_images, read_resized
 from tf_frcnn.tflite.outputs import (
     labels_file,
@@ -106,6 +106,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     reduced = arguments.apply_to(config)
     size = parse_size(arguments.size) if arguments.size else default_size(config.data)
     check_size(size, config.data, config.model.rpn_min_size)
+    check_antialias(size, config.data)
     try:
         images = find_images(arguments.calibration, model)
     except UserError:
@@ -131,13 +132,14 @@ def main(argv: Sequence[str], prog: str) -> int:
         logger.info("finding the ranges of int8 in %s", counted(len(images), "image"))
         ranges = converter.find_ranges(read_resized(path, size, exif) for path in images)
     choice: ExifChoice = "apply" if is_applied(exif) else "ignore"
-    content = add_metadata(converter.convert(arguments.quantize, ranges), {"exif": choice})
+    preparation = {"exif": choice, "antialias": config.data.antialias}
+    content = add_metadata(converter.convert(arguments.quantize, ranges), preparation)
     report = {
         "model": str(model.path),
         "quantize": arguments.quantize,
         "picture_size": list(size),
         "num_rois": converted.network.config.rpn_post_nms_top_k,
-        "exif": choice,
+        **preparation,
         **inspect_file(whole, content, size, images, exif),
     }
     write_together(

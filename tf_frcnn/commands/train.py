@@ -126,11 +126,12 @@ def _run(config: Config, folder: RunFolder, distribution: Distribution, prog: st
     network, outcome = train_detector(config, datasets, folder, distribution)
     data = config.data
     sizes = (data.short_side, data.long_side, data.resize_rounding)
-    inference_model = InferenceModel(network, data.classes, *sizes)
+    antialias = data.antialias
+    inference_model = InferenceModel(network, data.classes, *sizes, antialias=antialias)
     found = {}
     if "test" in datasets:
         found = evaluate_detector(
-            Detector.from_network(network, data.classes, *sizes).in_batches(),
+            Detector.from_network(network, data.classes, *sizes, antialias=antialias).in_batches(),
             datasets["test"],
             folder.path,
             str(folder.path),
@@ -263,7 +264,7 @@ def _start_from(preset: Config, source: str, architecture: str) -> Config:
     if isinstance(found, ModelFiles) and found.published is None and not architecture:
         theirs = found.load_config()
         model = dataclasses.replace(theirs.model, head_rank=0, unused_columns=())
-        names = ("short_side", "long_side", "resize_rounding")
+        names = ("short_side", "long_side", "resize_rounding", "antialias")
         sizes = {name: getattr(theirs.data, name) for name in names}
         data = dataclasses.replace(preset.data, **sizes)
         preset = dataclasses.replace(preset, model=model, data=data)

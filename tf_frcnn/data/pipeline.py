@@ -18,6 +18,7 @@ from tf_frcnn.data.transforms import (
     crop,
     draw_window,
     flip_horizontally,
+    move_to_window,
     resize_images,
     scale_boxes,
 )
@@ -54,8 +55,9 @@ class BatchPipeline:
     padded with zeros at the bottom and the right, to multiples of `config.pad_to`; image_sizes
     [B, 2] float32 (height, width) before padding; gt_boxes [B, G, 4] float32 and gt_classes [B, G]
     int32, padded with zeros, G >= 1; seeds [B, 2] int32; indices [B] int32 of the examples.
-    Difficult and crowd boxes are left out before anything else. What a batch holds depends on the
-    data, the seed and its step alone.
+    Difficult and crowd boxes are left out before anything else; `with_ignored` has them as
+    ignored_boxes [B, I, 4] float32, I >= 1, padded and moving with their images likewise. What a
+    batch holds depends on the data, the seed and its step alone.
 
     Args of `__init__`: `dataset` of at least one example; `config` of the data; `batch_size`;
     `seed`; `start` and `stop` steps. `training` off goes through the images once, never augmented,
@@ -78,12 +80,14 @@ class BatchPipeline:
         stop: int | None = None,
         training: bool = True,
         share: Share = Share(),
+        with_ignored: bool = False,
     ) -> None:
         self._examples = dataset.examples
         self._config = config if training else without_augmentation(config)
         self._batch_size = batch_size
         self._seed = seed
         self._share = share
+        self._with_ignored = with_ignored
         self._sampler = _make_sampler(dataset, config, batch_size, seed) if training else None
         stop = len(self._examples) if stop is None else stop
         self._failure: DataError | None = None
@@ -176,18 +180,19 @@ class BatchPipeline:
 
     def _load(self, position: tf.Tensor) -> dict[str, tf.Tensor]:
         """Make the image at a position of the stream."""
-        types = (tf.uint8, tf.float32, tf.int32, tf.int32)
-        image, boxes, classes, index = _call(self._read, position, types)
+        types = (tf.uint8, tf.float32, tf.int32, tf.float32, tf.int32)
+        image, boxes, classes, ignored, index = _call(self._read, position, types)
         image = tf.ensure_shape(image, [None, None, 3])
         boxes, classes = tf.ensure_shape(boxes, [None, 4]), tf.ensure_shape(classes, [None])
+        ignored = tf.ensure_shape(ignored, [None, 4]) if self._with_ignored else None
         seeds = self._seeds(position)
-        example = make_example(image, boxes, classes, seeds, self._config)
+        example = make_example(image, boxes, classes, seeds, self._config, ignored)
         return {**example, "indices": tf.ensure_shape(index, [])}
 
     def _seeds(self, position: tf.Tensor) -> tf.Tensor:
         return tf.stack([tf.constant(self._seed, tf.int32), tf.cast(position, tf.int32)])
 
-    def _read(self, position: np.int64) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.int32]:
+    def _read(self, position: np.int64) -> tuple[Any, ...]:
         index = self._index(position)
         example = self._examples[index]
         try:
@@ -200,6 +205,7 @@ class BatchPipeline:
             image,
             example.boxes[kept].astype(np.float32),
             example.classes[kept].astype(np.int32),
+            example.boxes[~kept].astype(np.float32),
             np.int32(index),
         )
 
@@ -236,7 +242,12 @@ def _call(
 
 
 def make_example(
-    image: tf.Tensor, boxes: tf.Tensor, classes: tf.Tensor, seeds: tf.Tensor, config: DataConfig
+    image: tf.Tensor,
+    boxes: tf.Tensor,
+    classes: tf.Tensor,
+    seeds: tf.Tensor,
+    config: DataConfig,
+    ignored: tf.Tensor | None = None,
 ) -> dict[str, tf.Tensor]:
     """Augment and resize an image, boxes moving along, and put it as the trainer takes it.
 
@@ -246,6 +257,8 @@ def make_example(
         classes: [G] int32, from 1.
         seeds: [2] int32, from which alone everything is drawn.
         config: sizes and augmentation.
+        ignored: [I, 4] float32 yxyx boxes that are to come along as `ignored_boxes`; none of them
+            has a say in what is drawn.
 
     Returns:
         What a batch of `BatchPipeline` holds of an image, but for its index.
@@ -253,22 +266,30 @@ def make_example(
     if config.crop > 0:
         window = _draw_window(boxes, tf.shape(image)[:2], seeds, config)
         image, boxes, classes = crop(image, boxes, classes, window)
+        ignored = None if ignored is None else move_to_window(ignored, window)
+    num_boxes = tf.shape(boxes)[0]
+    if ignored is not None:
+        boxes = tf.concat([boxes, ignored], axis=0)  # what follows is the same for all
     from_size = tf.shape(image)[:2]
     size = _resized_size(from_size, seeds, config)
-    image, boxes = resize_images(image, size), scale_boxes(boxes, from_size, size)
+    image = resize_images(image, size, config.antialias)
+    boxes = scale_boxes(boxes, from_size, size)
     if config.photometric_jitter > 0:
         strength = config.photometric_jitter
         image = jitter_colours(image, strength, fold_in_stream(seeds, FoldedStream.COLOUR))
     if tf.random.stateless_uniform([], seeds) < config.horizontal_flip:
         image, boxes = flip_horizontally(image, boxes)
-    return {
+    one_more = [[0, 1], [0, 0]]  # one empty box at least: ops reduce over this axis
+    example = {
         "images": image,
         "image_sizes": tf.cast(tf.shape(image)[:2], tf.float32),
-        # One empty box at least: ops reduce over this axis.
-        "gt_boxes": tf.pad(boxes, [[0, 1], [0, 0]]),
+        "gt_boxes": tf.pad(boxes[:num_boxes], one_more),
         "gt_classes": tf.pad(classes, [[0, 1]]),
         "seeds": seeds,
     }
+    if ignored is not None:
+        example["ignored_boxes"] = tf.pad(boxes[num_boxes:], one_more)
+    return example
 
 
 def _draw_window(

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -98,6 +99,7 @@ def prepare_dataset(
     training: bool = True,
     seed: int = 0,
     resize_rounding: Rounding = "nearest",
+    with_ignored_boxes: bool = False,
     **augmentation: Any,
 ) -> tf.data.Dataset:
     """Make the batches that `FasterRCNNTrainer` takes.
@@ -120,16 +122,19 @@ def prepare_dataset(
             come in their order, one to a batch.
         seed: of order, augmentation and sampling.
         resize_rounding: of the sides, as in `DataConfig`.
+        with_ignored_boxes: add the difficult and crowd boxes of a data set of `load_dataset`, which
+            move with their images, for `TrainConfig.ignore_crowd_overlap`.
         **augmentation: fields of `DataConfig`: horizontal_flip (0.5 when not given), scale_jitter,
-            scale_jitter_steps, photometric_jitter, crop, crop_min_fraction; pad_to; and, for
-            data sets of `load_dataset`, repeat_rare.
+            scale_jitter_steps, photometric_jitter, crop, crop_min_fraction; antialias; pad_to;
+            and, for data sets of `load_dataset`, repeat_rare.
 
     Returns:
         Batches of images [B, H, W, 3] float32, image_sizes [B, 2] float32, gt_boxes [B, G, 4]
         float32, gt_classes [B, G] int32 and seeds [B, 2] int32, and of a data set of `load_dataset`
-        indices [B] int32 of its examples. In use, `tf.data` raises
-        `InvalidArgumentError` where boxes or pixels are not as they should be (one is NaN, a pixel
-        is below 0 or above 255, ...), and says what is wrong.
+        indices [B] int32 of its examples; and ignored_boxes [B, I, 4] float32, padded as gt_boxes
+        are, where they are asked for. In use, `tf.data` raises `InvalidArgumentError` where boxes
+        or pixels are not as they should be (one is NaN, a pixel is below 0 or above 255, ...), and
+        says what is wrong.
 
     Raises:
         DataError: the elements of the data set are of another form; says which.
@@ -146,11 +151,17 @@ def prepare_dataset(
         )
     config = config if training else without_augmentation(config)
     if isinstance(dataset, Dataset):
-        return _batches_of_pipeline(dataset, config, batch_size, training, seed)
+        return _batches_of_pipeline(dataset, config, batch_size, training, seed, with_ignored_boxes)
     if config.repeat_rare > 0:
         raise ConfigError(
             f"repeat_rare {config.repeat_rare:g}: is for data sets of load_dataset, whose classes "
             "are known beforehand. Leave it out, or repeat images in the tf.data.Dataset itself."
+        )
+    if with_ignored_boxes:
+        raise ConfigError(
+            "with_ignored_boxes: is for data sets of load_dataset, which know what is a crowd or "
+            "difficult. Leave it out, and map the batches to dicts with ignored_boxes too: "
+            "[B, I, 4] float32, yxyx in pixels of the batch, padded with empty boxes."
         )
     images = _one_by_one(dataset)
     epochs = _count_epochs() if training else tf.data.Dataset.from_tensors(0).repeat()
@@ -171,16 +182,22 @@ def prepare_dataset(
 
 
 def _batches_of_pipeline(
-    dataset: Dataset, config: DataConfig, batch_size: int, training: bool, seed: int
+    dataset: Dataset,
+    config: DataConfig,
+    batch_size: int,
+    training: bool,
+    seed: int,
+    with_ignored: bool,
 ) -> tf.data.Dataset:
     """Make the batches of an epoch at each pass."""
+    make = partial(BatchPipeline, dataset, config, seed=seed, with_ignored=with_ignored)
     if not training:
-        return BatchPipeline(dataset, config, seed=seed, training=False).batches
-    steps = BatchPipeline(dataset, config, batch_size, seed).steps_per_epoch
+        return make(training=False).batches
+    steps = make(batch_size).steps_per_epoch
 
     def batches_of(epoch: tf.Tensor) -> tf.data.Dataset:
         start = tf.cast(epoch, tf.int64) * steps
-        return BatchPipeline(dataset, config, batch_size, seed, start, start + steps).batches
+        return make(batch_size, start=start, stop=start + steps).batches
 
     batches = _count_epochs().take(1).flat_map(batches_of)
     return batches.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(PREFETCH)

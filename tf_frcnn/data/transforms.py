@@ -1,5 +1,7 @@
 """Resizing, mirroring and cropping of images, boxes moving with the pixels."""
 
+from functools import partial
+
 import tensorflow as tf
 
 from tf_frcnn.ops.boxes import clip_boxes, mirror_boxes
@@ -8,19 +10,27 @@ from tf_frcnn.ops.boxes import clip_boxes, mirror_boxes
 WINDOW_TRIES = 20
 
 
-def resize_images(images: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Resize images bilinearly, pixel centres at halves, without antialiasing.
+def resize_images(images: tf.Tensor, size: tf.Tensor, antialias: bool = False) -> tf.Tensor:
+    """Resize images bilinearly, pixel centres at halves.
 
-    The same operator in training, evaluation and every export: TFLite has it too.
+    The same operators in training, evaluation and every export. `ResizeBilinear`, which TFLite has
+    too, makes each pixel of the four around its centre. With `antialias` images that get lower or
+    narrower go through `ScaleAndTranslate`: its triangle is as wide as two pixels of the smaller
+    image, as that of Pillow's BILINEAR is. TensorFlow has it for processors alone.
 
     Args:
         images: [..., H, W, 3] uint8 or float32.
         size: [2] int32 (height, width).
+        antialias: where an image is made smaller; nothing else is changed by it.
 
     Returns:
         [..., height, width, 3] float32.
     """
-    return tf.image.resize(images, size, method="bilinear", antialias=False)
+    resize = partial(tf.image.resize, images, size, method="bilinear")
+    if not antialias:
+        return resize(antialias=False)
+    is_smaller = tf.reduce_any(tf.less(size, tf.shape(images)[-3:-1]))
+    return tf.cond(is_smaller, lambda: resize(antialias=True), lambda: resize(antialias=False))
 
 
 def scale_boxes(boxes: tf.Tensor, from_size: tf.Tensor, to_size: tf.Tensor) -> tf.Tensor:
@@ -76,6 +86,20 @@ def crop(
         tf.boolean_mask(moved[0], kept[0]),
         tf.boolean_mask(classes, kept[0]),
     )
+
+
+def move_to_window(boxes: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
+    """Move boxes along when their image is cut to a window, and clip them to it.
+
+    Args:
+        boxes: [I, 4] float32 yxyx boxes in pixels of the image.
+        window: [4] int32 yxyx window in its pixels, half-open, not empty.
+
+    Returns:
+        [I, 4] float32 in pixels of the window; boxes that were outside of it are empty.
+    """
+    moved, _ = _move_into_windows(boxes, window[None])
+    return moved[0]
 
 
 def draw_window(

@@ -48,9 +48,8 @@ def reduce_head(model: InferenceModel, rank: int) -> InferenceModel:
         targets[f"{name}/kernel"].assign(kernel)
     for name, variable in weights.items():
         targets[name].assign(variable)
-    return InferenceModel(
-        reduced, model.class_names, model.short_side, model.long_side, model.rounding
-    )
+    sizes = (model.short_side, model.long_side, model.rounding)
+    return InferenceModel(reduced, model.class_names, *sizes, model.antialias)
 
 
 def truncated_svd(kernel: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:

@@ -27,6 +27,24 @@ def box_area(boxes: tf.Tensor) -> tf.Tensor:
     return tf.reduce_prod(tf.maximum(boxes[..., 2:] - boxes[..., :2], 0.0), axis=-1)
 
 
+def pairwise_intersection(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
+    """Compute the area that every box in `boxes_a` shares with every box in `boxes_b`.
+
+    Args:
+        boxes_a: [..., N, 4] float32 yxyx boxes.
+        boxes_b: [..., M, 4] float32 yxyx boxes in the same frame.
+
+    Returns:
+        [..., N, M] float32 square pixels; 0 where either box is empty.
+    """
+    ymin_a, xmin_a, ymax_a, xmax_a = tf.split(boxes_a, 4, axis=-1)  # [..., N, 1]
+    transposed_b = tf.linalg.matrix_transpose(boxes_b)
+    ymin_b, xmin_b, ymax_b, xmax_b = tf.split(transposed_b, 4, axis=-2)  # [..., 1, M]
+    height = tf.maximum(tf.minimum(ymax_a, ymax_b) - tf.maximum(ymin_a, ymin_b), 0.0)
+    width = tf.maximum(tf.minimum(xmax_a, xmax_b) - tf.maximum(xmin_a, xmin_b), 0.0)
+    return height * width
+
+
 def pairwise_iou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
     """Compute the IoU of every box in `boxes_a` with every box in `boxes_b`.
 
@@ -37,15 +55,26 @@ def pairwise_iou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
     Returns:
         [..., N, M] float32 in [0, 1]; 0 where either box is empty, so padding never matches.
     """
-    ymin_a, xmin_a, ymax_a, xmax_a = tf.split(boxes_a, 4, axis=-1)  # [..., N, 1]
-    transposed_b = tf.linalg.matrix_transpose(boxes_b)
-    ymin_b, xmin_b, ymax_b, xmax_b = tf.split(transposed_b, 4, axis=-2)  # [..., 1, M]
-    height = tf.maximum(tf.minimum(ymax_a, ymax_b) - tf.maximum(ymin_a, ymin_b), 0.0)
-    width = tf.maximum(tf.minimum(xmax_a, xmax_b) - tf.maximum(xmin_a, xmin_b), 0.0)
-    intersection = height * width  # [..., N, M]
+    intersection = pairwise_intersection(boxes_a, boxes_b)  # [..., N, M]
     area_a = tf.expand_dims(box_area(boxes_a), -1)
     area_b = tf.expand_dims(box_area(boxes_b), -2)
     return tf.math.divide_no_nan(intersection, area_a + area_b - intersection)
+
+
+def pairwise_ioa(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
+    """Compute which share of every box in `boxes_a` lies in every box in `boxes_b`.
+
+    It is the intersection over the area of the box in `boxes_a` alone.
+
+    Args:
+        boxes_a: [..., N, 4] float32 yxyx boxes.
+        boxes_b: [..., M, 4] float32 yxyx boxes in the same frame.
+
+    Returns:
+        [..., N, M] float32 in [0, 1]; 0 where either box is empty.
+    """
+    area_a = tf.expand_dims(box_area(boxes_a), -1)
+    return tf.math.divide_no_nan(pairwise_intersection(boxes_a, boxes_b), area_a)
 
 
 def paired_giou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:

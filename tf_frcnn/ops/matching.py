@@ -43,3 +43,24 @@ def best_of_each_object(iou: tf.Tensor) -> tf.Tensor:
     best = tf.reduce_max(iou, axis=1, keepdims=True)  # [B, 1, G]
     # Float32 rounding tells true ties apart by some 1e-6 of their IoU.
     return tf.reduce_any((iou >= best * (1.0 - 1e-5)) & (best > 0.0), axis=-1)
+
+
+def ignore_inside(labels: tf.Tensor, ioa: tf.Tensor, share: float) -> tf.Tensor:
+    """Ignore background that lies in regions of which nobody knows what is in them.
+
+    A crowd has objects without a box of their own: what looks like one there is no background.
+    Detectron leaves out proposals so (`CROWD_FILTER_THRESH`, 0.7), here anchors are as well; COCO's
+    evaluation matches detections with crowds by the same ratio.
+
+    Args:
+        labels: [B, A] int8 as of `match_boxes`.
+        ioa: [B, A, I] float32 of `pairwise_ioa`: shares of the boxes' own areas in each of I
+            regions, I >= 1; 0 in the columns of padding.
+        share: above 0; a background box is ignored where its largest share reaches it.
+
+    Returns:
+        [B, A] int8: -1 where that is so, else the labels; objects stay objects.
+    """
+    negative, ignored = (tf.constant(label, LABELS) for label in (0, -1))
+    is_inside = tf.reduce_max(ioa, axis=-1) >= share
+    return tf.where(is_inside & (labels == negative), ignored, labels)

@@ -57,6 +57,9 @@ def _is_readable(path: Path) -> bool:
 def read_resized(path: Path, size: tuple[int, int], exif: ExifPolicy) -> np.ndarray:
     """Read an image at the size that a TFLite file takes, whatever shape it has.
 
+    What is made smaller is antialiased, as with `--data.antialias`; docs/tflite.md says what else
+    there is.
+
     Args:
         path: the file.
         size: (height, width) in pixels.

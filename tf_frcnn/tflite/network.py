@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tf_frcnn.data.transforms import resize_images, scale_boxes
 from tf_frcnn.errors import ConfigError
+from tf_frcnn.image_size import is_shrunk
 from tf_frcnn.inference import InferenceModel
 from tf_frcnn.model import FasterRCNN, forward
 from tf_frcnn.ops.builtin import builtin_operators_only
@@ -74,6 +75,8 @@ def build_detect(
     network = model.network
     network_size = resized_size(image_size, model.short_side, model.long_side, model.rounding)
     image_sizes = tf.constant([network_size], tf.float32)  # [1, 2]
+    # TFLite has no operator for it: `check_antialias` refuses sizes that would need one.
+    antialias = model.antialias and is_shrunk(image_size, network_size)
 
     def call(name: str, inputs: Any) -> Any:
         with _stage_scope(name):
@@ -85,7 +88,7 @@ def build_detect(
     def detect(images: tf.Tensor) -> dict[str, tf.Tensor]:
         with builtin_operators_only():
             with _stage_scope("preprocessing"):
-                resized = resize_images(tf.cast(images, tf.float32), network_size)
+                resized = resize_images(tf.cast(images, tf.float32), network_size, antialias)
             found = dict(forward(call, resized, image_sizes, flip_at_test=False))
             with _stage_scope("detection_layer"):
                 boxes = scale_boxes(found["detection_boxes"], network_size, image_size)

@@ -291,6 +291,7 @@ class _Run:
             start,
             stop,
             share=share,
+            with_ignored=train_config.ignore_crowd_overlap > 0,
         )
 
     def _shared_callbacks(self, steps_per_epoch: int) -> list[Any]:
@@ -322,6 +323,7 @@ class _Run:
             train_config.seed,
             training=False,
             share=Share(distribution.worker, distribution.num_workers),
+            with_ignored=train_config.ignore_crowd_overlap > 0,
         )
         every, steps = train_config.validate_every, train_config.steps
         stopping = (distribution, self.start, self.stop_request)

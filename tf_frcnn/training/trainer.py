@@ -37,6 +37,7 @@ from tf_frcnn.training.update import (
 Batch = dict[str, tf.Tensor]
 
 _BATCH_KEYS = ("images", "image_sizes", "gt_boxes", "gt_classes", "seeds")
+_IGNORED_BOXES = "ignored_boxes"
 
 
 class FasterRCNNTrainer(keras.Model):
@@ -45,7 +46,8 @@ class FasterRCNNTrainer(keras.Model):
     The losses live here and never reach the export. A batch is a dict of images [B, H, W, 3]
     float32 RGB 0-255, image_sizes [B, 2] float32, gt_boxes [B, G, 4] float32 and gt_classes [B, G]
     int32 (G >= 1, padded with zeros), and seeds [B, 2] int32, from which alone the sampling and the
-    dropout of each image are drawn; `prepare_dataset` makes such batches. It is a Keras model
+    dropout of each image are drawn; with `ignore_crowd_overlap` also ignored_boxes [B, I, 4]
+    float32 (I >= 1, padded likewise). `prepare_dataset` makes such batches. It is a Keras model
     whose `fit` and `evaluate` report means over their steps, and it is compiled already, with the
     optimiser of its configuration: `compile` is called to train with another one. Its dtype policy
     is float32, whatever is set for all of Keras; `precision` is the network's.
@@ -399,10 +401,16 @@ class FasterRCNNTrainer(keras.Model):
         steps = np.asarray(self.optimizer.iterations)
         return bool(getattr(inner_optimizer(self.optimizer), "use_ema", False) and steps > 0)
 
+    @property
+    def _batch_keys(self) -> tuple[str, ...]:
+        """What a step takes of a batch."""
+        has_ignored = self.train_config.ignore_crowd_overlap > 0
+        return (*_BATCH_KEYS, _IGNORED_BOXES) if has_ignored else _BATCH_KEYS
+
     def _check_batches(self, batches: Any, argument: str) -> tf.data.Dataset:
         """See that batches have what a step takes, and no class that the network does not have."""
         spec = getattr(batches, "element_spec", None)
-        _check_keys(spec, argument, batches, "a tf.data.Dataset of batches")
+        _check_keys(self._batch_keys, spec, argument, batches, "a tf.data.Dataset of batches")
         num_classes, message = self.network.num_classes, self._class_message
 
         def check(batch: Batch) -> Batch:
@@ -414,7 +422,7 @@ class FasterRCNNTrainer(keras.Model):
 
     def _check_batch(self, batch: Any) -> None:
         """See the same of one batch."""
-        _check_keys(batch, "x", batch, "one batch, a dict")
+        _check_keys(self._batch_keys, batch, "x", batch, "one batch, a dict")
         number = int(np.max(batch["gt_classes"]))
         if number > self.network.num_classes:
             raise DataError(f"{self._class_message} {number}.")
@@ -520,14 +528,15 @@ def _own_batch(batch: Any) -> Any:
     return batch[0] if isinstance(batch, tuple) else batch
 
 
-def _check_keys(found: Any, argument: str, given: Any, expected: str) -> None:
+def _check_keys(keys: Sequence[str], found: Any, argument: str, given: Any, expected: str) -> None:
     """Refuse what was given where what was found in it is no dict with all that a step takes."""
-    if isinstance(found, dict) and all(key in found for key in _BATCH_KEYS):
+    if isinstance(found, dict) and all(key in found for key in keys):
         return
     told = ", ".join(map(str, found)) if isinstance(found, dict) else type(given).__name__
+    option = " (with_ignored_boxes=True)" if _IGNORED_BOXES in keys else ""
     raise DataError(
-        f"{argument} ({told}): expected {expected} with {', '.join(_BATCH_KEYS)}, as "
-        "tf_frcnn.prepare_dataset makes them of a data set."
+        f"{argument} ({told}): expected {expected} with {', '.join(keys)}, as "
+        f"tf_frcnn.prepare_dataset{option} makes them of a data set."
     )
 
 

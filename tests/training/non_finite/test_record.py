@@ -143,3 +143,18 @@ def test_weights_of_another_network_are_not_assigned(saved, name, shape, message
     with pytest.raises(UserError, match=message):
         load_weights(saved, variables)
     np.testing.assert_array_equal(variables["conv/bias"], [7.0, 7.0])
+
+
+def test_boxes_to_ignore_are_kept_and_asked_for_where_a_step_needs_them(tmp_path):
+    train = dataclasses.replace(Config().train, ignore_crowd_overlap=0.5)
+    config = dataclasses.replace(Config(), train=train)
+    boxes = np.float32([[[0, 0, 9, 9], [0, 0, 0, 0]], [[0, 0, 0, 0], [0, 0, 0, 0]]])
+    path = tmp_path / "step-00000050.h5"
+    save_step(path, make_record(config, batch=make_batch() | {"ignored_boxes": boxes}), WEIGHTS)
+    np.testing.assert_array_equal(load_step(path).batch["ignored_boxes"], boxes)
+    save_step(path, make_record(config), WEIGHTS)
+    with pytest.raises(
+        UserError,
+        match=r"batch/ignored_boxes is missing, expected float32 \[2, any, 4\] for 2 images",
+    ):
+        load_step(path)

@@ -17,7 +17,7 @@ UNIT = (1.0, 1.0, 1.0, 1.0)
 EMPTY = [0.0, 0, 0, 0]
 
 
-def anchor_targets(anchors, gt_boxes, size=(100, 100), seed=0, **options):
+def anchor_targets(anchors, gt_boxes, size=(100, 100), seed=0, ignored=None, **options):
     """Draw the mini-batch of one image; 8 anchors by default."""
     config = TrainConfig(**{"rpn_batch_size": 8, **options})
     targets = assign_anchor_targets(
@@ -26,6 +26,7 @@ def anchor_targets(anchors, gt_boxes, size=(100, 100), seed=0, **options):
         tf.constant([gt_boxes], tf.float32),
         tf.constant([[0, seed]]),
         config,
+        None if ignored is None else tf.constant([ignored], tf.float32),
     )
     return {name: value.numpy()[0] for name, value in targets._asdict().items()}
 
@@ -131,7 +132,7 @@ def test_images_of_a_batch_keep_to_their_own_boxes_and_sizes():
     np.testing.assert_array_equal(targets.weights, [[1, 1], [1, 0]])  # the second lies outside
 
 
-def roi_targets(proposals, gt_boxes, gt_classes, std=STD, seed=0, **options):
+def roi_targets(proposals, gt_boxes, gt_classes, std=STD, seed=0, ignored=None, **options):
     """Draw the mini-batch of one image; 8 RoIs, all of which may be objects, by default."""
     config = TrainConfig(**{"roi_batch_size": 8, "roi_positive_fraction": 1.0, **options})
     targets = sample_rois(
@@ -141,6 +142,7 @@ def roi_targets(proposals, gt_boxes, gt_classes, std=STD, seed=0, **options):
         tf.constant([[0, seed]]),
         std,
         config,
+        None if ignored is None else tf.constant([ignored], tf.float32),
     )
     return {name: value.numpy()[0] for name, value in targets._asdict().items()}
 
@@ -263,3 +265,114 @@ def test_targets_give_no_gradient_to_the_proposals():
         )
         total = tf.reduce_sum(targets.rois) + tf.reduce_sum(targets.deltas)
     assert tape.gradient(total, proposals) is None
+
+
+# === Background inside of crowds and difficult boxes ===
+
+CROWD = [50.0, 0, 100, 100]
+
+
+def test_background_anchors_inside_of_a_crowd_are_ignored():
+    # The crowd begins at row 50. Of 20 rows 20, 10, 9 and none are in it: shares 1, 0.5, 0.45, 0.
+    # The last anchor is an object of its own, in the crowd.
+    anchors = [
+        [60, 10, 80, 50],
+        [40, 10, 60, 50],
+        [39, 10, 59, 50],
+        [10, 10, 30, 50],
+        [60, 60, 80, 99],
+    ]
+    objects = [[60, 60, 80, 99], EMPTY]
+    for ignored, share, background in (
+        (None, 0.0, [0, 1, 2, 3]),
+        ([CROWD, EMPTY], 0.5, [2, 3]),
+        ([CROWD, EMPTY], 0.6, [1, 2, 3]),
+        ([CROWD, EMPTY], 0.4, [3]),
+        ([EMPTY], 0.5, [0, 1, 2, 3]),
+    ):
+        targets = anchor_targets(anchors, objects, ignored=ignored, ignore_crowd_overlap=share)
+        assert drawn(targets, True) == [4] and drawn(targets, False) == background
+
+
+def test_anchors_of_several_crowds_are_judged_by_one_of_them():
+    # Two crowds that share half of the anchor, 10 of 20 rows each: 0.5, not 1.
+    anchors, crowds = [[40, 10, 60, 50]], [[50, 0, 100, 100], [0, 0, 50, 100]]
+    for share, background in ((0.5, []), (0.51, [0])):
+        targets = anchor_targets(anchors, [EMPTY], ignored=crowds, ignore_crowd_overlap=share)
+        assert drawn(targets, False) == background
+
+
+def test_a_low_best_anchor_of_an_object_in_a_crowd_stays_its_own():
+    # 400 / 2400 is all that any anchor reaches; it would be background else, and is in the crowd.
+    targets = anchor_targets(
+        [[60, 10, 80, 30]],
+        [[60, 10, 100, 70]],
+        ignored=[CROWD],
+        ignore_crowd_overlap=0.5,
+    )
+    assert drawn(targets, True) == [0] and drawn(targets, False) == []
+
+
+def in_crowd(boxes):
+    """Tell which boxes have half of their own area or more in the crowd, with loops."""
+    told = []
+    for ymin, xmin, ymax, xmax in np.asarray(boxes, float):
+        rows = max(min(ymax, CROWD[2]) - max(ymin, CROWD[0]), 0.0)
+        columns = max(min(xmax, CROWD[3]) - max(xmin, CROWD[1]), 0.0)
+        told.append(rows * columns >= 0.5 * (ymax - ymin) * (xmax - xmin))
+    return np.array(told)
+
+
+@pytest.mark.parametrize("preferred", [0.0, 0.1])
+def test_background_rois_are_never_drawn_from_inside_of_a_crowd(preferred):
+    # Two objects, one of them in the crowd, and sixty proposals anywhere, some near to objects.
+    random = np.random.default_rng(1)
+    corner = random.uniform(0, 80, (60, 2))
+    proposals = np.concatenate([corner, corner + random.uniform(8, 20, (60, 2))], axis=1)
+    proposals = np.float32(proposals)
+    objects, classes = [[60, 60, 80, 99], [10, 10, 30, 50], EMPTY], [1, 2, 0]
+    options = {"roi_background_iou": preferred, "roi_batch_size": 16}
+    seen, unguarded = 0, 0
+    for seed in range(20):
+        targets = roi_targets(
+            proposals,
+            objects,
+            classes,
+            seed=seed,
+            ignored=[CROWD, EMPTY],
+            ignore_crowd_overlap=0.5,
+            **options,
+        )
+        is_drawn = targets["weights"] > 0
+        background = targets["rois"][is_drawn & (targets["classes"] == 0)]
+        assert len(background) and not in_crowd(background).any()
+        # The object in the crowd is among what may be drawn as before.
+        assert targets["classes"][row_of(targets, objects[0])] == 1
+        seen += len(background)
+        plain = roi_targets(proposals, objects, classes, seed=seed, **options)
+        unguarded += in_crowd(plain["rois"][plain["classes"] == 0]).sum()
+    assert seen > 100 < unguarded
+
+
+def test_where_all_is_in_the_crowd_nothing_is_drawn():
+    proposals = [[60.0, i, 80, i + 20] for i in range(30)]
+    targets = roi_targets(proposals, [EMPTY], [0], ignored=[CROWD], ignore_crowd_overlap=0.5)
+    assert not targets["weights"].any() and not targets["rois"].any()
+
+
+def test_without_such_boxes_the_same_is_drawn():
+    boxes = [[0.0, i, 10, i + 20] for i in range(60)]
+    options = {"ignored": [EMPTY, EMPTY], "ignore_crowd_overlap": 0.5}
+    for seed in range(3):
+        for found, expected in (
+            (
+                anchor_targets(boxes, [boxes[5]], rpn_batch_size=30, seed=seed, **options),
+                anchor_targets(boxes, [boxes[5]], rpn_batch_size=30, seed=seed),
+            ),
+            (
+                roi_targets(boxes, [boxes[5]], [1], roi_batch_size=30, seed=seed, **options),
+                roi_targets(boxes, [boxes[5]], [1], roi_batch_size=30, seed=seed),
+            ),
+        ):
+            for name, value in expected.items():
+                np.testing.assert_array_equal(found[name], value, err_msg=name)

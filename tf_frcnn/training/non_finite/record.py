@@ -39,6 +39,8 @@ _BATCH = {
     "gt_classes": ("int32", (None, None)),
     "seeds": ("int32", (None, 2)),
 }
+# The same of what it holds with `ignore_crowd_overlap` alone.
+_IGNORED = {"ignored_boxes": ("float32", (None, None, 4))}
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,7 +207,8 @@ def _writer(file: h5py.File) -> str:
 
 def _check_batch(path: Path, record: StepRecord) -> None:
     num_images = len(record.paths)
-    for name, (dtype, shape) in _BATCH.items():
+    has_ignored = record.config.train.ignore_crowd_overlap > 0
+    for name, (dtype, shape) in (_BATCH | (_IGNORED if has_ignored else {})).items():
         array = record.batch.get(name)
         expected = (num_images, *shape[1:])
         if array is None:

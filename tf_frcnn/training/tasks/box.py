@@ -5,9 +5,9 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tf_frcnn.config import TrainConfig
-from tf_frcnn.ops.boxes import box_area, encode_deltas, pairwise_iou
+from tf_frcnn.ops.boxes import box_area, encode_deltas, pairwise_ioa, pairwise_iou
 from tf_frcnn.ops.gather import gather_rows
-from tf_frcnn.ops.matching import match_boxes
+from tf_frcnn.ops.matching import ignore_inside, match_boxes
 from tf_frcnn.ops.random_streams import SamplingStream, sampling_seeds
 from tf_frcnn.ops.sampling import subsample_labels
 from tf_frcnn.training.losses import (
@@ -46,7 +46,10 @@ def compute(step: Step) -> Losses:
     batch, config, network = step.batch, step.config, step.network
     box_std = network.config.box_std
     targets = step.roi_targets = sample_rois(
-        step.proposals, batch["gt_boxes"], batch["gt_classes"], batch["seeds"], box_std, config
+        *(step.proposals, batch["gt_boxes"], batch["gt_classes"], batch["seeds"]),
+        box_std,
+        config,
+        step.ignored_boxes,
     )
     step.roi_features = network.roi_pooling((step.maps, targets.rois))
     class_logits, box_deltas = step.run_stage("box_head", step.roi_features, seeds=batch["seeds"])
@@ -107,13 +110,15 @@ def sample_rois(
     seeds: tf.Tensor,
     box_std: tuple[float, ...],
     config: TrainConfig,
+    ignored_boxes: tf.Tensor | None = None,
 ) -> RoITargets:
     """Label the proposals of each image and draw the box head's mini-batch (slides: detection).
 
     The ground-truth boxes are appended to the proposals, so that there are objects to learn from
     before the RPN finds any. A proposal takes the class of the ground-truth box with which its IoU
     is largest, if that reaches `roi_positive_iou`; background is drawn first from the proposals
-    whose largest IoU is at least `roi_background_iou`, then from the others.
+    whose largest IoU is at least `roi_background_iou`, then from the others, and never from those
+    that are inside of a box to ignore.
 
     Args:
         proposals: [B, K, 4] float32 yxyx boxes in pixels of the network's input, padded with empty
@@ -123,6 +128,8 @@ def sample_rois(
         seeds: [B, 2] int32 seeds of the images.
         box_std: what the offsets are divided by.
         config: thresholds and sizes.
+        ignored_boxes: [B, I, 4] float32 yxyx boxes in the same frame, padded likewise, I >= 1, in
+            which background is ignored as `ops.matching.ignore_inside` does; None for none.
 
     Returns:
         The mini-batch; an image without objects has background only.
@@ -131,6 +138,9 @@ def sample_rois(
     iou = pairwise_iou(candidates, gt_boxes)  # [B, K + G, G]
     iou = tf.where(tf.expand_dims(box_area(candidates) > 0.0, -1), iou, -1.0)
     matched, labels = match_boxes(iou, config.roi_positive_iou, config.roi_positive_iou)
+    if ignored_boxes is not None:
+        ioa = pairwise_ioa(candidates, ignored_boxes)
+        labels = ignore_inside(labels, ioa, config.ignore_crowd_overlap)
     indices, sampled = subsample_labels(
         labels,
         config.roi_batch_size,

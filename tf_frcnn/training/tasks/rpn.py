@@ -5,9 +5,9 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tf_frcnn.config import TrainConfig
-from tf_frcnn.ops.boxes import encode_deltas, inside_images, pairwise_iou
+from tf_frcnn.ops.boxes import encode_deltas, inside_images, pairwise_ioa, pairwise_iou
 from tf_frcnn.ops.gather import gather_rows
-from tf_frcnn.ops.matching import best_of_each_object, match_boxes
+from tf_frcnn.ops.matching import best_of_each_object, ignore_inside, match_boxes
 from tf_frcnn.ops.random_streams import SamplingStream, sampling_seeds
 from tf_frcnn.ops.sampling import subsample_labels
 from tf_frcnn.training.losses import Losses, box_loss, objectness_loss, samples_an_image
@@ -35,7 +35,9 @@ def compute(step: Step) -> Losses:
     batch, config = step.batch, step.config
     anchors = tf.concat(step.anchors, axis=0)
     targets = assign_anchor_targets(
-        anchors, batch["image_sizes"], batch["gt_boxes"], batch["seeds"], config
+        *(anchors, batch["image_sizes"], batch["gt_boxes"], batch["seeds"]),
+        config,
+        step.ignored_boxes,
     )
     objectness, anchor_deltas = tf.concat(step.objectness, 1), tf.concat(step.anchor_deltas, 1)
     samples = samples_an_image(targets.weights, config.loss_mean)
@@ -84,13 +86,14 @@ def assign_anchor_targets(
     gt_boxes: tf.Tensor,
     seeds: tf.Tensor,
     config: TrainConfig,
+    ignored_boxes: tf.Tensor | None = None,
 ) -> AnchorTargets:
     """Label the anchors of each image and draw the RPN's mini-batch (section 3.1.2).
 
     An anchor is an object if its IoU with a ground-truth box reaches `rpn_positive_iou` or is the
     largest that this box has with any anchor; background if all its IoUs are below
-    `rpn_negative_iou`; anchors that cross the image's border, or whose centre is in the padding,
-    are ignored if that is set.
+    `rpn_negative_iou`, and it is not inside of a box to ignore; anchors that cross the image's
+    border, or whose centre is in the padding, are ignored if that is set.
 
     Args:
         anchors: [A, 4] float32 yxyx boxes in pixels of the network's input.
@@ -98,6 +101,8 @@ def assign_anchor_targets(
         gt_boxes: [B, G, 4] float32 yxyx boxes in the same frame, padded with empty boxes; G >= 1.
         seeds: [B, 2] int32 seeds of the images.
         config: thresholds and sizes.
+        ignored_boxes: [B, I, 4] float32 yxyx boxes in the same frame, padded likewise, I >= 1, in
+            which background is ignored as `ops.matching.ignore_inside` does; None for none.
 
     Returns:
         The mini-batch; an image without objects has background only.
@@ -111,6 +116,9 @@ def assign_anchor_targets(
         iou = tf.where(tf.expand_dims(inside, -1), iou, -1.0)
     matched, labels = match_boxes(iou, config.rpn_positive_iou, config.rpn_negative_iou)
     labels = tf.where(best_of_each_object(iou), tf.ones_like(labels), labels)
+    if ignored_boxes is not None:
+        ioa = pairwise_ioa(tf.expand_dims(anchors, 0), ignored_boxes)
+        labels = ignore_inside(labels, ioa, config.ignore_crowd_overlap)
     indices, sampled = subsample_labels(
         labels,
         config.rpn_batch_size,

@@ -44,6 +44,11 @@ class Step:
     roi_targets: Any = None
     roi_features: tf.Tensor | None = None
 
+    @property
+    def ignored_boxes(self) -> tf.Tensor | None:
+        """[B, I, 4] float32 boxes in which background is ignored; None where that is off."""
+        return self.batch["ignored_boxes"] if self.config.ignore_crowd_overlap > 0 else None
+
 
 @dataclass(frozen=True)
 class Task:
