@@ -47,7 +47,8 @@ TRAINED: dict[str, tuple[str, ...]] = {
 """What the options of a training are beside those that all have."""
 EXPORTED: dict[str, tuple[str, ...]] = {
     "1000 proposals": ("--num-rois", "1000"),
-    "soft-NMS": ("--soft-nms-sigma", "0.5"),
+    "detections from 0.01": ("--score-threshold", "0.01"),
+    "soft-NMS from 0.01": ("--soft-nms-sigma", "0.5", "--score-threshold", "0.01"),
     "flip at test": ("--flip-at-test", "True"),
 }
 """Options with which the run of `BASE` is exported."""

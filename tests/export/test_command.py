@@ -76,9 +76,12 @@ def test_figures_of_other_thresholds_stay_behind(versions):
 
 def test_soft_nms_and_the_mirror_image_can_be_had_of_a_finished_run(run, batches, tmp_path):
     options = ("--soft-nms-sigma", "0.5", "--flip-at-test", "True", "--score-threshold", "0.01")
+    own = find_model(run).load_config().model.rpn_post_nms_top_k
+    options = (*options, "--num-rois", own + 3)
     assert export(run, "--output", tmp_path / "soft", *options) == 0
     config = find_model(tmp_path / "soft").load_config()
     assert (config.model.soft_nms_sigma, config.model.flip_at_test) == (0.5, True)
+    assert config.model.rpn_post_nms_top_k == own + 3
     serve = tf.saved_model.load(str(tmp_path / "soft" / "1")).signatures["serving_default"]
     images = tf.constant(batches["batch_3_50x70"])
     answer = serve(images=images)
@@ -90,6 +93,7 @@ def test_soft_nms_and_the_mirror_image_can_be_had_of_a_finished_run(run, batches
     assert records_of(tmp_path / "soft" / "1") == {"dataset.json": {"root": "voc"}}
     # And they can be taken back.
     back = ("--soft-nms-sigma", "0", "--flip-at-test", "False", "--score-threshold", "0.05")
+    back = (*back, "--num-rois", own)
     assert export(tmp_path / "soft", "--output", tmp_path / "hard", *back) == 0
     assert find_model(tmp_path / "hard").load_config() == find_model(run).load_config()
 
@@ -120,6 +124,7 @@ def test_the_rank_of_the_head_travels_in_the_configuration(run, tmp_path, capsys
     [
         (("--score-threshold", "1.5"), "--score-threshold 1.5: expected a number from 0 to 1."),
         (("--nms-iou", "-0.1"), "--nms-iou -0.1: expected a number from 0 to 1."),
+        (("--num-rois", "0"), "--num-rois 0: expected a number above 0."),
         (("--max-detections", "0"), "--max-detections 0: expected a number above 0."),
         (("--soft-nms-sigma", "-1"), "--soft-nms-sigma -1.0: expected 0 or more."),
         (("--head-rank", "0"), "--head-rank 0: expected a number from 1 on"),

@@ -29,6 +29,9 @@ class ExportArguments(ModelOptions):
     nms_iou: float | None = None
     """IoU above which the NMS of one class drops the detection with the lower score; when not
     given, as in training."""
+    num_rois: int | None = None
+    """Proposals that are looked at, K at most, more than in training or fewer; when not given, as
+    in training."""
     max_detections: int | None = None
     """Detections kept per image, D in what the model answers; when not given, as in training."""
     soft_nms_sigma: float | None = None
@@ -59,15 +62,20 @@ class ExportArguments(ModelOptions):
         Raises:
             ConfigError: one of them is out of its range.
         """
-        names = (
-            *("score_threshold", "nms_iou", "max_detections"),
-            *("soft_nms_sigma", "flip_at_test"),
-        )
-        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        fields = {
+            "score_threshold": self.score_threshold,
+            "nms_iou": self.nms_iou,
+            "rpn_post_nms_top_k": self.num_rois,
+            "max_detections": self.max_detections,
+            "soft_nms_sigma": self.soft_nms_sigma,
+            "flip_at_test": self.flip_at_test,
+        }
+        given = {name: value for name, value in fields.items() if value is not None}
         try:
             return dataclasses.replace(config, model=dataclasses.replace(config.model, **given))
         except ConfigError as error:  # the options are called otherwise here than in training
-            raise ConfigError(str(error).replace("--model.", "--")) from None
+            message = str(error).replace("--model.rpn-post-nms-top-k", "--num-rois")
+            raise ConfigError(message.replace("--model.", "--")) from None
 
 
 def main(argv: Sequence[str], prog: str) -> int:
