@@ -44,6 +44,7 @@ def test_a_file_of_format_1_is_read_whole():
     assert new["train"].pop("start_from_epsilon") is None
     assert new["data"].pop("scale_jitter_steps") == 0
     assert new["data"].pop("pad_to") == 1
+    assert new["data"].pop("pixel_type") == "float32"
     assert new["data"].pop("repeat_rare") == 0.0
     # The rest is the same, number for number; JSON makes lists of tuples.
     assert json.loads(json.dumps(new)) == {"format": 3, "tf_frcnn": new["tf_frcnn"], **old}

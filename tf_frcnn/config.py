@@ -219,6 +219,10 @@ class DataConfig:
     """Batches are padded so that their heights and widths are multiples of this many pixels, in
     training and for the validation loss; the network pads to its own multiple, 16 or 32, besides.
     64 or 128 makes few sizes: a GPU's libraries and XLA prepare for each when it comes first."""
+    pixel_type: Literal["float32", "uint8"] = "float32"
+    """Type in which resized images wait for a device and travel to it, in training and for the
+    validation loss. `uint8` takes a quarter of the memory, and rounds to whole levels, which
+    detection does not."""
     photometric_jitter: Probability = 0.0
     """Strength of random changes of a training image's colours, from 0 (none) to 1: brightness
     by up to 32 of 255, contrast and saturation times 0.5 to 1.5, hue by up to 18 degrees."""

@@ -118,6 +118,31 @@ def test_batches_are_padded_to_a_multiple(tmp_path, training, multiple, padded):
     np.testing.assert_array_equal(batch["gt_boxes"][0, 0], [0, 0, 50, 40])
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_pixels_travel_as_whole_levels_where_that_is_asked_for(tmp_path, training):
+    # Enlarged from 40 x 60 to 60 x 90, so that edges of the white box have levels between 0 and
+    # 255; two sizes, so that there is padding.
+    dataset = make_dataset(
+        make_example(tmp_path, "a"), make_example(tmp_path, "b", (40, 40), [[5, 5, 20, 20]])
+    )
+    config = DataConfig(short_side=60, long_side=90, photometric_jitter=0.5)
+    expected, rounded = (
+        as_arrays(
+            BatchPipeline(
+                *(dataset, dataclasses.replace(config, pixel_type=pixel_type), 2, 3),
+                stop=1,
+                training=training,
+            )
+        )
+        for pixel_type in ("float32", "uint8")
+    )
+    assert {batch["images"].dtype for batch in rounded} == {np.dtype(np.uint8)}
+    assert any((batch["images"] % 1 != 0).any() for batch in expected)
+    for batch in expected:
+        batch["images"] = np.rint(batch["images"]).astype(np.uint8)  # of halves, the even one
+    assert_bit_equal(rounded, expected)
+
+
 def test_an_image_without_boxes_has_one_empty_one(tmp_path):
     empty = make_example(tmp_path, "empty", boxes=[])
     (batch,) = as_arrays(BatchPipeline(make_dataset(empty), UNSCALED, stop=1))

@@ -86,6 +86,21 @@ def test_losses_of_extreme_outputs_are_finite(make_trainer, factor):
         assert np.isfinite(gradient).all()
 
 
+def test_pixels_of_uint8_train_as_the_same_numbers_in_float32(make_trainer):
+    batch = make_batch(TWO_IMAGES)
+    batch["images"] = tf.round(batch["images"])
+    whole = {**batch, "images": tf.cast(batch["images"], tf.uint8)}
+    reports, weights = [], []
+    for one in (batch, whole):
+        trainer = make_trainer()
+        report = trainer.train_step(one)
+        reports.append({name: float(value) for name, value in report.items()})
+        weights.append([variable.numpy() for variable in trainer.network.trainable_variables])
+    assert reports[0] == reports[1] and reports[0]["finite"] == 1.0
+    for ours, expected in zip(*weights, strict=True):
+        np.testing.assert_array_equal(ours, expected)
+
+
 def test_ten_updates_equal_the_closed_form(make_trainer, monkeypatch):
     # The loss is sum(c w + 0.5 q w^2) over all weights, so the gradient is g = c + q w; then
     # v = m v - lr (g + wd w) for kernels, without wd for everything else, and w = w + v.

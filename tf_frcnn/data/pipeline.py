@@ -51,8 +51,9 @@ class Share:
 class BatchPipeline:
     """Makes the batches of steps `start` to `stop` - 1; iterate over it.
 
-    Each batch is a dict, as `FasterRCNNTrainer` takes it: images [B, H, W, 3] float32 RGB 0-255,
-    padded with zeros at the bottom and the right, to multiples of `config.pad_to`; image_sizes
+    Each batch is a dict, as `FasterRCNNTrainer` takes it: images [B, H, W, 3] RGB 0-255 of
+    `config.pixel_type`, padded with zeros at the bottom and the right, to multiples of
+    `config.pad_to`; image_sizes
     [B, 2] float32 (height, width) before padding; gt_boxes [B, G, 4] float32 and gt_classes [B, G]
     int32, padded with zeros, G >= 1; seeds [B, 2] int32; indices [B] int32 of the examples.
     Difficult and crowd boxes are left out before anything else; `with_ignored` has them as
@@ -279,6 +280,8 @@ def make_example(
         image = jitter_colours(image, strength, fold_in_stream(seeds, FoldedStream.COLOUR))
     if tf.random.stateless_uniform([], seeds) < config.horizontal_flip:
         image, boxes = flip_horizontally(image, boxes)
+    if config.pixel_type == "uint8":
+        image = tf.saturate_cast(tf.round(image), tf.uint8)
     one_more = [[0, 1], [0, 0]]  # one empty box at least: ops reduce over this axis
     example = {
         "images": image,

@@ -126,10 +126,10 @@ def prepare_dataset(
             move with their images, for `TrainConfig.ignore_crowd_overlap`.
         **augmentation: fields of `DataConfig`: horizontal_flip (0.5 when not given), scale_jitter,
             scale_jitter_steps, photometric_jitter, crop, crop_min_fraction; antialias; pad_to;
-            and, for data sets of `load_dataset`, repeat_rare.
+            pixel_type; and, for data sets of `load_dataset`, repeat_rare.
 
     Returns:
-        Batches of images [B, H, W, 3] float32, image_sizes [B, 2] float32, gt_boxes [B, G, 4]
+        Batches of images [B, H, W, 3] float32, or of `pixel_type`, image_sizes [B, 2] float32, gt_boxes [B, G, 4]
         float32, gt_classes [B, G] int32 and seeds [B, 2] int32, and of a data set of `load_dataset`
         indices [B] int32 of its examples; and ignored_boxes [B, I, 4] float32, padded as gt_boxes
         are, where they are asked for. In use, `tf.data` raises `InvalidArgumentError` where boxes

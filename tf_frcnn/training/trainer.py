@@ -44,7 +44,7 @@ class FasterRCNNTrainer(keras.Model):
     """Trains a network end to end, RPN and box head jointly (slides: training).
 
     The losses live here and never reach the export. A batch is a dict of images [B, H, W, 3]
-    float32 RGB 0-255, image_sizes [B, 2] float32, gt_boxes [B, G, 4] float32 and gt_classes [B, G]
+    float32 or uint8 RGB 0-255, image_sizes [B, 2] float32, gt_boxes [B, G, 4] float32 and gt_classes [B, G]
     int32 (G >= 1, padded with zeros), and seeds [B, 2] int32, from which alone the sampling and the
     dropout of each image are drawn; with `ignore_crowd_overlap` also ignored_boxes [B, I, 4]
     float32 (I >= 1, padded likewise). `prepare_dataset` makes such batches. It is a Keras model
@@ -279,7 +279,8 @@ class FasterRCNNTrainer(keras.Model):
             The losses of all tasks, scalars float32, by `loss_names`.
         """
         network, image_sizes = self.network, batch["image_sizes"]
-        pixels = network.preprocessing((batch["images"], image_sizes))
+        images = tf.cast(batch["images"], tf.float32)  # which may have travelled as uint8
+        pixels = network.preprocessing((images, image_sizes))
         maps, (objectness, anchor_deltas) = self._run(self._maps_and_rpn, pixels, training)
         anchors = network.anchor_generator((pixels, maps))
         proposals = self.training_proposals((objectness, anchor_deltas, anchors, image_sizes))

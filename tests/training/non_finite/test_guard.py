@@ -70,6 +70,17 @@ def test_stop_says_all_and_writes_it(make_guard, tmp_path):
     assert np.isinf(record.batch["images"][0, 0, 0, 0])
 
 
+def test_images_of_uint8_are_written_as_the_network_takes_them(make_guard, tmp_path):
+    guard, _ = make_guard("stop")
+    batch = make_batch()
+    whole = np.rint(batch["images"]).astype(np.uint8)
+    with pytest.raises(NonFiniteLossError):
+        guard(12, {**batch, "images": tf.constant(whole)}, LOGS)
+    record = load_step(tmp_path / "non_finite" / "step-00000012.h5")
+    assert record.batch["images"].dtype == np.float32
+    np.testing.assert_array_equal(record.batch["images"], whole)
+
+
 def test_weights_that_are_not_finite_end_it_and_are_not_saved(make_guard, trainer, no_diagnosis):
     bias = trainer.network.box_head.fc2.bias
     bias.assign(tf.fill(bias.shape, np.nan))

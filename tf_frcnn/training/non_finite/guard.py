@@ -93,6 +93,7 @@ class NonFiniteGuard:
         self, step: int, batch: Mapping[str, Any], logs: Mapping[str, float]
     ) -> StepRecord:
         arrays = {name: np.asarray(value) for name, value in batch.items()}
+        arrays["images"] = arrays["images"].astype(np.float32)  # as the network takes them
         return StepRecord(
             step=step,
             learning_rate=float(self._trainer.optimizer.learning_rate),
