@@ -129,12 +129,12 @@ def prepare_dataset(
             pixel_type; and, for data sets of `load_dataset`, repeat_rare.
 
     Returns:
-        Batches of images [B, H, W, 3] float32, or of `pixel_type`, image_sizes [B, 2] float32, gt_boxes [B, G, 4]
-        float32, gt_classes [B, G] int32 and seeds [B, 2] int32, and of a data set of `load_dataset`
-        indices [B] int32 of its examples; and ignored_boxes [B, I, 4] float32, padded as gt_boxes
-        are, where they are asked for. In use, `tf.data` raises `InvalidArgumentError` where boxes
-        or pixels are not as they should be (one is NaN, a pixel is below 0 or above 255, ...), and
-        says what is wrong.
+        Batches of images [B, H, W, 3] float32, or of `pixel_type`, image_sizes [B, 2] float32,
+        gt_boxes [B, G, 4] float32, gt_classes [B, G] int32 and seeds [B, 2] int32, and of a data
+        set of `load_dataset` indices [B] int32 of its examples; and ignored_boxes [B, I, 4]
+        float32, padded as gt_boxes are, where they are asked for. In use, `tf.data` raises
+        `InvalidArgumentError` where boxes or pixels are not as they should be (one is NaN, a pixel
+        is below 0 or above 255, ...), and says what is wrong.
 
     Raises:
         DataError: the elements of the data set are of another form; says which.

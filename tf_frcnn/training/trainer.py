@@ -44,13 +44,13 @@ class FasterRCNNTrainer(keras.Model):
     """Trains a network end to end, RPN and box head jointly (slides: training).
 
     The losses live here and never reach the export. A batch is a dict of images [B, H, W, 3]
-    float32 or uint8 RGB 0-255, image_sizes [B, 2] float32, gt_boxes [B, G, 4] float32 and gt_classes [B, G]
-    int32 (G >= 1, padded with zeros), and seeds [B, 2] int32, from which alone the sampling and the
-    dropout of each image are drawn; with `ignore_crowd_overlap` also ignored_boxes [B, I, 4]
-    float32 (I >= 1, padded likewise). `prepare_dataset` makes such batches. It is a Keras model
-    whose `fit` and `evaluate` report means over their steps, and it is compiled already, with the
-    optimiser of its configuration: `compile` is called to train with another one. Its dtype policy
-    is float32, whatever is set for all of Keras; `precision` is the network's.
+    float32 or uint8 RGB 0-255, image_sizes [B, 2] float32, gt_boxes [B, G, 4] float32 and
+    gt_classes [B, G] int32 (G >= 1, padded with zeros), and seeds [B, 2] int32, from which alone
+    the sampling and the dropout of each image are drawn; with `ignore_crowd_overlap` also
+    ignored_boxes [B, I, 4] float32 (I >= 1, padded likewise). `prepare_dataset` makes such batches.
+    It is a Keras model whose `fit` and `evaluate` report means over their steps, and it is compiled
+    already, with the optimiser of its configuration: `compile` is called to train with another one.
+    Its dtype policy is float32, whatever is set for all of Keras; `precision` is the network's.
 
     Args of `__init__`: the network; `config` of the training, by default that of `TrainConfig` with
     no layer frozen; the `tasks` to learn.
