@@ -39,7 +39,7 @@ TRAINED: dict[str, tuple[str, ...]] = {
     "several scales": (*RATE, "--data.scale-jitter", "0.75", "1.25"),
     "GIoU": (*RATE, "--train.box-loss", "giou"),
     "rare classes": (*RATE, "--data.repeat-rare", "1.0"),
-    "antialiased": (*RATE, "--data.antialias", "True"),
+    "antialiased": (*RATE, "--data.antialias"),
     "rate 0.004": ("--train.learning-rate", "0.004", "--train.clip-norm", "10"),
     "colours": (*RATE, "--data.photometric-jitter", "0.5"),
     "RoIAlign": (*RATE, "--model.roi-op", "roi_align"),
@@ -102,7 +102,7 @@ def run(arguments: Arguments, setting: str, steps: int, seed: int) -> dict[str, 
         began = time.perf_counter()
         export = ("-m", "tf_frcnn", "export", trained, "--output", model, *EXPORTED[setting])
         subprocess.run([sys.executable, *map(str, export)], check=True)
-        _type("evaluate.py", model, "--output", folder)
+        _type("evaluate.py", model, "--output", folder, "--overwrite")
         seconds = time.perf_counter() - began
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     return {

@@ -15,7 +15,8 @@ box head given torchvision's proposals; `--part trained` detectors that torchvis
 torchvision as it is, and with anchors of equal logits in their order, which `topk` leaves open.
 
 Writes `results/parity.json`, where figures of other parts and detectors stay, and the tables in
-`results/parity.md`, whose other text stays. Exit status 1 where something is not equal.
+`results/parity.md`, whose other text stays. Exit status 1 where something is not equal; of trained
+detectors, with equal logits in their order.
 """
 
 import json

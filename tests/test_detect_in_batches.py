@@ -118,6 +118,15 @@ def test_batches_find_what_single_images_give(detector, dataset, monkeypatch):
         assert figures[name] == pytest.approx(expected[name], abs=1e-4), name
 
 
+def test_mirror_images_count_as_images_of_a_batch(detector, dataset, monkeypatch):
+    monkeypatch.setattr(detector_module, "_BATCH_SIZE", 4)
+    sizes = [example.image_size for example in dataset.examples]
+    most = max(map(len, detector._plan(sizes)))
+    model = dataclasses.replace(detector.config.model, flip_at_test=True)
+    monkeypatch.setattr(detector, "config", dataclasses.replace(detector.config, model=model))
+    assert (most, max(map(len, detector._plan(sizes)))) == (4, 2)
+
+
 def test_no_size_of_batch_is_traced_anew(network, dataset):
     detector = Detector.from_network(network, NAMES, 64, 96)
     detect_dataset(dataset, detector.in_batches())

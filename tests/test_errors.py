@@ -186,6 +186,8 @@ def test_an_extra_is_installed_from_the_checkout_or_beside_the_wheel(monkeypatch
     assert install_command("tfds") == "`python -m pip install -e '.[tfds]'`"
     monkeypatch.setattr(errors, "_CHECKOUT", tmp_path / "setup.cfg")  # as a wheel lies: without it
     assert install_command("addons,tfds") == "`python -m pip install 'tf_frcnn[addons,tfds]'`"
+    new = install_command("addons", in_new=True)  # where the name alone would mean the index's
+    assert new == "`python -m pip install 'THE_WHEEL.whl[addons]'`"
 
 
 def test_the_errors_are_also_what_python_would_raise():

@@ -25,7 +25,7 @@ ADDONS_OPTIMIZERS = (
     "RectifiedAdam",
     "Yogi",
 )
-_EXTRA = f"{install_command('addons')} in a new environment with Python 3.10 or 3.11"
+_EXTRA = f"{install_command('addons', in_new=True)} in a new environment with Python 3.10 or 3.11"
 
 
 class _LikeKeras:

@@ -325,8 +325,10 @@ class Detector:
         """Divide images into batches, by the (height, width) of each."""
         sizes = [self._size_to_give(size) for size in image_sizes]
 
+        seen = 2 if self.config.model.flip_at_test else 1  # the mirror image too
+
         def most(size: tuple[int, int]) -> int:
-            return max(1, min(_BATCH_SIZE, _NETWORK_PIXELS // (size[0] * size[1])))
+            return max(1, min(_BATCH_SIZE, _NETWORK_PIXELS // (size[0] * size[1])) // seen)
 
         for _, positions in batches_by_size(sizes, most):
             batch: list[int] = []

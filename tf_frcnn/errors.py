@@ -92,13 +92,15 @@ def advise(error: Exception) -> str:
     return "Free some space or mend the permissions"
 
 
-def install_command(extra: str) -> str:
+def install_command(extra: str, in_new: bool = False) -> str:
     """Write the command that brings an extra of this project: to a checkout, or beside a wheel.
 
     Args:
         extra: its name in setup.cfg; of several, with commas between them.
+        in_new: it is for a new environment, where the wheel is not installed yet.
     """
-    target = f"-e '.[{extra}]'" if _CHECKOUT.is_file() else f"'tf_frcnn[{extra}]'"
+    wheel = "THE_WHEEL.whl" if in_new else "tf_frcnn"
+    target = f"-e '.[{extra}]'" if _CHECKOUT.is_file() else f"'{wheel}[{extra}]'"
     return f"`python -m pip install {target}`"
 
 

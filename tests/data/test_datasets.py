@@ -180,6 +180,16 @@ def test_too_few_images_are_told_with_what_the_command_takes(tmp_path, write):
     assert len(evaluated.examples) == 2
 
 
+def test_images_of_a_kept_division_that_are_gone_are_told(tmp_path):
+    write_without_lists(tmp_path, tmp_path, 5)
+    config = DataConfig(root=str(tmp_path))
+    division = load_datasets(config, seed=0)["train"].division
+    for name in division["val"]:
+        next(tmp_path.glob(f"**/{name}.xml")).unlink()
+    with pytest.raises(DataError, match="none of the images of val, as they were divided when the"):
+        load_datasets(config, seed=0, division=division)
+
+
 @pytest.mark.parametrize(
     ("split", "val_split"), [("testing", "val"), ("test", "none"), ("test", "valid")]
 )

@@ -124,6 +124,7 @@ def test_the_rank_of_the_head_travels_in_the_configuration(run, tmp_path, capsys
     [
         (("--score-threshold", "1.5"), "--score-threshold 1.5: expected a number from 0 to 1."),
         (("--nms-iou", "-0.1"), "--nms-iou -0.1: expected a number from 0 to 1."),
+        (("--num-rois", "101"), "--num-rois 101: expected at most 100: NMS begins with the best"),
         (("--num-rois", "0"), "--num-rois 0: expected a number above 0."),
         (("--max-detections", "0"), "--max-detections 0: expected a number above 0."),
         (("--soft-nms-sigma", "-1"), "--soft-nms-sigma -1.0: expected 0 or more."),

@@ -247,6 +247,21 @@ def test_what_cannot_work_is_told_before_tensorflow_is_loaded(
     assert names_in(tmp_path / "OUT") == []
 
 
+@pytest.mark.parametrize("field", [{"flip_at_test": True}, {"roi_op": "roi_pool"}])
+def test_a_network_that_cannot_be_converted_moves_no_files_away(
+    run, tmp_path, monkeypatch, capsys, field
+):
+    monkeypatch.setattr(command, "set_up_tensorflow", lambda: pytest.fail("TensorFlow is loaded"))
+    config = load_config(run / "config.json")
+    model = dataclasses.replace(config.model, **field)
+    save_config(dataclasses.replace(config, model=model), run / "config.json")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "m.tflite").write_bytes(b"an older one")
+    assert tflite(run, "--output", tmp_path / "out" / "m.tflite", "--overwrite") == 2
+    assert f"model.{next(iter(field))} " in capsys.readouterr().err
+    assert names_in(tmp_path / "out") == ["m.tflite"]
+
+
 def test_int8_without_images(run, tmp_path, voc_folder, capsys):
     voc_folder.rename(tmp_path / "moved")
     assert tflite(run, "--output", tmp_path / "m.tflite", "--quantize", "int8") == 2

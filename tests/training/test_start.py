@@ -211,9 +211,13 @@ def test_a_network_starts_from_a_trunk(tmp_path, caplog):
     assert changed == trunk
 
 
-@pytest.mark.parametrize("name", ["fasterrcnn_resnet50_fpn_v2", "vgg16_quarter"])
-def test_nothing_to_start_from(name, tiny_config, caplog):
-    config = parse_arguments(["finetune", "--model.architecture", name, *NONE]).config
+@pytest.mark.parametrize(
+    "options",
+    ["fasterrcnn_resnet50_fpn_v2", "vgg16_quarter", "vgg16_quarter --train.trainable-stages 5"],
+)
+def test_nothing_to_start_from(options, tiny_config, caplog):
+    typed = ["finetune", "--model.architecture", *options.split(), *NONE]
+    config = parse_arguments(typed).config
     network = FasterRCNN(config.model, 2)
     with caplog.at_level(logging.INFO):
         start_network(network, config)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import tyro
 
+from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.commands.model_options import ModelOptions
 from tf_frcnn.config import Config
 from tf_frcnn.environment import set_up_logging, set_up_tensorflow
@@ -61,7 +62,16 @@ class ExportArguments(ModelOptions):
 
         Raises:
             ConfigError: one of them is out of its range.
+            UserError: there are not as many proposals.
         """
+        num_maps = ARCHITECTURES[config.model.architecture].num_maps
+        most = config.model.rpn_pre_nms_top_k * num_maps
+        if self.num_rois is not None and self.num_rois > most:
+            raise UserError(
+                f"--num-rois {self.num_rois}: expected at most {most}: NMS begins with the best "
+                f"{config.model.rpn_pre_nms_top_k} anchors of each map, of which the model has "
+                f"{num_maps}."
+            )
         fields = {
             "score_threshold": self.score_threshold,
             "nms_iou": self.nms_iou,

@@ -23,6 +23,7 @@ from tf_frcnn.errors import EXIT_OK, UserError
 from tf_frcnn.files import check_apart, write_together
 from tf_frcnn.image_size import check_antialias, check_size, default_size, parse_size
 from tf_frcnn.tflite.calibration import find_images, read_resized
+from tf_frcnn.tflite.convertible import check_convertible
 from tf_frcnn.tflite.outputs import (
     labels_file,
     labels_text,
@@ -107,6 +108,7 @@ def main(argv: Sequence[str], prog: str) -> int:
     size = parse_size(arguments.size) if arguments.size else default_size(config.data)
     check_size(size, config.data, config.model.rpn_min_size)
     check_antialias(size, config.data)
+    check_convertible(config.model.roi_op, config.model.flip_at_test)
     try:
         images = find_images(arguments.calibration, model)
     except UserError:

@@ -98,7 +98,7 @@ def _import_datumaro() -> Any:
     except ImportError as error:
         raise ConfigError(
             f"--from: Datumaro, which reads this format, cannot be imported ({error}). Expected "
-            f"the extra convert: {install_command('convert')}, in an environment with "
+            f"the extra convert: {install_command('convert', in_new=True)}, in an environment with "
             "TensorFlow 2.21."
         ) from None
     return Environment

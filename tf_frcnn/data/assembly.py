@@ -17,6 +17,7 @@ import numpy as np
 from tf_frcnn.data.example import Dataset, Example
 from tf_frcnn.data.faults import MAX_LISTED, FaultHandler, counted, enumerate_names, raise_faults
 from tf_frcnn.data.orientation import UPRIGHT, ExifChoice, describe_size
+from tf_frcnn.data.splits import MADE_SPLITS
 from tf_frcnn.data.stated_sizes import find_resized
 from tf_frcnn.errors import DataError
 from tf_frcnn.names import explain_class_name, is_background, normalise_name, quote
@@ -269,13 +270,19 @@ def refuse_empty(datasets: Mapping[str, Dataset]) -> None:
 def _explain_too_few(datasets: Mapping[str, Dataset], division: Mapping[str, Sequence[str]]) -> str:
     """Say that splits came out empty when images were divided, and what to do about it."""
     empty = {role: one.split for role, one in datasets.items() if not one.examples}
+    number = sum(map(len, division.values()))
+    if number >= len(MADE_SPLITS):  # each got one, when a run was started
+        return (
+            f"none of the images of {enumerate_names(empty.values())}, as they were divided when "
+            "the run was started, is there any more. Expected them at their places: put them back."
+        )
     ways_out = [f"--data.{role}-split none" for role in empty]
     if "train" not in datasets:
         ways_out = [f"--data.test-split {max(division, key=lambda split: len(division[split]))}"]
-    total = counted(sum(map(len, division.values())), "image was", "images were")
+    total = counted(number, "image was", "images were")
     return (
         f"no image came to {enumerate_names(empty.values())}: {total} divided. Expected at least "
-        f"3, or `{' '.join(ways_out)}`."
+        f"{len(MADE_SPLITS)}, or `{' '.join(ways_out)}`."
     )
 
 

@@ -178,7 +178,8 @@ def _import_tfds() -> Any:
         raise ConfigError(
             "--data.format tfds: TensorFlow Datasets loads in part only, as its log above says: "
             "its packages do not fit together. A new environment takes those that do: "
-            f"{install_command('tfds')}, with TensorFlow 2.15 {install_command('addons,tfds')}."
+            f"{install_command('tfds', in_new=True)}, with TensorFlow 2.15 "
+            f"{install_command('addons,tfds', in_new=True)}."
         )
     load_tensorflow()
     import tensorflow as tf

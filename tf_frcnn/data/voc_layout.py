@@ -146,7 +146,7 @@ def explain_missing_voc_split(root: Path, split: str, image_folder: Path | None 
 def find_splits(
     root: Path, splits: tuple[str, ...], divider: Divider, image_folder: Path | None = None
 ) -> tuple[dict[str, VocSplit], dict[str, list[str]] | None]:
-    """Find the files of splits, or make the splits; no split is empty.
+    """Find the files of splits, or make the splits; no list is empty.
 
     Args:
         root: folder of the data set.

@@ -11,8 +11,9 @@ from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.environment import without_library_messages
 from tf_frcnn.errors import UserError
 from tf_frcnn.inference import InferenceModel
+from tf_frcnn.tflite.convertible import check_convertible
 from tf_frcnn.tflite.file import foreign_operators, read_model
-from tf_frcnn.tflite.network import NETWORK_INPUT, SIGNATURE, build_detect, check_convertible
+from tf_frcnn.tflite.network import NETWORK_INPUT, SIGNATURE, build_detect
 from tf_frcnn.tflite.quantization import RangeObserver, Ranges, RoundingObserver, observing
 
 
@@ -26,7 +27,7 @@ class Converter:
     """
 
     def __init__(self, model: InferenceModel, image_size: tuple[int, int]) -> None:
-        check_convertible(model.network)
+        check_convertible(model.network.roi_pooling.op, model.network.config.flip_at_test)
         self.model = model
         self.image_size = image_size
 

@@ -11,13 +11,11 @@ from typing import Any
 import tensorflow as tf
 
 from tf_frcnn.data.transforms import resize_images, scale_boxes
-from tf_frcnn.errors import ConfigError
 from tf_frcnn.image_size import is_shrunk
 from tf_frcnn.inference import InferenceModel
-from tf_frcnn.model import FasterRCNN, forward
+from tf_frcnn.model import forward
 from tf_frcnn.ops.builtin import builtin_operators_only
 from tf_frcnn.ops.resized_size import resized_size
-from tf_frcnn.ops.roi_pool import ROI_OPS
 
 Observer = Callable[[str, tf.Tensor], tf.Tensor]
 """Is given a tensor between two layers with a name, and says with what to go on."""
@@ -25,33 +23,6 @@ Observer = Callable[[str, tf.Tensor], tf.Tensor]
 SIGNATURE = "serving_default"
 NETWORK_INPUT, ROI_FEATURES = "network_input", "roi_features"
 _OBSERVED = {"preprocessing": NETWORK_INPUT, "roi_pooling": ROI_FEATURES}
-_NOT_CONVERTIBLE = ("roi_pool",)
-
-
-def check_convertible(network: FasterRCNN) -> None:
-    """Check that a network can be built from what TFLite has.
-
-    Args:
-        network: any.
-
-    Raises:
-        ConfigError: its RoI operator cannot, or it looks at mirror images too.
-    """
-    if network.config.flip_at_test:
-        raise ConfigError(
-            "model.flip_at_test true: cannot be converted: a TFLite file takes one image, and the "
-            "mirror image is a second one. Expected a model without it: write one by "
-            "`tf-frcnn export MODEL --flip-at-test False --output saved_models/NAME` and convert "
-            "that, or use the SavedModel."
-        )
-    name = network.roi_pooling.op
-    if name in _NOT_CONVERTIBLE:
-        others = ", ".join(one for one in ROI_OPS if one not in _NOT_CONVERTIBLE)
-        raise ConfigError(
-            f"model.roi_op {name}: cannot be converted: TFLite has no maximum over "
-            f"bins of different sizes. Expected a model with one of {others}: "
-            "train it with --model.roi-op crop_and_resize, or use the SavedModel."
-        )
 
 
 def build_detect(

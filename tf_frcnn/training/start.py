@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.checkpoints import named_weights
-from tf_frcnn.config import Config, TrainConfig
+from tf_frcnn.config import Config
 from tf_frcnn.data.faults import enumerate_names
 from tf_frcnn.errors import WeightsError
 from tf_frcnn.inference import load_network
@@ -38,7 +39,7 @@ def start_network(network: FasterRCNN, config: Config) -> None:
     if found is None:
         logger.info("%s", load_backbone_weights(network, source))
         if source == NO_WEIGHTS:
-            _log_what_is_trained(config.train)
+            _log_what_is_trained(config)
         return
     if isinstance(found, TrunkFile):
         logger.info("%s", load_trunk(network, found))
@@ -56,9 +57,10 @@ def start_network(network: FasterRCNN, config: Config) -> None:
     )
 
 
-def _log_what_is_trained(train: TrainConfig) -> None:
+def _log_what_is_trained(config: Config) -> None:
     """Say whether layers keep the random weights that they start with."""
-    if train.frozen_layers or train.trainable_stages is not None:
+    train, num_stages = config.train, len(ARCHITECTURES[config.model.architecture].stages)
+    if train.frozen_layers or train.trainable_stages not in (None, num_stages):
         logger.warning(
             "--train.start-from %s: layers that are not trained keep random weights", NO_WEIGHTS
         )
