@@ -5,6 +5,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -72,7 +73,7 @@ class ExportArguments(ModelOptions):
                 f"{config.model.rpn_pre_nms_top_k} anchors of each map, of which the model has "
                 f"{num_maps}."
             )
-        fields = {
+        fields: dict[str, Any] = {
             "score_threshold": self.score_threshold,
             "nms_iou": self.nms_iou,
             "rpn_post_nms_top_k": self.num_rois,
