@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import voc_xml
+from tests.data.voc_writer import write_without_lists
 from tf_frcnn.cli import main
 from tf_frcnn.doctor.remarks import list_remarks
 
@@ -79,6 +80,16 @@ def test_a_seed_that_training_would_refuse_is_refused(seed, voc_folder, tmp_path
     said = " ".join(capsys.readouterr().err.replace("│", " ").split())  # a box on old tyro
     assert f"--train.seed {seed}: expected 0 or more, at most 2147483647" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_too_few_images_to_divide_would_stop_training(tmp_path):
+    root = tmp_path / "voc"
+    write_without_lists(root, root, 2)
+    status, report, page = check(root, tmp_path / "out", *SMALL)
+    assert status == 1
+    verdict = "No image is left in val, test: that would stop training."
+    assert report["verdict"] == verdict and verdict in page
+    assert [one["num_pictures"] for one in report["splits"].values()] == [2, 0, 0]
 
 
 def test_a_damaged_jpeg_would_stop_training(voc_folder, tmp_path):
