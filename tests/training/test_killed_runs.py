@@ -115,7 +115,7 @@ class Batches:
 
     steps_per_epoch = 3
 
-    def __init__(self, dataset, data, size=1, seed=0, start=0, stop=3, training=True, share=None):
+    def __init__(self, dataset, data, size=1, seed=0, start=0, stop=3, training=True, **_):
         offset = 0.0 if training else 1.0  # else the validation loss would only fall
         self.batches = tf.data.Dataset.range(start, stop, output_type=tf.int32).map(
             lambda step: {
