@@ -91,7 +91,7 @@ def train(network: Any, job: dict[str, Any]) -> float:
             torch.nn.utils.clip_grad_norm_(trained, job["clip_norm"])
         optimizer.step()
         if step % 25 == 0:
-            print(f"step {step} loss {float(loss):.3f}", flush=True)
+            print(f"step {step} loss {loss.item():.3f}", flush=True)
     return (time.perf_counter() - began) / job["steps"]
 
 
