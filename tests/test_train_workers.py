@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import write_voc_folder
 from tests.workers import (
     EVERY_PROPOSAL,
+    FROZEN_BLOCKS,
     difference,
     find_free_ports,
     finish,
@@ -29,7 +30,8 @@ def place(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("workers")
     write_voc_folder(folder / "voc")
-    options = [*TINY_OPTIONS, *EVERY_PROPOSAL, "--data.root", "voc", "--train.batch-size", "4"]
+    options = [*TINY_OPTIONS, *EVERY_PROPOSAL, *FROZEN_BLOCKS]
+    options += ["--data.root", "voc", "--train.batch-size", "4"]
     return folder, options
 
 

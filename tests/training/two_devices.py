@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tests.conftest import TINY_OPTIONS, VOC_CLASS_COLOURS
-from tests.workers import EVERY_PROPOSAL, difference
+from tests.workers import EVERY_PROPOSAL, FROZEN_BLOCKS, difference
 from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.commands.train import parse_arguments
 from tf_frcnn.data.loading import load_datasets
@@ -59,7 +59,7 @@ def main(kind, root, steps, *more):
         [tf.config.LogicalDeviceConfiguration(memory_limit=memory)] * 2,
     )
     tf.config.experimental.enable_tensor_float_32_execution(False)
-    options = [*TINY_OPTIONS, *EVERY_PROPOSAL, "--data.root", root, *more]
+    options = [*TINY_OPTIONS, *EVERY_PROPOSAL, *FROZEN_BLOCKS, "--data.root", root, *more]
     config = parse_arguments(options).config
     config = dataclasses.replace(  # images of several sizes
         config,
