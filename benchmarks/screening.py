@@ -96,10 +96,10 @@ def run(arguments: Arguments, setting: str, steps: int, seed: int) -> dict[str, 
     if setting in TRAINED:
         folder, seconds = train(arguments, setting, steps, seed)
     else:
+        began = time.perf_counter()  # with the training, where its run is not there any more
         trained, _ = train(arguments, BASE, steps, seed)
         folder = arguments.runs / _name(setting, steps, seed)
         model = Path("saved_models", folder.name)
-        began = time.perf_counter()
         export = ("-m", "tf_frcnn", "export", trained, "--output", model, *EXPORTED[setting])
         subprocess.run([sys.executable, *map(str, export)], check=True)
         _type("evaluate.py", model, "--output", folder, "--overwrite")

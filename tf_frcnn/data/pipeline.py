@@ -53,9 +53,9 @@ class BatchPipeline:
 
     Each batch is a dict, as `FasterRCNNTrainer` takes it: images [B, H, W, 3] RGB 0-255 of
     `config.pixel_type`, padded with zeros at the bottom and the right, to multiples of
-    `config.pad_to`; image_sizes
-    [B, 2] float32 (height, width) before padding; gt_boxes [B, G, 4] float32 and gt_classes [B, G]
-    int32, padded with zeros, G >= 1; seeds [B, 2] int32; indices [B] int32 of the examples.
+    `config.pad_to`; image_sizes [B, 2] float32 (height, width) before padding; gt_boxes [B, G, 4]
+    float32 and gt_classes [B, G] int32, padded with zeros, G >= 1; seeds [B, 2] int32; indices [B]
+    int32 of the examples.
     Difficult and crowd boxes are left out before anything else; `with_ignored` has them as
     ignored_boxes [B, I, 4] float32, I >= 1, padded and moving with their images likewise. What a
     batch holds depends on the data, the seed and its step alone.
