@@ -146,6 +146,17 @@ def test_normalization_goes_by_the_batch_or_is_frozen(
     assert {layer.trainable for layer in norms} == {not is_frozen}
 
 
+def test_a_network_without_normalization_says_that_the_option_changes_nothing(
+    tiny_model_config, caplog
+):
+    network = FasterRCNN(dataclasses.replace(tiny_model_config, architecture="vgg16"), 3)
+    for normalization in ("batch", "frozen", "auto"):
+        caplog.clear()
+        freeze_layers(network, normalization=normalization)
+        said = f"--train.normalization {normalization}: the network has no batch normalisation"
+        assert (said in caplog.text) == (normalization != "batch")
+
+
 def test_a_frozen_stage_keeps_its_numbers_and_its_statistics_follow_the_batch(
     tiny_model_config, tiny_train_config
 ):

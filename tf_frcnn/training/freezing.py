@@ -64,6 +64,12 @@ def freeze_layers(network: FasterRCNN, config: TrainConfig) -> None:
             "layers."
         )
     _check_compiles(config, any(layer.trainable for layer in normalizations))
+    if not normalizations and config.normalization != "batch":
+        logger.warning(
+            "--train.normalization %s: the network has no batch normalisation, so this changes "
+            "nothing",
+            config.normalization,
+        )
     if normalizations and config.normalization == "auto":
         logger.info(
             "Batch normalisation: %s, as there are %s than %d images a device "
