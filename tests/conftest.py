@@ -20,6 +20,8 @@ import matplotlib
 import pytest
 from PIL import Image, ImageDraw
 
+import tf_frcnn  # noqa: F401  # before any test imports TensorFlow: it chooses the kernels
+
 GPU_KIND = os.environ.get("TF_FRCNN_GPU_TESTS", "GPU")
 """Kind of the device that tests marked `gpu` use."""
 # An example that takes long on a busy machine is no failure.

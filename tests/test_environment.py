@@ -3,14 +3,17 @@
 import json
 import logging
 import os
+import platform
 import random
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import tf_frcnn
 from tf_frcnn.environment import (
     check_backend,
     set_up_logging,
@@ -18,6 +21,8 @@ from tf_frcnn.environment import (
     without_library_messages,
 )
 from tf_frcnn.errors import UserError
+
+ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 
 
 @pytest.fixture
@@ -87,6 +92,48 @@ def test_on_a_terminal_the_log_is_written_too(monkeypatch, capsys):
     set_up_logging()
     logging.getLogger("tf_frcnn.somewhere").info("a line")
     assert "a line" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "are_on", "machine", "is_told"),
+    [
+        (None, False, "x86_64", True),
+        (None, True, "x86_64", False),
+        ("0", False, "x86_64", False),  # as asked for
+        (None, False, "aarch64", False),  # the variable has no such effect there
+    ],
+)
+def test_kernels_that_tensorflow_has_left_off_are_told(
+    monkeypatch, recwarn, given, are_on, machine, is_told
+):
+    monkeypatch.delenv(ONEDNN, raising=False)
+    if given is not None:
+        monkeypatch.setenv(ONEDNN, given)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    port = SimpleNamespace(IsMklEnabled=lambda: are_on)
+    monkeypatch.setitem(sys.modules, "tensorflow.python.util._pywrap_util_port", port)
+    tf_frcnn._turn_on_onednn()
+    assert os.environ[ONEDNN] == (given or "1")
+    assert [str(one.message).partition(",")[0] for one in recwarn] == (
+        ["TensorFlow was imported before tf_frcnn"] if is_told else []
+    )
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the variable is one of x86's")
+def test_kernels_are_on_or_it_is_told_whichever_is_imported_first():
+    answers = {}
+    environment = {name: value for name, value in os.environ.items() if name != ONEDNN}
+    for first, second in (("tf_frcnn", "tensorflow"), ("tensorflow", "tf_frcnn")):
+        code = (
+            f"import {first}, {second}; from tensorflow.python.util import _pywrap_util_port as p; "
+            "print(p.IsMklEnabled())"
+        )
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        told = "TensorFlow was imported before tf_frcnn" in done.stderr
+        answers[first] = (done.stdout.strip(), told)
+    assert answers["tf_frcnn"] == ("True", False)
+    assert answers["tensorflow"] in {("True", False), ("False", True)}
 
 
 @pytest.mark.gpu
