@@ -81,9 +81,12 @@ def test_replicas_ignore_what_is_inside_of_difficult_boxes_as_one_device_does(
     train_both, voc_folder
 ):
     make_difficult(voc_folder)  # in every other image: replicas pad their numbers by themselves
-    both = train_both("--train.ignore-crowd-overlap", "0.3", folder=voc_folder)
+    # Clipped as above: ten free steps turn the last digits of sums into 3e-5 on some processors.
+    clipped = ("--train.clip-norm", "1")
+    both = train_both("--train.ignore-crowd-overlap", "0.3", *clipped, folder=voc_folder)
     assert both["replicas"] == [1, 2]
     assert both["difference"] < 1e-5
+    assert both["change"] > 1e-3
     assert both["losses"][1] == pytest.approx(both["losses"][0], rel=1e-4)
-    off = train_both(folder=voc_folder)
+    off = train_both(*clipped, folder=voc_folder)
     assert off["losses"][0] != pytest.approx(both["losses"][0], rel=1e-3)
