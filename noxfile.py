@@ -10,8 +10,8 @@ from pathlib import Path
 import nox
 
 OTHER_PYTHON = "TF_FRCNN_OTHER_PYTHON"  # for tests/test_both_ends.py
-# Two tests at a time, for machines of two cores.
-TWO_AT_A_TIME = ("--numprocesses", "2")
+# Two tests at a time, for machines of two cores; what takes longest is listed at the end.
+TWO_AT_A_TIME = ("--numprocesses", "2", "--durations", "15")
 
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
