@@ -99,6 +99,7 @@ def test_on_a_terminal_the_log_is_written_too(monkeypatch, capsys):
     [
         (None, False, "x86_64", True),
         (None, True, "x86_64", False),
+        (None, None, "x86_64", False),  # a TensorFlow that cannot be asked
         ("0", False, "x86_64", False),  # as asked for
         (None, False, "aarch64", False),  # the variable has no such effect there
     ],
@@ -110,7 +111,7 @@ def test_kernels_that_tensorflow_has_left_off_are_told(
     if given is not None:
         monkeypatch.setenv(ONEDNN, given)
     monkeypatch.setattr(platform, "machine", lambda: machine)
-    port = SimpleNamespace(IsMklEnabled=lambda: are_on)
+    port = SimpleNamespace() if are_on is None else SimpleNamespace(IsMklEnabled=lambda: are_on)
     monkeypatch.setitem(sys.modules, "tensorflow.python.util._pywrap_util_port", port)
     tf_frcnn._turn_on_onednn()
     assert os.environ[ONEDNN] == (given or "1")

@@ -24,8 +24,11 @@ def _turn_on_onednn() -> None:
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"  # for child processes too
     if "tensorflow" not in sys.modules or platform.machine() not in ("x86_64", "AMD64"):
         return
-    # TensorFlow has no public name for it.
-    if not import_module("tensorflow.python.util._pywrap_util_port").IsMklEnabled():
+    try:
+        is_on = import_module("tensorflow.python.util._pywrap_util_port").IsMklEnabled()
+    except (ImportError, AttributeError):  # no public name, so another version may lack it
+        return
+    if not is_on:
         warnings.warn(
             "TensorFlow was imported before tf_frcnn, and has left its oneDNN kernels off: on "
             "this processor everything takes longer, up to four times as long. Import tf_frcnn "
