@@ -7,7 +7,9 @@ PYTHON has torch and torchvision, which are large and not installed with this pr
 does, and answers what each stage makes of images of odd sizes. Here the file is read without torch,
 and the stages are compared: the largest difference, as a share of the largest number. From RoI
 features on, both are given torchvision's proposals, for among a thousand random ones some are as
-good as equal; whole detections are those of each one's own.
+good as equal; whole detections are those of each one's own. What only decides, the choice of
+proposals and that of detections, is also given torchvision's own numbers (`from theirs`): none may
+differ there, and what differs otherwise comes from rounding before it.
 
 `--part steps` compares losses, gradients and three training steps (`torchvision_steps.py`), the
 box head given torchvision's proposals; `--part trained` detectors that torchvision trained:
@@ -48,12 +50,15 @@ CASES = (
 LIMIT = 1e-4
 SCORE_LIMIT, BOX_LIMIT = 1e-4, 0.05
 LACKING_LIMIT = 0.01  # of proposals and of detections: near ties of random heads
+CHOSEN = ("proposals", "detections")
+FROM_THEIRS = "_from_theirs"  # chosen by our layers among torchvision's own numbers: none lacks
 STEP_LIMIT = 1e-3
 AP_LIMIT = 1e-3
 FOUND_SCORE = 0.3
 STAGES = (
-    *("network_input", "trunk", "maps", "objectness", "anchor_deltas", "anchors", "proposals"),
-    *("roi_features", "class_logits", "box_deltas", "detections"),
+    *("network_input", "trunk", "maps", "objectness", "anchor_deltas", "anchors"),
+    *("proposals", "proposals_from_theirs", "roi_features", "class_logits", "box_deltas"),
+    *("detections", "detections_from_theirs"),
 )
 
 
@@ -97,24 +102,63 @@ def compare(name: str, epsilon: float, folder: Path) -> dict[str, dict[str, Any]
         proposals = [theirs[f"proposals{number}"] for number in range(len(images))]
         ours = run_stages(network, images, *sides, proposals)
         row: dict[str, Any] = {"size": list(theirs["network_input"].shape[:3])}
-        for stage in (one for one in STAGES if one not in ("proposals", "detections")):
+        for stage in (one for one in STAGES if not one.startswith(CHOSEN)):
             keys = [key for key in theirs if re.fullmatch(rf"{stage}\d*", key)]
             row[stage] = max(_difference(ours[key], theirs[key]) for key in keys)
+        own = [{"boxes": ours[f"proposals{i}"]} for i in range(len(images))]
         found = network(prepare_images(images, *sides))
-        row["proposals"] = [
-            _unmatched({"boxes": ours[f"proposals{i}"]}, {"boxes": theirs[f"proposals{i}"]})
-            for i in range(len(images))
-        ]
-        row["detections"] = [
-            _unmatched(
-                _detections(found, i, image.shape, ours["image_sizes"][i]),
-                {key: theirs[f"{key}{i}"] for key in ("boxes", "scores", "labels")},
-            )
-            for i, image in enumerate(images)
-        ]
+        chosen, found_in_theirs = choose_from_theirs(network, theirs, ours["image_sizes"])
+        pairs = {"": (own, found), FROM_THEIRS: (chosen, found_in_theirs)}
+        for suffix, (boxes, detections) in pairs.items():
+            row["proposals" + suffix] = [
+                _unmatched(boxes[i], {"boxes": theirs[f"proposals{i}"]}) for i in range(len(images))
+            ]
+            row["detections" + suffix] = [
+                _unmatched(
+                    _detections(detections, i, image.shape, ours["image_sizes"][i]),
+                    {key: theirs[f"{key}{i}"] for key in ("boxes", "scores", "labels")},
+                )
+                for i, image in enumerate(images)
+            ]
         rows[batch] = row
         print(name, epsilon, batch, json.dumps(row), flush=True)
     return rows
+
+
+def choose_from_theirs(
+    network: Any, theirs: Mapping[str, np.ndarray], sizes: np.ndarray
+) -> tuple[list[dict[str, np.ndarray]], dict[str, Any]]:
+    """Choose proposals, then detections, from torchvision's own logits and offsets.
+
+    Args:
+        network: the detector here, of which only the layers that choose are used.
+        theirs: what torchvision left.
+        sizes: [B, 2] float32, of the images in the network.
+
+    Returns:
+        proposals of each image, xyxy; detections in the network's form.
+    """
+    import tensorflow as tf
+
+    from tests.pretrained.stages import XYXY, stack_padded
+
+    levels = sum(key.startswith("objectness") for key in theirs)
+    batch = len(sizes)
+    objectness = [theirs[f"objectness{i}"].reshape(batch, -1) for i in range(levels)]
+    deltas = [theirs[f"anchor_deltas{i}"].reshape(batch, -1, 4)[..., XYXY] for i in range(levels)]
+    split = np.cumsum([one.shape[1] for one in objectness])[:-1]
+    anchors = np.split(theirs["anchors"][:, XYXY], split)
+    boxes = network.proposal_layer((objectness, deltas, anchors, tf.constant(sizes))).numpy()
+    are_boxes = (boxes[..., 2:] > boxes[..., :2]).all(axis=2)
+    chosen = [{"boxes": one[is_box][:, XYXY]} for one, is_box in zip(boxes, are_boxes, strict=True)]
+    proposals = [theirs[f"proposals{i}"][:, XYXY] for i in range(batch)]
+    ends = np.cumsum([len(one) for one in proposals])[:-1]
+    offsets = theirs["box_deltas"].reshape(len(theirs["box_deltas"]), -1, 4)[..., XYXY]
+    logits, box_deltas = (
+        stack_padded(np.split(rows, ends)) for rows in (theirs["class_logits"], offsets)
+    )
+    inputs = (logits, box_deltas, stack_padded(proposals), tf.constant(sizes))
+    return chosen, network.detection_layer(inputs)
 
 
 def compare_steps(name: str, folder: Path) -> dict[str, Any]:
@@ -260,11 +304,12 @@ def faults(part: str, case: Mapping[str, Any]) -> list[str]:
     found = []
     if part == "stages":
         for batch, row in case["figures"].items():
-            stages = [one for one in STAGES if one not in ("proposals", "detections")]
+            stages = [one for one in STAGES if not one.startswith(CHOSEN)]
             found += [f"{batch}: {one} {row[one]:.0e}" for one in stages if not row[one] <= LIMIT]
-        for one in ("proposals", "detections"):
+        for one in (stage for stage in STAGES if stage.startswith(CHOSEN)):
             lacking, all_of_them = _lacking(case["figures"], one)
-            if lacking > LACKING_LIMIT * all_of_them:
+            limit = 0 if one.endswith(FROM_THEIRS) else LACKING_LIMIT * all_of_them
+            if lacking > limit:
                 found.append(f"{lacking} of {all_of_them} {one}")
     elif part == "steps":
         row = case["figures"]
@@ -321,7 +366,7 @@ def _rows(part: str, case: str, figures: Mapping[str, Any]) -> list[list[str]]:
     if part == "stages":
         cells = [f"`{name}`", epsilon]
         for stage in STAGES:
-            if stage in ("proposals", "detections"):
+            if stage.startswith(CHOSEN):
                 cells.append("{} of {}".format(*_lacking(figures, stage)))
             else:
                 cells.append(f"{max(one[stage] for one in figures.values()):.0e}")

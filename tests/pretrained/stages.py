@@ -30,6 +30,13 @@ def prepare_images(
     return tf.constant(np.stack(batch)), tf.constant(sizes, tf.float32)
 
 
+def stack_padded(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Stack arrays whose first sides differ, filled up with zeros -> [B, most, ...]."""
+    most = max(map(len, arrays))
+    sides = [(0, 0)] * (arrays[0].ndim - 1)
+    return np.stack([np.pad(one, [(0, most - len(one)), *sides]) for one in arrays])
+
+
 def run_stages(
     network: FasterRCNN,
     images: Sequence[np.ndarray],
@@ -71,10 +78,7 @@ def run_stages(
         is_box = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
         arrays[f"proposals{number}"] = boxes[is_box][:, XYXY]
     if proposals is not None:
-        most = max(map(len, proposals))
-        own = tf.constant(
-            np.stack([np.pad(one[:, XYXY], [(0, most - len(one)), (0, 0)]) for one in proposals])
-        )
+        own = tf.constant(stack_padded([one[:, XYXY] for one in proposals]))
     counts = [len(arrays[f"proposals{i}"]) for i in range(len(images))]
     counts = counts if proposals is None else [len(one) for one in proposals]
     features = network.roi_pooling((maps, own))

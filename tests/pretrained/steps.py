@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tests.fixtures.seeded import Steps, seeded_image, seeded_targets
-from tests.pretrained.stages import XYXY, prepare_images
+from tests.pretrained.stages import XYXY, prepare_images, stack_padded
 from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.checkpoints import named_weights
 from tf_frcnn.config import TrainConfig
@@ -85,10 +85,8 @@ def run_steps(
     losses, arrays = [], {}
     for step in range(setup.steps):
         of_step = [proposals[f"proposals{step}/{number}"] for number in range(len(images))]
-        most = max(map(len, of_step))
-        trainer.training_proposals.boxes = tf.constant(
-            np.stack([np.pad(one[:, XYXY], [(0, most - len(one)), (0, 0)]) for one in of_step])
-        )
+        boxes_of_step = stack_padded([one[:, XYXY] for one in of_step])
+        trainer.training_proposals.boxes = tf.constant(boxes_of_step)
         if step == 0:
             with tf.GradientTape() as tape:
                 total = tf.add_n(list(trainer.compute_losses(given, training=True).values()))
