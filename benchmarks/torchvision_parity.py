@@ -269,34 +269,27 @@ def _unmatched(
     ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]
 ) -> dict[str, int | float]:
     """Count those of either side that the other lacks, and how far the pairs are apart at most."""
-    left = set(range(len(ours["boxes"])))
+    left = np.ones(len(ours["boxes"]), bool)
     missing, distance = 0, 0.0
     for row, box in enumerate(theirs["boxes"]):
-        fits = [
-            one
-            for one in left
-            if ("labels" not in theirs or ours["labels"][one] == theirs["labels"][row])
-            and ("scores" not in theirs or _near(ours, theirs, one, row))
-            and np.abs(ours["boxes"][one] - box).max() < BOX_LIMIT
-        ]
-        if not fits:
+        apart = np.abs(ours["boxes"] - box).max(axis=1, initial=0.0)
+        fits = left & (apart < BOX_LIMIT)
+        if "labels" in theirs:
+            fits &= ours["labels"] == theirs["labels"][row]
+        if "scores" in theirs:
+            fits &= np.abs(ours["scores"] - theirs["scores"][row]) < SCORE_LIMIT
+        if not fits.any():
             missing += 1
             continue
-        best = min(fits, key=lambda one: np.abs(ours["boxes"][one] - box).max())
-        distance = max(distance, float(np.abs(ours["boxes"][best] - box).max()))
-        left.remove(best)
+        best = np.where(fits, apart, np.inf).argmin()
+        distance = max(distance, float(apart[best]))
+        left[best] = False
     return {
         "theirs": len(theirs["boxes"]),
         "missing": missing,
-        "beyond": len(left),
+        "beyond": int(left.sum()),
         "px": round(distance, 5),
     }
-
-
-def _near(
-    ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], one: int, row: int
-) -> bool:
-    return bool(abs(ours["scores"][one] - theirs["scores"][row]) < SCORE_LIMIT)
 
 
 def faults(part: str, case: Mapping[str, Any]) -> list[str]:
