@@ -1,7 +1,7 @@
 """The tests in the two environments that the package is made for: `nox`.
 
 `nox --session tests` is what the README has; `tests-2.15` has TensorFlow 2.15, Keras 2.15 and
-TensorFlow Addons. What follows `--` goes to pytest.
+TensorFlow Addons. What follows `--` goes to pytest, in `parity` to the script.
 """
 
 import os
@@ -49,4 +49,5 @@ def parity(session: nox.Session) -> None:
     session.install("--editable", ".[test]")
     session.install("torch", "torchvision")
     python = str(Path(session.virtualenv.location) / "bin" / "python")
-    session.run("python", "benchmarks/torchvision_parity.py", "--torch-python", python)
+    script = ("benchmarks/torchvision_parity.py", "--torch-python", python)
+    session.run("python", *script, *session.posargs)
