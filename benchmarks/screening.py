@@ -30,17 +30,19 @@ COLUMNS = ("setting", "steps", "seed", *FIGURES, "hours", "commit", "processor",
 BASE = "tuned"
 SCREENING, FINAL = (400, (0,)), (800, (0, 1))  # steps, seeds
 NUM_BEST = 3
-RATE = ("--train.learning-rate", "0.002", "--train.clip-norm", "10")
+ANCHORS = ("--model.anchor-sizes", "32", "64", "128", "256")
+RATE = ("--train.learning-rate", "0.002", "--train.clip-norm", "10", *ANCHORS)
 COSINE = ("--train.schedule", "cosine")
 TRAINED: dict[str, tuple[str, ...]] = {
     BASE: RATE,
     "default": (),
+    "rate 0.001": ("--train.learning-rate", "0.001", "--train.clip-norm", "0", *ANCHORS),
     "cosine, average of weights": (*RATE, *COSINE, "--train.ema-momentum", "0.99"),
     "several scales": (*RATE, "--data.scale-jitter", "0.75", "1.25"),
     "GIoU": (*RATE, "--train.box-loss", "giou"),
     "rare classes": (*RATE, "--data.repeat-rare", "1.0"),
     "antialiased": (*RATE, "--data.antialias"),
-    "rate 0.004": ("--train.learning-rate", "0.004", "--train.clip-norm", "10"),
+    "rate 0.004": ("--train.learning-rate", "0.004", "--train.clip-norm", "10", *ANCHORS),
     "colours": (*RATE, "--data.photometric-jitter", "0.5"),
     "RoIAlign": (*RATE, "--model.roi-op", "roi_align"),
 }
@@ -79,8 +81,14 @@ def train(arguments: Arguments, setting: str, steps: int, seed: int) -> tuple[Pa
     options = [
         *("finetune", "--data.root", arguments.data_root, "--train.start-from", arguments.weights),
         *("--data.train-split", "train", "--data.val-split", "none", "--data.test-split", "val"),
-        *("--data.short-side", "400", "--model.anchor-sizes", "32", "64", "128", "256"),
-        *("--train.steps", str(steps), "--train.decay-steps", str(steps * 3 // 4)),
+        *(
+            "--data.short-side",
+            "400",
+            "--train.steps",
+            str(steps),
+            "--train.decay-steps",
+            str(steps * 3 // 4),
+        ),
         *("--train.seed", str(seed), "--train.checkpoint-every", "100"),
         *TRAINED[setting],
     ]

@@ -15,14 +15,14 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def train_both(tmp_path_factory):
-    """Train ten steps on one logical device and on two, in another process."""
+    """Train some steps on one logical device and on two, in another process."""
     from tests.conftest import write_voc_folder
 
     folder = write_voc_folder(tmp_path_factory.mktemp("replicas") / "voc")
 
-    def train(*options, folder=folder):
+    def train(*options, folder=folder, steps=10):
         command = [sys.executable, "-m", "tests.training.two_devices", "CPU"]
-        command += [str(folder), "10", *options]
+        command += [str(folder), str(steps), *options]
         without_gpus = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
         done = subprocess.run(
             command, cwd=ROOT, env=without_gpus, capture_output=True, text=True, timeout=300
@@ -70,8 +70,9 @@ def test_the_scale_of_a_loss_in_float16_is_taken_out_once(train_both):
 
 
 def test_replicas_compile_with_frozen_normalisation(train_both):
-    options = ("--train.jit-compile", "--train.normalization", "frozen")
-    both = train_both(*options, "--train.learning-rate", "1e-4")
+    # Images of several sizes are padded to one: each is compiled anew, for minutes.
+    options = ("--train.jit-compile", "--train.normalization", "frozen", "--data.pad-to", "128")
+    both = train_both(*options, "--train.learning-rate", "1e-4", steps=4)
     assert both["replicas"] == [1, 2]
     assert both["difference"] < 1e-5
     assert both["losses"][1] == pytest.approx(both["losses"][0], rel=1e-4)

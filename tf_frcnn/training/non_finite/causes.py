@@ -22,7 +22,8 @@ LARGEST_ACTIVATION = 1e6
 FIRST_STEPS = 10
 
 _LOWER_RATE = (
-    "lower --train.learning-rate, lengthen --train.warmup-steps or set --train.clip-norm 10"
+    "lower --train.learning-rate, lengthen --train.warmup-steps or lower --train.clip-norm "
+    "(to 10 where it is 0)"
 )
 _OTHER_WEIGHTS = "give --train.start-from the file of this network (or imagenet)"
 
