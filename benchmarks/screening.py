@@ -7,16 +7,17 @@ seed, then the best three, and what they are compared with, at 800 steps and two
 changes how a trained network detects is exported from the run of the tuned rate and judged, without
 training again. Each run is a line of `results/screening.csv`, written when the run is done. A line
 that is there is not run again, a run that was stopped goes on, and none begins once the lines add
-up to `--hours`. The table in `results/screening.md` is made anew after each.
+up to `--hours` of machine time, which is processor time by the number of cores. The table in `results/screening.md` is made anew after each.
 
 Ignoring background inside of crowds and difficult boxes is not among them: BCCD has neither.
 """
 
 import csv
 import json
+import os
+import resource
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,11 @@ NUM_BEST = 3
 ANCHORS = ("--model.anchor-sizes", "32", "64", "128", "256")
 RATE = ("--train.learning-rate", "0.002", "--train.clip-norm", "10", *ANCHORS)
 COSINE = ("--train.schedule", "cosine")
+SOFT_NMS = ("--soft-nms-sigma", "0.5", "--score-threshold", "0.01")
 TRAINED: dict[str, tuple[str, ...]] = {
     BASE: RATE,
     "default": (),
-    "rate 0.001": ("--train.learning-rate", "0.001", "--train.clip-norm", "0", *ANCHORS),
+    "rate 0.001": ANCHORS,
     "cosine, average of weights": (*RATE, *COSINE, "--train.ema-momentum", "0.99"),
     "several scales": (*RATE, "--data.scale-jitter", "0.75", "1.25"),
     "GIoU": (*RATE, "--train.box-loss", "giou"),
@@ -50,8 +52,9 @@ TRAINED: dict[str, tuple[str, ...]] = {
 EXPORTED: dict[str, tuple[str, ...]] = {
     "1000 proposals": ("--num-rois", "1000"),
     "detections from 0.01": ("--score-threshold", "0.01"),
-    "soft-NMS from 0.01": ("--soft-nms-sigma", "0.5", "--score-threshold", "0.01"),
+    "soft-NMS from 0.01": SOFT_NMS,
     "flip at test": ("--flip-at-test", "True"),
+    "soft-NMS from 0.01, flip": (*SOFT_NMS, "--flip-at-test", "True"),
 }
 """Options with which the run of `BASE` is exported."""
 SETTINGS = (BASE, *EXPORTED, *(name for name in TRAINED if name != BASE))
@@ -75,50 +78,45 @@ class Arguments:
     """File of the lines; the table goes beside it."""
 
 
-def train(arguments: Arguments, setting: str, steps: int, seed: int) -> tuple[Path, float]:
-    """Train, or go on with it -> the folder of the run and its seconds."""
+def machine_hours() -> float:
+    """Sum up the processor time of all commands so far, as hours of all cores together."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (used.ru_utime + used.ru_stime) / (os.cpu_count() or 1) / 3600
+
+
+def train(arguments: Arguments, setting: str, steps: int, seed: int) -> Path:
+    """Train, or go on with it -> the folder of the run."""
     folder = arguments.runs / _name(setting, steps, seed)
     options = [
         *("finetune", "--data.root", arguments.data_root, "--train.start-from", arguments.weights),
         *("--data.train-split", "train", "--data.val-split", "none", "--data.test-split", "val"),
-        *(
-            "--data.short-side",
-            "400",
-            "--train.steps",
-            str(steps),
-            "--train.decay-steps",
-            str(steps * 3 // 4),
-        ),
-        *("--train.seed", str(seed), "--train.checkpoint-every", "100"),
+        *("--train.steps", str(steps), "--train.decay-steps", str(steps * 3 // 4)),
+        *("--data.short-side", "400", "--train.seed", str(seed), "--train.checkpoint-every", "100"),
         *TRAINED[setting],
     ]
-    began = time.perf_counter()
     _type("train.py", *options, "--output", folder, "--export-dir", f"saved_models/{folder.name}")
-    seconds = time.perf_counter() - began  # of the last command, where a run was gone on with
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    return folder, max(seconds, steps * metrics["seconds_per_step"])
+    return folder
 
 
 def run(arguments: Arguments, setting: str, steps: int, seed: int) -> dict[str, Any]:
     """Train, or export what was trained, and judge -> a line."""
+    began = machine_hours()  # of the last command, where a run was stopped and gone on with
     if setting in TRAINED:
-        folder, seconds = train(arguments, setting, steps, seed)
+        folder = train(arguments, setting, steps, seed)
     else:
-        began = time.perf_counter()  # with the training, where its run is not there any more
-        trained, _ = train(arguments, BASE, steps, seed)
+        trained = train(arguments, BASE, steps, seed)  # where its run is not there any more
         folder = arguments.runs / _name(setting, steps, seed)
         model = Path("saved_models", folder.name)
         export = ("-m", "tf_frcnn", "export", trained, "--output", model, *EXPORTED[setting])
         subprocess.run([sys.executable, *map(str, export)], check=True)
         _type("evaluate.py", model, "--output", folder, "--overwrite")
-        seconds = time.perf_counter() - began
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     return {
         "setting": setting,
         "steps": steps,
         "seed": seed,
         **{figure: round(metrics[figure], 5) for figure in FIGURES},
-        "hours": round(seconds / 3600, 3),
+        "hours": round(machine_hours() - began, 3),
         "commit": commit(),
         "processor": processor(),
         "options": " ".join((TRAINED | EXPORTED)[setting]),
@@ -165,7 +163,8 @@ def as_markdown(rows: list[dict[str, Any]]) -> str:
         "",
         "VGG16 at a short side of 400, one image a step, trained on `train`, judged on `val`: "
         "`python benchmarks/screening.py`. A line a run, with commit and machine, is in "
-        f"[screening.csv](screening.csv); {sum(row['hours'] for row in rows):.1f} machine hours.",
+        f"[screening.csv](screening.csv); {sum(row['hours'] for row in rows):.1f} machine hours, "
+        "processor time by cores (up to commit 14522dc by the clock, beside other work).",
         "",
         "| setting | steps | seeds | AP | AP50 | AP75 | seeds apart | options |",
         "|---|---|---|---|---|---|---|---|",

@@ -134,12 +134,12 @@ def test_an_architecture_without_settings_leaves_a_preset_as_it_is():
     ("options", "fitting"),
     [
         ({}, ""),
-        ({"learning_rate": 0.004}, ""),  # twice as much still fits
-        ({"learning_rate": 0.0041}, "0.002"),
+        ({"learning_rate": 0.002}, ""),  # twice as much still fits
+        ({"learning_rate": 0.0021}, "0.001"),
         ({"batch_size": 2}, ""),
-        ({"batch_size": 8}, "0.016"),  # 0.002 for one image
-        ({"batch_size": 8, "learning_rate": 0.02}, ""),
-        ({"batch_size": 4, "gradient_accumulation_steps": 4}, "0.032"),
+        ({"batch_size": 8}, "0.008"),  # 0.001 for one image
+        ({"batch_size": 8, "learning_rate": 0.01}, ""),
+        ({"batch_size": 4, "gradient_accumulation_steps": 4}, "0.016"),
         ({"batch_size": 8, "optimizer": "adam"}, ""),
     ],
 )

@@ -77,8 +77,7 @@ def finetune() -> Config:
     """Train VGG16 from ImageNet weights on a folder of your own: `--data.root DIR`.
 
     The paper's recipe, shortened, and with what later detectors found better for objects that are
-    small or cut by the image's border. Twice the paper's rate, with clipped gradients, was chosen
-    on BCCD's validation split: `results/bccd_settings.md` and `results/screening.md`.
+    small or cut by the image's border.
     """
     return Config(
         model=ModelConfig(
@@ -86,10 +85,8 @@ def finetune() -> Config:
         ),
         train=TrainConfig(
             steps=2000,
-            learning_rate=0.002,
             warmup_steps=50,
             decay_steps=(1500,),
-            clip_norm=10.0,
             ignore_border_anchors=False,
             roi_box_sigma=3.0,
         ),
