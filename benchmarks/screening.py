@@ -7,7 +7,8 @@ seed, then the best three, and what they are compared with, at 800 steps and two
 changes how a trained network detects is exported from the run of the tuned rate and judged, without
 training again. Each run is a line of `results/screening.csv`, written when the run is done. A line
 that is there is not run again, a run that was stopped goes on, and none begins once the lines add
-up to `--hours` of machine time, which is processor time by the number of cores. The table in `results/screening.md` is made anew after each.
+up to `--hours` of machine time, which is processor time by the number of cores. The table in
+`results/screening.md` is made anew after each.
 
 Ignoring background inside of crowds and difficult boxes is not among them: BCCD has neither.
 """
