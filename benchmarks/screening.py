@@ -101,11 +101,11 @@ def train(arguments: Arguments, setting: str, steps: int, seed: int) -> Path:
 
 def run(arguments: Arguments, setting: str, steps: int, seed: int) -> dict[str, Any]:
     """Train, or export what was trained, and judge -> a line."""
-    began = machine_hours()  # of the last command, where a run was stopped and gone on with
+    began = machine_hours()  # where a run was stopped and goes on, what was before is not counted
     if setting in TRAINED:
         folder = train(arguments, setting, steps, seed)
     else:
-        trained = train(arguments, BASE, steps, seed)  # where its run is not there any more
+        trained = train(arguments, BASE, steps, seed)  # a finished run says so and costs nothing
         folder = arguments.runs / _name(setting, steps, seed)
         model = Path("saved_models", folder.name)
         export = ("-m", "tf_frcnn", "export", trained, "--output", model, *EXPORTED[setting])

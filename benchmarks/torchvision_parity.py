@@ -8,7 +8,7 @@ does, and answers what each stage makes of images of odd sizes. Here the file is
 and the stages are compared: the largest difference, as a share of the largest number. From RoI
 features on, both are given torchvision's proposals, for among a thousand random ones some are as
 good as equal; whole detections are those of each one's own. What only decides, the choice of
-proposals and that of detections, is also given torchvision's own numbers (`from theirs`): none may
+proposals and that of detections, is also given torchvision's own numbers (`_from_theirs`): none may
 differ there, and what differs otherwise comes from rounding before it.
 
 `--part steps` compares losses, gradients and three training steps (`torchvision_steps.py`), the
@@ -57,8 +57,8 @@ AP_LIMIT = 1e-3
 FOUND_SCORE = 0.3
 STAGES = (
     *("network_input", "trunk", "maps", "objectness", "anchor_deltas", "anchors"),
-    *("proposals", "proposals_from_theirs", "roi_features", "class_logits", "box_deltas"),
-    *("detections", "detections_from_theirs"),
+    *("proposals", "proposals" + FROM_THEIRS, "roi_features", "class_logits", "box_deltas"),
+    *("detections", "detections" + FROM_THEIRS),
 )
 
 
@@ -272,7 +272,7 @@ def _unmatched(
     left = np.ones(len(ours["boxes"]), bool)
     missing, distance = 0, 0.0
     for row, box in enumerate(theirs["boxes"]):
-        apart = np.abs(ours["boxes"] - box).max(axis=1, initial=0.0)
+        apart = np.abs(ours["boxes"] - box).max(axis=1)
         fits = left & (apart < BOX_LIMIT)
         if "labels" in theirs:
             fits &= ours["labels"] == theirs["labels"][row]
