@@ -1,7 +1,8 @@
 """The tests in the two environments that the package is made for: `nox`.
 
 `nox --session tests` is what the README has; `tests-2.15` has TensorFlow 2.15, Keras 2.15 and
-TensorFlow Addons. What follows `--` goes to pytest, in `parity` to the script.
+TensorFlow Addons; `release` is what takes longer than `.ci/run` has. What follows `--` goes to
+pytest, in `parity` to the script.
 """
 
 import os
@@ -12,6 +13,13 @@ import nox
 OTHER_PYTHON = "TF_FRCNN_OTHER_PYTHON"  # for tests/test_both_ends.py
 # Two tests at a time, for machines of two cores; what takes longest is listed at the end.
 TWO_AT_A_TIME = ("--numprocesses", "2", "--durations", "15")
+# What calls TensorFlow and Keras in most ways: what a version of them can break.
+OF_TENSORFLOW = (
+    *("layers", "ops", "training", "export", "data/test_pipeline.py", "test_model.py"),
+    *("test_golden.py", "test_checkpoints.py", "test_inference.py", "test_slides.py"),
+    *("test_train_cli.py", "test_evaluate_cli.py", "test_environment.py", "test_addons.py"),
+    "test_both_ends.py",
+)
 
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_existing_virtualenvs = True
@@ -32,7 +40,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(name="tests-2.15")
 def tests_2_15(session: nox.Session) -> None:
-    """Run the tests, without slow ones, with TensorFlow 2.15, Keras 2.15 and Addons."""
+    """Run what is most of TensorFlow with TensorFlow 2.15, Keras 2.15 and Addons."""
     version = "import sys; print(sys.version_info[:2] in ((3, 10), (3, 11)))"
     if "True" not in str(session.run("python", "-c", version, silent=True)):
         session.skip("TensorFlow 2.15 and Addons need Python 3.10 or 3.11: --force-python 3.11")
@@ -40,7 +48,17 @@ def tests_2_15(session: nox.Session) -> None:
     current = Path(session.virtualenv.location).parent / "tests" / "bin" / "python"
     if current.exists():  # else the tests that need both ends are skipped, and say so
         session.env.setdefault(OTHER_PYTHON, os.environ.get(OTHER_PYTHON, str(current)))
-    session.run("python", "-m", "pytest", *(session.posargs or TWO_AT_A_TIME))
+    of_tensorflow = [f"tests/{name}" for name in OF_TENSORFLOW]
+    session.run("python", "-m", "pytest", *(session.posargs or (*TWO_AT_A_TIME, *of_tensorflow)))
+
+
+@nox.session(default=False)
+def release(session: nox.Session) -> None:
+    """Run the tests marked `release`, all of them with TensorFlow 2.15, then `parity`."""
+    session.install("--editable", ".[test,interop]", "pytest-xdist")
+    session.run("python", "-m", "pytest", "-m", "release", *TWO_AT_A_TIME)
+    session.notify("tests-2.15", TWO_AT_A_TIME)
+    session.notify("parity")
 
 
 @nox.session(default=False)

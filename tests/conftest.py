@@ -1,9 +1,10 @@
-"""Fixtures that several test files share; signals; what the markers `slow` and `gpu` do.
+"""Fixtures that several test files share; signals; what `slow`, `release` and `gpu` do.
 
-Tests marked `slow` are skipped unless the expression of `-m` names the marker: `-m slow` runs them
-alone, as `.ci/run` does after all others; `-m 'slow or not slow'` runs everything. Tests marked
-`gpu` are skipped where TensorFlow sees no GPU, unless `TF_FRCNN_GPU_TESTS=CPU` has them run with
-the processor in its place: a trial of the tests' own code, of which nothing else follows.
+Tests marked `slow` or `release` are skipped unless the expression of `-m` names the marker:
+`-m slow` runs the slow ones alone, as `.ci/run` does after all others; `-m release` those that
+`nox --session release` runs, a module's `slow` or not. Tests marked `gpu` are skipped where
+TensorFlow sees no GPU, unless `TF_FRCNN_GPU_TESTS=CPU` has them run with the processor in its
+place: a trial of the tests' own code, of which nothing else follows.
 """
 
 import json
@@ -95,12 +96,11 @@ def pytest_configure():
 
 
 def pytest_collection_modifyitems(config, items):
-    """Skip slow tests that were not asked for, and GPU tests where there is none."""
-    if "slow" not in config.option.markexpr:
-        skip_slow = pytest.mark.skip(reason="slow: run with -m slow")
-        for item in items:
-            if item.get_closest_marker("slow"):
-                item.add_marker(skip_slow)
+    """Skip tests that take minutes and were not asked for, and GPU tests where there is none."""
+    for item in items:
+        marker = next((name for name in ("release", "slow") if item.get_closest_marker(name)), None)
+        if marker and marker not in config.option.markexpr:
+            item.add_marker(pytest.mark.skip(reason=f"{marker}: run with -m {marker}"))
     if GPU_KIND != "GPU":
         return
     for_gpu = [item for item in items if item.get_closest_marker("gpu")]

@@ -16,8 +16,6 @@ import pytest
 from tf_frcnn.checkpoint_folder import list_checkpoints
 
 ROOT = Path(__file__).parents[1]
-KILLS_OF_A_CHECKPOINT = 3  # each gets four steps of 24 further
-KILLS_AT_RANDOM = 3
 # On top of `TINY_OPTIONS`. A checkpoint is 55 MB, a third one too much for `small_disk`.
 OPTIONS = [
     *("--train.deterministic", "--model.dropout", "0.5", "--train.ema-momentum", "0.9"),
@@ -133,16 +131,21 @@ def partials(folder):
     return list((folder / "run" / "checkpoints").glob("*.partial"))
 
 
-@pytest.mark.slow
-def test_a_run_that_is_killed_again_and_again_ends_bit_equal(make_options, never_stopped, tmp_path):
-    for number_of_kills in range(1, 1 + KILLS_OF_A_CHECKPOINT):
+@pytest.mark.parametrize(
+    ("of_a_checkpoint", "at_random"),
+    [pytest.param(1, 1, marks=pytest.mark.slow), pytest.param(3, 3, marks=pytest.mark.release)],
+)
+def test_a_run_that_is_killed_again_and_again_ends_bit_equal(
+    make_options, never_stopped, tmp_path, of_a_checkpoint, at_random
+):
+    for number_of_kills in range(1, 1 + of_a_checkpoint):  # each gets four steps of 24 further
         process = Process(make_options(tmp_path), tmp_path, disk_fails=True)
         assert process.wait_until(lambda process=process: "disk is silent" in process.log)
         assert process.finish(signal.SIGKILL) == -signal.SIGKILL, process.log
         (partial,) = partials(tmp_path)
         assert partial.name == f"step-{4 * number_of_kills + 4:08}.h5.partial"
     moments = random.Random(0)
-    for _ in range(KILLS_AT_RANDOM):
+    for _ in range(at_random):
         process = Process(make_options(tmp_path), tmp_path)
         process.wait_until(lambda process=process: process.is_training)
         time.sleep(moments.uniform(0.0, 10.0))
@@ -153,8 +156,13 @@ def test_a_run_that_is_killed_again_and_again_ends_bit_equal(make_options, never
     assert what_is_there(tmp_path) == never_stopped
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.release),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_saves_and_ends_the_process_whatever_it_is_doing(
     make_options, never_stopped, tmp_path, number, status
 ):

@@ -245,13 +245,15 @@ def test_a_job_with_any_names(number, jobs, any_names, no_network, tmp_path):
     run_job(tmp_path, ("voc", "coco")[number % 2], *jobs[number])
 
 
-@pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.parametrize("number", range(18))
 def test_more_jobs_with_any_names(number, more_jobs, any_names, no_network, tmp_path):
     run_job(tmp_path, ("voc", "coco")[number % 2], *more_jobs[number])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", (18, 19))
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(18, marks=pytest.mark.slow), pytest.param(19, marks=pytest.mark.release)],
+)
 def test_a_job_with_any_names_and_its_network(number, more_jobs, any_names, tmp_path):
     run_job(tmp_path, ("voc", "coco")[number % 2], *more_jobs[number])

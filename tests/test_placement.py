@@ -111,12 +111,16 @@ def trace_served(network):
 @pytest.mark.parametrize(
     ("name", "precision"),
     [
-        *((name, "float32") for name in EDGES if name != "fasterrcnn_resnet50_fpn"),
+        ("vgg16", "float32"),
         ("vgg16", "mixed_float16"),
         ("vgg16", "mixed_bfloat16"),
-        pytest.param("fasterrcnn_resnet50_fpn", "float32", marks=pytest.mark.slow),
+        ("vgg16_quarter", "float32"),
+        ("fasterrcnn_resnet50_fpn_v2", "float32"),
+        pytest.param(MOBILENET, "float32", marks=pytest.mark.slow),
+        pytest.param("efficientnet_lite0_fpn", "float32", marks=pytest.mark.slow),
+        pytest.param("fasterrcnn_resnet50_fpn", "float32", marks=pytest.mark.release),
         *(
-            pytest.param(name, precision, marks=pytest.mark.slow)
+            pytest.param(name, precision, marks=pytest.mark.release)
             for name in (MOBILENET, "fasterrcnn_resnet50_fpn_v2", "efficientnet_lite0_fpn")
             for precision in ("mixed_float16", "mixed_bfloat16")
         ),

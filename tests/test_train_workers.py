@@ -111,7 +111,7 @@ def wait_for(path, processes, seconds=600):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("lost", [0, 1])
+@pytest.mark.parametrize("lost", [0, pytest.param(1, marks=pytest.mark.release)])
 def test_a_lost_worker_ends_the_other_and_the_job_goes_on_later(place, alone, lost):
     folder, options = place
     name = f"lost-{lost}"

@@ -34,6 +34,11 @@ def wheel(tmp_path_factory):
     return path
 
 
+def without_checkout():
+    """Give the environment variables without a path that may lead to a checkout."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
 @pytest.fixture(scope="module")
 def bin_folder(wheel, tmp_path_factory):
     """Install the wheel into a new environment that has this one's libraries.
@@ -44,7 +49,8 @@ def bin_folder(wheel, tmp_path_factory):
     environment = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
     python = environment / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--no-deps", wheel], check=True)
+    install = [python, "-m", "pip", "install", "--no-deps", wheel]
+    subprocess.run(install, env=without_checkout(), check=True)
     (site_packages,) = environment.glob("lib/python*/site-packages")
     (site_packages / "libraries.pth").write_text(str(Path(np.__file__).parents[1]) + "\n")
     return python.parent
@@ -60,14 +66,12 @@ def test_every_file_of_the_package_is_in_the_wheel(wheel):
 
 @pytest.mark.slow
 def test_from_training_to_export_without_a_checkout(bin_folder, tmp_path):
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-
     def run(program, *options):
         """Run a program of the environment -> its output."""
         return subprocess.run(
             [bin_folder / program, *options],
             cwd=tmp_path,
-            env=environment,
+            env=without_checkout(),
             check=True,
             text=True,
             stdout=subprocess.PIPE,

@@ -235,9 +235,15 @@ def test_however_often_a_run_is_stopped_it_ends_the_same(tmp_path_factory, never
     assert (outcome, what_is_there(path)) == never_stopped
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("left", "kill"), [*((n, True) for n in range(75)), *((n, False) for n in range(0, 75, 3))]
+    ("left", "kill"),
+    [
+        *(
+            pytest.param(n, True, marks=pytest.mark.release if n % 5 else pytest.mark.slow)
+            for n in range(75)
+        ),
+        *(pytest.param(n, False, marks=pytest.mark.release) for n in range(0, 75, 3)),
+    ],
 )
 def test_wherever_a_run_is_stopped_it_ends_the_same(tmp_path, never_stopped, left, kill):
     assert run_with_stops(tmp_path / "run", [(left, kill)]) == never_stopped[0]

@@ -51,6 +51,7 @@ def test_losses_are_means_over_all_replicas(both):
     assert both["losses"][1] == pytest.approx(both["losses"][0], rel=1e-4)
 
 
+@pytest.mark.release
 def test_losses_over_the_batch_count_the_samples_of_all_replicas(train_both):
     # Fewer anchors of an image are inside it than are to be drawn, so that images differ.
     both = train_both("--train.loss-mean", "batch", "--train.rpn-batch-size", "1000")
@@ -59,6 +60,7 @@ def test_losses_over_the_batch_count_the_samples_of_all_replicas(train_both):
     assert both["losses"][1] == pytest.approx(both["losses"][0], rel=1e-4)
 
 
+@pytest.mark.release
 def test_the_scale_of_a_loss_in_float16_is_taken_out_once(train_both):
     # Not clipped, which would hide a gradient that is scaled. Activations have 11 bits, so that
     # another order of additions shows in one of two thousand parts of how far the weights went; a
@@ -69,6 +71,7 @@ def test_the_scale_of_a_loss_in_float16_is_taken_out_once(train_both):
     assert both["losses"][1] == pytest.approx(both["losses"][0], rel=1e-3)
 
 
+@pytest.mark.release
 def test_replicas_compile_with_frozen_normalisation(train_both):
     # Images of several sizes are padded to one: each is compiled anew, for minutes.
     options = ("--train.jit-compile", "--train.normalization", "frozen", "--data.pad-to", "128")
@@ -78,6 +81,7 @@ def test_replicas_compile_with_frozen_normalisation(train_both):
     assert both["losses"][1] == pytest.approx(both["losses"][0], rel=1e-4)
 
 
+@pytest.mark.release
 def test_replicas_ignore_what_is_inside_of_difficult_boxes_as_one_device_does(
     train_both, voc_folder
 ):
