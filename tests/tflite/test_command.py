@@ -170,14 +170,22 @@ def test_fewer_rois_are_compared_with_the_model_itself(
 
 
 @pytest.mark.usefixtures("converted")
-@pytest.mark.parametrize("name", ["m.tflite", "m.report.json", "labels.txt"])
-def test_nothing_is_overwritten(run, tmp_path, name, capsys):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("m.tflite", "there is something already. Give another --output"),
+        ("m.report.json", "there is something already. Give another --output"),
+        # Another FILE.tflite in the same folder would meet the same labels.txt.
+        ("labels.txt", "there are other class names already. Give an --output in another folder"),
+    ],
+)
+def test_nothing_is_overwritten(run, tmp_path, name, message, capsys):
     output = tmp_path / "out"
     output.mkdir()
     (output / name).write_text("mine")
     options = ("--output", output / "m.tflite", "--size", "50x70")
     assert tflite(run, *options) == 2
-    assert f"{name}: there is something already. Give another --output" in capsys.readouterr().err
+    assert f"{name}: {message}" in capsys.readouterr().err
     assert names_in(output) == [name] and (output / name).read_text() == "mine"
     assert tflite(run, *options, "--overwrite") == 0
     (backup,) = output.glob("*.bak-*")

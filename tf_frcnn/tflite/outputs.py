@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from tf_frcnn.errors import UserError
 from tf_frcnn.files import prepare_file
 
 LABELS_FILE = "labels.txt"
@@ -38,10 +39,17 @@ def prepare_files(output: Path, labels: str, overwrite: bool) -> None:
         UserError: one of the files is there and `overwrite` is off; or the folder cannot be
             made or written to.
     """
-    for path in (output, report_file(output), labels_file(output)):
-        if path == labels_file(output) and _holds(path, labels):
-            continue
+    for path in (output, report_file(output)):
         prepare_file(path, overwrite)
+    path = labels_file(output)
+    if _holds(path, labels):
+        return
+    if path.is_file() and not overwrite:
+        raise UserError(
+            f"{path}: there are other class names already. Give an --output in another folder, or "
+            "--overwrite to move them to a .bak file: files that lie beside them then lack theirs."
+        )
+    prepare_file(path, overwrite)
 
 
 def _holds(path: Path, text: str) -> bool:
