@@ -93,7 +93,7 @@ def main() -> None:
     operator = ["--operator", arguments.operator]
     gradients = [["--gradient"]]
     if arguments.operator == "crop_and_resize":
-        gradients = [["--gradient", "--at-once", str(number)] for number in (32, ALL_AT_ONCE)]
+        gradients.append(["--gradient", "--at-once", str(ALL_AT_ONCE)])
     for options in ([], *gradients):
         for num_rois in CASES[arguments.operator][-1]:
             command = [sys.executable, __file__, *operator, "--rois", str(num_rois), *options]
