@@ -45,7 +45,7 @@ OPTIONS = (
     *("--train.ema-momentum", "0.9", "--train.export", "best", "--train.deterministic"),
 )
 # How many kills of each kind; the last come when all steps are done.
-CLOCK, AFTER_STEPS, CHECKPOINT, FIGURES = 4, 8, 5, 3
+CLOCK, AFTER_STEPS, CHECKPOINT, EVALUATION, EXPORT = 4, 8, 5, 2, 1
 POLL = 0.002  # seconds
 
 
@@ -142,7 +142,12 @@ class Run:
             return "starting: imports, checks of the data"
         if "evaluating on" not in self.log:
             return "training"
-        return "exporting" if (self.folder / "run" / "curves.png").exists() else "evaluating"
+        return "exporting" if self.is_exporting() else "evaluating"
+
+    def is_exporting(self) -> bool:
+        """Whether this very process has drawn the curves, after which it exports."""
+        curves = self.folder / "run" / "curves.png"
+        return curves.exists() and curves.stat().st_mtime >= self.began_at
 
     def logged_step(self) -> int:
         """Read the last step of metrics.jsonl; 0 without one."""
@@ -167,8 +172,11 @@ def plan(moments: random.Random, run: Run) -> Iterator[tuple[Callable[[], bool],
             yield _after_lines(run, moments.randint(1, 8)), moments.uniform(0.0, 0.5)
         else:
             yield _nth_partial(run, moments.randint(1, 2)), moments.uniform(0.0, 0.03)
-    for _ in range(FIGURES):
-        yield (lambda: "evaluating on" in run.log), moments.uniform(0.0, 6.0)
+    # A run that is finished can't be killed any more: both together may take no longer than 5 s.
+    for _ in range(EVALUATION):
+        yield (lambda: "evaluating on" in run.log), moments.uniform(0.0, 1.5)
+    for _ in range(EXPORT):
+        yield run.is_exporting, moments.uniform(0.0, 0.3)
 
 
 def _after_lines(run: Run, count: int) -> Callable[[], bool]:
