@@ -165,6 +165,20 @@ def test_heads_start_as_the_paper_says():
         np.testing.assert_allclose(biases, bias)
 
 
+def test_fc_layers_start_as_keras_draws_them_in_the_memory_of_one_array():
+    shape = (4096, 2048)  # 32 MiB; operators one by one take two or three arrays
+    initializer = BoxHead(2048, 3).fc1.kernel_initializer
+    tf.config.experimental.reset_memory_stats("CPU:0")
+    before = tf.config.experimental.get_memory_info("CPU:0")["current"]
+    drawn = initializer(shape)
+    peak = tf.config.experimental.get_memory_info("CPU:0")["peak"]
+    assert peak - before < 1.5 * drawn.numpy().nbytes
+    ours, theirs = (
+        kind(stddev=0.005, seed=3) for kind in (type(initializer), keras.initializers.RandomNormal)
+    )
+    np.testing.assert_array_equal(ours(shape), theirs(shape))
+
+
 def test_box_head_drops_units_in_training_only():
     keras.utils.set_random_seed(0)
     head = BoxHead(64, 3, dropout=0.5)
