@@ -27,7 +27,7 @@ nox.options.reuse_existing_virtualenvs = True
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run all tests, slow ones too, with the current TensorFlow and Keras 3."""
+    """Run the tests, then the slow ones, with the current TensorFlow and Keras 3."""
     session.install("--editable", ".[test]", "pytest-xdist")
     session.run("python", "-m", "pytest", *(session.posargs or TWO_AT_A_TIME))
     if not session.posargs:

@@ -172,7 +172,7 @@ def plan(moments: random.Random, run: Run) -> Iterator[tuple[Callable[[], bool],
             yield _after_lines(run, moments.randint(1, 8)), moments.uniform(0.0, 0.5)
         else:
             yield _nth_partial(run, moments.randint(1, 2)), moments.uniform(0.0, 0.03)
-    # A run that is finished can't be killed any more: both together may take no longer than 5 s.
+    # A run that is finished can't be killed any more, and both may take less than 6 s together.
     for _ in range(EVALUATION):
         yield (lambda: "evaluating on" in run.log), moments.uniform(0.0, 1.5)
     for _ in range(EXPORT):

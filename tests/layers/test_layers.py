@@ -165,18 +165,25 @@ def test_heads_start_as_the_paper_says():
         np.testing.assert_allclose(biases, bias)
 
 
-def test_fc_layers_start_as_keras_draws_them_in_the_memory_of_one_array():
+def test_fc_layers_start_as_keras_draws_them():
+    kind = type(BoxHead(8, 3).fc1.kernel_initializer)
+    ours, theirs = (
+        initializer(stddev=0.005, seed=3)((300, 200))
+        for initializer in (kind, keras.initializers.RandomNormal)
+    )
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_fc_layers_start_in_the_memory_of_one_array():
+    try:
+        tf.config.experimental.reset_memory_stats("CPU:0")
+    except ValueError:
+        pytest.skip("TensorFlow counts the processor's memory only with oneDNN's kernels")
     shape = (4096, 2048)  # 32 MiB; operators one by one take two or three arrays
-    initializer = BoxHead(2048, 3).fc1.kernel_initializer
-    tf.config.experimental.reset_memory_stats("CPU:0")
     before = tf.config.experimental.get_memory_info("CPU:0")["current"]
-    drawn = initializer(shape)
+    drawn = BoxHead(2048, 3).fc1.kernel_initializer(shape)
     peak = tf.config.experimental.get_memory_info("CPU:0")["peak"]
     assert peak - before < 1.5 * drawn.numpy().nbytes
-    ours, theirs = (
-        kind(stddev=0.005, seed=3) for kind in (type(initializer), keras.initializers.RandomNormal)
-    )
-    np.testing.assert_array_equal(ours(shape), theirs(shape))
 
 
 def test_box_head_drops_units_in_training_only():
