@@ -71,6 +71,8 @@ class Arguments:
     """keras.applications' VGG16 without its top."""
     settings: tuple[str, ...] = SETTINGS
     """Which of the settings to try."""
+    precision: str = "float32"
+    """What the runs of these lines compute in: `--train.precision`."""
     hours: float = 10.0
     """Machine time of all lines together, after which no run begins."""
     runs: Path = Path("runs")
@@ -93,7 +95,7 @@ def train(arguments: Arguments, setting: str, steps: int, seed: int) -> Path:
         *("--data.train-split", "train", "--data.val-split", "none", "--data.test-split", "val"),
         *("--train.steps", str(steps), "--train.decay-steps", str(steps * 3 // 4)),
         *("--data.short-side", "400", "--train.seed", str(seed), "--train.checkpoint-every", "100"),
-        *TRAINED[setting],
+        *options_of(arguments, setting),
     ]
     _type("train.py", *options, "--output", folder, "--export-dir", f"saved_models/{folder.name}")
     return folder
@@ -120,8 +122,15 @@ def run(arguments: Arguments, setting: str, steps: int, seed: int) -> dict[str, 
         "hours": round(machine_hours() - began, 3),
         "commit": commit(),
         "processor": processor(),
-        "options": " ".join((TRAINED | EXPORTED)[setting]),
+        "options": " ".join(options_of(arguments, setting)),
     }
+
+
+def options_of(arguments: Arguments, setting: str) -> tuple[str, ...]:
+    """Say what the setting's runs are trained or exported with, beside what all have."""
+    if setting in EXPORTED or arguments.precision == "float32":
+        return (TRAINED | EXPORTED)[setting]
+    return (*TRAINED[setting], "--train.precision", arguments.precision)
 
 
 def _name(setting: str, steps: int, seed: int) -> str:
