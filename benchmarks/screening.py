@@ -71,6 +71,8 @@ class Arguments:
     """keras.applications' VGG16 without its top."""
     settings: tuple[str, ...] = SETTINGS
     """Which of the settings to try."""
+    finals: tuple[str, ...] = ()
+    """Which to train longer; without any, the best three and what they are compared with."""
     precision: str = "float32"
     """What the runs of these lines compute in: `--train.precision`."""
     hours: float = 10.0
@@ -193,12 +195,12 @@ def as_markdown(rows: list[dict[str, Any]]) -> str:
 def main() -> int:
     """Run what is not there yet, and write the results after each run."""
     arguments = tyro.cli(Arguments, description=__doc__)
-    if unknown := set(arguments.settings) - set(SETTINGS):
-        sys.exit(f"error: --settings {', '.join(unknown)}: expected some of {', '.join(SETTINGS)}.")
+    if unknown := {*arguments.settings, *arguments.finals} - set(SETTINGS):
+        sys.exit(f"error: {', '.join(unknown)}: expected some of {', '.join(SETTINGS)}.")
 
     def run_all(settings: tuple[str, ...], steps: int, seeds: tuple[int, ...]) -> bool:
-        for setting in settings:
-            for seed in seeds:
+        for seed in seeds:
+            for setting in settings:
                 rows = read_lines(arguments.results)
                 wanted = (setting, steps, seed)
                 if any((row["setting"], row["steps"], row["seed"]) == wanted for row in rows):
@@ -214,7 +216,7 @@ def main() -> int:
         screened = [row for row in read_lines(arguments.results) if row["steps"] == SCREENING[0]]
         screened.sort(key=lambda row: -row["coco_ap"])
         names = [row["setting"] for row in screened if row["setting"] != BASE]
-        run_all((BASE, *names[:NUM_BEST]), *FINAL)
+        run_all(arguments.finals or (BASE, *names[:NUM_BEST]), *FINAL)
     return 0
 
 
