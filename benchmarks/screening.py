@@ -34,6 +34,9 @@ SCREENING, FINAL = (400, (0,)), (800, (0, 1))  # steps, seeds
 NUM_BEST = 3
 ANCHORS = ("--model.anchor-sizes", "32", "64", "128", "256")
 RATE = ("--train.learning-rate", "0.002", "--train.clip-norm", "10", *ANCHORS)
+GIOU = ("--train.box-loss", "giou")
+SCALES = ("--data.scale-jitter", "0.75", "1.25")
+RARE = ("--data.repeat-rare", "1.0")
 COSINE = ("--train.schedule", "cosine")
 SOFT_NMS = ("--soft-nms-sigma", "0.5", "--score-threshold", "0.01")
 TRAINED: dict[str, tuple[str, ...]] = {
@@ -41,23 +44,30 @@ TRAINED: dict[str, tuple[str, ...]] = {
     "default": (),
     "rate 0.001": ANCHORS,
     "cosine, average of weights": (*RATE, *COSINE, "--train.ema-momentum", "0.99"),
-    "several scales": (*RATE, "--data.scale-jitter", "0.75", "1.25"),
-    "GIoU": (*RATE, "--train.box-loss", "giou"),
-    "rare classes": (*RATE, "--data.repeat-rare", "1.0"),
+    "several scales": (*RATE, *SCALES),
+    "GIoU": (*RATE, *GIOU),
+    "rare classes": (*RATE, *RARE),
     "antialiased": (*RATE, "--data.antialias"),
     "rate 0.004": ("--train.learning-rate", "0.004", "--train.clip-norm", "10", *ANCHORS),
     "colours": (*RATE, "--data.photometric-jitter", "0.5"),
     "RoIAlign": (*RATE, "--model.roi-op", "roi_align"),
 }
 """What the options of a training are beside those that all have."""
+TOGETHER: dict[str, tuple[str, ...]] = {
+    "GIoU, several scales": (*RATE, *GIOU, *SCALES),
+    "GIoU, several scales, rare classes": (*RATE, *GIOU, *SCALES, *RARE),
+}
+"""The same, of what was found best alone: for the finals."""
 EXPORTED: dict[str, tuple[str, ...]] = {
     "1000 proposals": ("--num-rois", "1000"),
     "detections from 0.01": ("--score-threshold", "0.01"),
+    "soft-NMS": SOFT_NMS[:2],
     "soft-NMS from 0.01": SOFT_NMS,
     "flip at test": ("--flip-at-test", "True"),
     "soft-NMS from 0.01, flip": (*SOFT_NMS, "--flip-at-test", "True"),
 }
 """Options with which the run of `BASE` is exported."""
+OPTIONS = TRAINED | TOGETHER | EXPORTED
 SETTINGS = (BASE, *EXPORTED, *(name for name in TRAINED if name != BASE))
 
 
@@ -106,7 +116,7 @@ def train(arguments: Arguments, setting: str, steps: int, seed: int) -> Path:
 def run(arguments: Arguments, setting: str, steps: int, seed: int) -> dict[str, Any]:
     """Train, or export what was trained, and judge -> a line."""
     began = machine_hours()  # where a run was stopped and goes on, what was before is not counted
-    if setting in TRAINED:
+    if setting not in EXPORTED:
         folder = train(arguments, setting, steps, seed)
     else:
         trained = train(arguments, BASE, steps, seed)  # a finished run says so and costs nothing
@@ -131,8 +141,8 @@ def run(arguments: Arguments, setting: str, steps: int, seed: int) -> dict[str, 
 def options_of(arguments: Arguments, setting: str) -> tuple[str, ...]:
     """Say what the setting's runs are trained or exported with, beside what all have."""
     if setting in EXPORTED or arguments.precision == "float32":
-        return (TRAINED | EXPORTED)[setting]
-    return (*TRAINED[setting], "--train.precision", arguments.precision)
+        return OPTIONS[setting]
+    return (*OPTIONS[setting], "--train.precision", arguments.precision)
 
 
 def _name(setting: str, steps: int, seed: int) -> str:
@@ -195,8 +205,8 @@ def as_markdown(rows: list[dict[str, Any]]) -> str:
 def main() -> int:
     """Run what is not there yet, and write the results after each run."""
     arguments = tyro.cli(Arguments, description=__doc__)
-    if unknown := {*arguments.settings, *arguments.finals} - set(SETTINGS):
-        sys.exit(f"error: {', '.join(unknown)}: expected some of {', '.join(SETTINGS)}.")
+    if unknown := {*arguments.settings, *arguments.finals} - set(OPTIONS):
+        sys.exit(f"error: {', '.join(unknown)}: expected some of {', '.join(OPTIONS)}.")
 
     def run_all(settings: tuple[str, ...], steps: int, seeds: tuple[int, ...]) -> bool:
         for seed in seeds:
