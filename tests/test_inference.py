@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tests.step_checkpoints import save_checkpoint
+from tf_frcnn.checkpoints import BEST_FILE, best_progress, take_snapshot, write_snapshot
 from tf_frcnn.config import save_config
 from tf_frcnn.errors import WeightsError
 from tf_frcnn.export.saved_model import export_saved_model
@@ -16,6 +17,7 @@ from tf_frcnn.files import write_json
 from tf_frcnn.inference import InferenceModel, load_network
 from tf_frcnn.model import FasterRCNN
 from tf_frcnn.model_files import find_model
+from tf_frcnn.model_weights import outcome_so_far
 from tf_frcnn.run_folder import RunFolder
 from tf_frcnn.training.trainer import FasterRCNNTrainer
 
@@ -129,6 +131,8 @@ def test_what_is_taken_of_an_unfinished_run_is_said(run, caplog):
     load_network(model)
     assert f"{folder}: the run is not finished; taking what it has, the weights of" in caplog.text
     assert f"step 4 of {model.load_config().train.steps}" in caplog.text
+    steps = {"steps": 4, "planned_steps": model.load_config().train.steps, "exported_step": 4}
+    assert outcome_so_far(model) == steps
     caplog.clear()
     metrics_file = RunFolder(folder).metrics_file
     write_json(metrics_file, {"steps": 4})
@@ -137,6 +141,21 @@ def test_what_is_taken_of_an_unfinished_run_is_said(run, caplog):
     finally:
         metrics_file.unlink()
     assert "not finished" not in caplog.text
+
+
+def test_of_an_unfinished_run_the_best_weights_may_be_those_taken(run, tiny_config, tmp_path):
+    shutil.copytree(run[0], tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    train = dataclasses.replace(tiny_config.train, steps=9, export="best", validate_every=2)
+    save_config(dataclasses.replace(tiny_config, train=train), folder.path / "config.json")
+    model = find_model(folder.path)
+    assert outcome_so_far(model) == {"steps": 4, "planned_steps": 9, "exported_step": 4}
+    best = take_snapshot(best_progress(2, 0.5), load_network(model).network)
+    write_snapshot(folder.checkpoints / BEST_FILE, best)
+    assert outcome_so_far(model) == {"steps": 4, "planned_steps": 9, "exported_step": 2}
+    # The latest cannot be read: what is taken is the one before, of which there is none here.
+    (folder.checkpoints / "step-00000004.h5").write_bytes(b"cut")
+    assert outcome_so_far(model) == {"steps": 0, "planned_steps": 9, "exported_step": 2}
 
 
 def test_a_run_without_checkpoint_is_told(tiny_config, tmp_path):

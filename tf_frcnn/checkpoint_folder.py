@@ -1,11 +1,12 @@
 """The folder of a run's checkpoints: which are there, which are kept, which can be read."""
 
+import contextlib
 import logging
 from pathlib import Path
 
 import keras
 
-from tf_frcnn.checkpoints import BEST_FILE, STEP_FILE, Progress, load_checkpoint
+from tf_frcnn.checkpoints import BEST_FILE, STEP_FILE, Progress, load_checkpoint, load_progress
 from tf_frcnn.data.faults import counted
 from tf_frcnn.errors import UserError, WeightsError
 from tf_frcnn.given_files import reason_of
@@ -90,3 +91,22 @@ def restore_latest(
             f"a backup, or {TRAIN_ANEW}.{hint}"
         )
     return Progress()
+
+
+def saved_step(folder: Path, best: bool = False) -> int:
+    """Say of which step the weights are that a run would be restored with.
+
+    Args:
+        folder: may be missing or empty.
+        best: those with the lowest validation loss, where they are there.
+
+    Returns:
+        0 when nothing can be read.
+    """
+    paths = list_checkpoints(folder)
+    if best and (folder / BEST_FILE).is_file():
+        paths.append(folder / BEST_FILE)
+    for path in reversed(paths):
+        with contextlib.suppress(OSError):
+            return load_progress(path).step
+    return 0

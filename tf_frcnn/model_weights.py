@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-from tf_frcnn.checkpoint_folder import restore_latest
+from tf_frcnn.checkpoint_folder import restore_latest, saved_step
 from tf_frcnn.checkpoints import BEST_FILE, load_checkpoint, named_weights
 from tf_frcnn.errors import WeightsError
 from tf_frcnn.given_files import check_file, read_bytes, reason_of
@@ -40,6 +40,20 @@ def load_weights(model: ModelFiles, network: keras.Model) -> None:
         ConfigError: the model's configuration cannot be read.
     """
     _LOADERS[model.kind](model, network)
+
+
+def outcome_so_far(model: ModelFiles) -> dict[str, int]:
+    """Say how far a run is that is not finished, and of which step the weights are that are taken.
+
+    Returns:
+        As `training.run.train_detector` at the end: steps, planned_steps, exported_step.
+    """
+    run, config = RunFolder(model.path), model.load_config()
+    return {
+        "steps": saved_step(run.checkpoints),
+        "planned_steps": config.train.steps,
+        "exported_step": saved_step(run.checkpoints, best=config.train.export == "best"),
+    }
 
 
 def _load_run(model: ModelFiles, network: keras.Model) -> None:

@@ -1,5 +1,6 @@
 """One process: what it may skip. Several, played by threads: what they tell each other."""
 
+import dataclasses
 import logging
 import threading
 
@@ -8,9 +9,11 @@ import pytest
 import tensorflow as tf
 
 import train
+from tf_frcnn.config import Config
 from tf_frcnn.errors import ConfigError, UserError, WorkerLostError, run_command
 from tf_frcnn.training.cluster import Cluster
 from tf_frcnn.training.distribution import ALONE, Distribution, join_workers
+from tf_frcnn.training.run import shared_options
 
 TASKS = tuple(("worker", number, f"127.0.0.1:{2000 + number}") for number in range(3))
 
@@ -157,3 +160,21 @@ def test_without_tf_config_a_job_of_several_workers_does_not_begin(
 def test_the_other_strategies_do_not_look_at_tf_config(tiny_config, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", "nonsense")
     assert join_workers(tiny_config.distribution).num_workers == 1
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value", "same"),
+    [
+        ("data", "root", "elsewhere", True),
+        ("data", "images", "elsewhere", True),
+        ("data", "short_side", 123, False),  # the images of a step would be of two sizes
+        ("data", "scale_jitter", (0.5, 1.0), False),
+        ("model", "nms_iou", 0.123, False),
+        ("train", "learning_rate", 0.123, False),
+    ],
+)
+def test_workers_need_the_same_options_but_for_where_their_data_lies(section, field, value, same):
+    config = Config()
+    changed = dataclasses.replace(getattr(config, section), **{field: value})
+    other = dataclasses.replace(config, **{section: changed})
+    assert (shared_options(other) == shared_options(config)) is same

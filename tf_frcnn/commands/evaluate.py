@@ -251,12 +251,13 @@ def main(argv: Sequence[str] | None = None, prog: str = "evaluate.py") -> int:
         )
     else:
         from tf_frcnn.detector import Detector
+        from tf_frcnn.model_weights import outcome_so_far
 
         model = arguments.model_files
         detector = Detector.from_files(model)
         metrics = {}
         if model.metrics_log is not None:
-            outcome = model.load_records().get(METRICS_FILE, {})
+            outcome = model.load_records().get(METRICS_FILE) or outcome_so_far(model)
             metrics = training_figures(config, model.metrics_log, outcome)
         detect = select_classes(detector.in_batches(), detector.class_names, data.classes)
         metrics |= evaluate_detector(

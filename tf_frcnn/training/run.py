@@ -99,8 +99,9 @@ def train_detector(
     _check_validation(config, datasets)
     check_callbacks(callbacks, config.train)
     distribution.check_batch_size(config.train.batch_size)
-    same = {name: dataclasses.asdict(getattr(config, name)) for name in ("model", "train")}
-    distribution.check_same(same, "configuration", "Start all workers with the same options.")
+    distribution.check_same(
+        shared_options(config), "configuration", "Start all workers with the same options."
+    )
     with distribution.lost_workers_noticed(), distribution.strategy.scope():
         network = FasterRCNN(config.model, len(config.data.classes), config.train.precision)
         trainer = FasterRCNNTrainer(network, config.train)
@@ -153,6 +154,18 @@ def draw_images(dataset: Dataset, count: int, seed: int) -> Dataset:
     examples = {example.image_id: example for example in dataset.examples}
     drawn = order_by_seed(examples, seed)[:count]
     return dataclasses.replace(dataset, examples=tuple(examples[name] for name in drawn))
+
+
+def shared_options(config: Config) -> dict[str, dict[str, Any]]:
+    """Give the options that all workers of a job must have the same.
+
+    Where the data lies may differ from machine to machine; its fingerprint may not.
+    """
+    sections = ("data", "model", "train")
+    options = {name: dataclasses.asdict(getattr(config, name)) for name in sections}
+    for place in ("root", "images"):
+        del options["data"][place]
+    return options
 
 
 def _check_validation(config: Config, datasets: Mapping[str, Dataset]) -> None:
