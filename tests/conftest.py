@@ -126,6 +126,7 @@ TINY_OPTIONS = (
     *("--data.short-side", "64", "--data.long-side", "96"),
     *("--model.architecture", "vgg16_quarter", "--train.start-from", "none"),
     *("--model.anchor-sizes", "16", "32", "--model.max-detections", "10"),
+    *("--model.soft-nms-sigma", "0"),  # as most networks have it
     *("--model.rpn-pre-nms-top-k", "100", "--model.rpn-post-nms-top-k", "20"),
     *("--train.steps", "4", "--train.batch-size", "2"),
     *("--train.warmup-steps", "2", "--train.decay-steps", "3"),

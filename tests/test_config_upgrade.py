@@ -153,7 +153,8 @@ def old_run(tmp_path):
 
 
 @pytest.mark.parametrize("names", [OLD_NAMES, NEW_NAMES])
-def test_an_old_run_goes_on_with_either_spelling(names, old_run):
+def test_an_old_run_goes_on_with_either_spelling(names, old_run, monkeypatch):
+    monkeypatch.chdir(old_run.path.parent)  # `--output run`
     spelling = dict(zip(OLD_NAMES, names, strict=True))
     options = [spelling.get(option, option) for option in OPTIONS]
     config = prepare_run(old_run, parse_arguments(options).config)

@@ -7,7 +7,9 @@ import pytest
 from tf_frcnn.config import ModelConfig
 from tf_frcnn.presets import (
     PRESETS,
+    as_started,
     explain_decay,
+    explain_nms,
     explain_rate,
     finetune,
     quickstart,
@@ -47,6 +49,7 @@ def test_the_presets():
         # Test: score 0.05, per-class NMS 0.3, 100 an image.
         ("model", "score_threshold", 0.05),
         ("model", "nms_iou", 0.3),
+        ("model", "soft_nms_sigma", 0.0),
         ("model", "max_detections", 100),
         # conv1_x and conv2_x frozen.
         ("train", "frozen_layers", ("block1", "block2")),
@@ -122,6 +125,7 @@ def test_another_architecture_brings_its_settings_and_keeps_the_rest():
     assert (config.data.short_side, config.data.long_side) == (800, 1333)
     assert config.data.resize_rounding == "floor"
     assert (config.model.roi_op, config.model.rpn_post_nms_top_k) == ("roi_align", 1000)
+    assert config.model.soft_nms_sigma == 0.0  # torchvision's NMS, not the preset's
     assert (config.train.roi_batch_size, config.train.frozen_layers) == (512, ())
     assert (config.train.steps, config.train.warmup_steps) == (2000, 50)  # the preset's
 
@@ -170,3 +174,46 @@ def test_a_rate_that_never_decays_is_told(options, fitting):
     assert bool(fitting) == bool(remark)
     if fitting:
         assert f". {fitting} would be the preset's share" in remark
+
+
+@pytest.mark.parametrize(
+    ("options", "is_told"),
+    [
+        ({}, False),
+        ({"nms_iou": 0.4}, True),
+        ({"nms_iou": 0.4, "soft_nms_sigma": 0.3}, True),
+        ({"nms_iou": 0.4, "soft_nms_sigma": 0.0}, False),
+        ({"soft_nms_sigma": 0.3}, False),
+    ],
+)
+def test_a_limit_that_soft_nms_does_not_look_at_is_told(options, is_told):
+    preset = PRESETS["finetune"]().model
+    remark = explain_nms(dataclasses.replace(preset, **options), preset)
+    assert bool(remark) is is_told
+    if is_told:
+        assert remark.startswith("--model.nms-iou 0.4: ")
+        assert f"(--model.soft-nms-sigma {options.get('soft_nms_sigma', 0.5)})" in remark
+
+
+def test_voc07_and_the_quickstart_keep_the_nms_that_has_a_limit():
+    assert [PRESETS[name]().model.soft_nms_sigma for name in PRESETS] == [0.0, 0.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("name", "of_run", "expected"),
+    [
+        ("finetune", 0.0, 0.0),  # started when that was the default
+        ("finetune", 0.5, 0.5),
+        ("finetune", 0.3, 0.5),  # was typed then, and differs from what is typed now
+        ("voc07", 0.5, 0.0),
+    ],
+)
+def test_a_run_goes_on_with_the_default_that_it_was_started_with(name, of_run, expected):
+    preset = PRESETS[name]()
+    run = dataclasses.replace(
+        preset, model=dataclasses.replace(preset.model, soft_nms_sigma=of_run, nms_iou=0.1)
+    )
+    changed = as_started(preset, name, run)
+    assert changed.model.soft_nms_sigma == expected
+    model = dataclasses.replace(preset.model, soft_nms_sigma=expected)
+    assert changed == dataclasses.replace(preset, model=model)  # and nothing else

@@ -1,7 +1,8 @@
 """The recipes, by name: values for the fields of the configuration, nothing else."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from tf_frcnn.architectures import ARCHITECTURES
 from tf_frcnn.config import Config, DataConfig, ModelConfig, TrainConfig
@@ -81,7 +82,10 @@ def finetune() -> Config:
     """
     return Config(
         model=ModelConfig(
-            anchor_sizes=(32.0, 64.0, 128.0, 256.0, 512.0), rpn_min_size=1.0, nms_iou=0.5
+            anchor_sizes=(32.0, 64.0, 128.0, 256.0, 512.0),
+            rpn_min_size=1.0,
+            nms_iou=0.5,
+            soft_nms_sigma=0.5,  # chosen on a validation split: results/screening.md
         ),
         train=TrainConfig(
             steps=2000,
@@ -141,6 +145,25 @@ def explain_decay(train: TrainConfig, preset: TrainConfig) -> str:
     )
 
 
+def explain_nms(model: ModelConfig, before: ModelConfig) -> str:
+    """Say that a limit of IoU was chosen that soft-NMS does not look at.
+
+    Args:
+        model: what was asked for.
+        before: of the preset or the trained model, before options.
+
+    Returns:
+        What to log, or "".
+    """
+    if model.nms_iou == before.nms_iou or model.soft_nms_sigma == 0.0:
+        return ""
+    return (
+        f"--model.nms-iou {model.nms_iou:g}: has no part in soft-NMS (--model.soft-nms-sigma "
+        f"{model.soft_nms_sigma:g}), which lowers scores by any overlap. --model.soft-nms-sigma 0 "
+        "is the NMS that has a limit"
+    )
+
+
 def _images_an_update(train: TrainConfig) -> int:
     return train.batch_size * train.gradient_accumulation_steps
 
@@ -161,6 +184,24 @@ def with_architecture(config: Config, name: str) -> Config:
     return dataclasses.replace(config, model=dataclasses.replace(config.model, architecture=name))
 
 
+def as_started(config: Config, name: str, run: Config) -> Config:
+    """Take the defaults that a preset had when a run was started that is to go on.
+
+    Args:
+        config: of the preset, before options.
+        name: of the preset.
+        run: the configuration that the run has.
+    """
+    former = {
+        field: value
+        for field, value in FORMER_DEFAULTS.get(name, {}).items()
+        if getattr(run.model, field) == value
+    }
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, **former))
+
+
+FORMER_DEFAULTS: Mapping[str, Mapping[str, Any]] = {"finetune": {"soft_nms_sigma": 0.0}}
+"""What fields of `ModelConfig` were before: preset -> field -> value."""
 PRESETS: dict[str, Callable[[], Config]] = {
     "quickstart": quickstart,
     "voc07": voc07,

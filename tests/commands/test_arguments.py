@@ -8,7 +8,7 @@ import pytest
 from tf_frcnn.commands.evaluate import parse_arguments as parse_evaluate_arguments
 from tf_frcnn.commands.train import advise_small_network
 from tf_frcnn.commands.train import parse_arguments as parse_train_arguments
-from tf_frcnn.config import Config, flatten
+from tf_frcnn.config import Config, flatten, save_config
 from tf_frcnn.errors import ConfigError, run_command
 from tf_frcnn.presets import PRESETS, quickstart
 
@@ -26,7 +26,7 @@ OPTIONS = [  # option, what is typed, what the configuration then holds
     ("model.roi-op", "roi_align", "roi_align"),
     ("model.score-threshold", "0.2", 0.2),
     ("model.nms-iou", "0.4", 0.4),
-    ("model.soft-nms-sigma", "0.5", 0.5),
+    ("model.soft-nms-sigma", "0.3", 0.3),
     ("model.flip-at-test", "", True),
     ("train.start-from", "vgg16_notop.h5", "vgg16_notop.h5"),
     ("train.steps", "7", 7),
@@ -152,6 +152,30 @@ def test_a_wrong_option_is_one_message_and_status_2(arguments, message, capsys):
     assert (status, out) == (2, "")
     assert message in unframed(err)
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("typed", "sigma"),
+    [
+        ([], 0.0),  # the default of its time
+        (["--model.soft-nms-sigma", "0.5"], 0.5),
+        (["--overwrite"], 0.5),
+        (["--output", "other"], 0.5),
+    ],
+)
+def test_what_is_not_typed_of_a_run_of_before_has_the_default_of_its_time(
+    typed, sigma, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "runs" / "finetune"
+    folder.mkdir(parents=True)
+    run = parse_train_arguments(["finetune", "--model.soft-nms-sigma", "0"]).config
+    save_config(run, folder / "config.json")
+    assert parse_train_arguments(["finetune"]).config.model.soft_nms_sigma == 0.5  # not started
+    (folder / "metrics.jsonl").write_text("")
+    assert parse_train_arguments(["finetune", *typed]).config.model.soft_nms_sigma == sigma
+    (folder / "config.json").write_text("{")  # told when it is gone on with
+    parse_train_arguments(["finetune", *typed])
 
 
 # === evaluate.py ===

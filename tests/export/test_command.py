@@ -74,7 +74,7 @@ def test_figures_of_other_thresholds_stay_behind(versions):
     assert records_of(versions / "2") == {"dataset.json": {"root": "voc"}}
 
 
-def test_soft_nms_and_the_mirror_image_can_be_had_of_a_finished_run(run, batches, tmp_path):
+def test_soft_nms_and_the_mirror_image_can_be_had_of_a_finished_run(run, batches, tmp_path, capsys):
     options = ("--soft-nms-sigma", "0.5", "--flip-at-test", "True", "--score-threshold", "0.01")
     own = find_model(run).load_config().model.rpn_post_nms_top_k
     options = (*options, "--num-rois", own + 3)
@@ -91,6 +91,13 @@ def test_soft_nms_and_the_mirror_image_can_be_had_of_a_finished_run(run, batches
         if expected.dtype != tf.string:
             np.testing.assert_allclose(answer[name], expected, atol=1e-3, err_msg=name)
     assert records_of(tmp_path / "soft" / "1") == {"dataset.json": {"root": "voc"}}
+    # A limit of IoU has no part in it, which is told.
+    capsys.readouterr()
+    limit = ("--nms-iou", "0.6")
+    assert export(tmp_path / "soft", "--output", tmp_path / "limit", *limit) == 0
+    assert (
+        "--nms-iou 0.6: has no part in soft-NMS (--soft-nms-sigma 0.5)" in capsys.readouterr().err
+    )
     # And they can be taken back.
     back = ("--soft-nms-sigma", "0", "--flip-at-test", "False", "--score-threshold", "0.05")
     back = (*back, "--num-rois", own)

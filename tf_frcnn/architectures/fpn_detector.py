@@ -59,6 +59,7 @@ def build_settings(
             "rpn_post_nms_top_k": proposals,
             "rpn_min_size": 1e-3,
             "nms_iou": 0.5,
+            "soft_nms_sigma": 0.0,
         },
         "train": {
             "start_from": "none",

@@ -15,6 +15,7 @@ from tf_frcnn.config import Config
 from tf_frcnn.environment import set_up_logging, set_up_tensorflow
 from tf_frcnn.errors import EXIT_OK, ConfigError, UserError
 from tf_frcnn.model_files import METRICS_FILE, check_versions_folder
+from tf_frcnn.presets import explain_nms
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +113,8 @@ def main(argv: Sequence[str], prog: str) -> int:
     model = arguments.find_model(arguments.model)
     trained = model.load_config()
     config = arguments.apply_to(trained)
+    if remark := explain_nms(config.model, trained.model):
+        logger.warning("%s", remark.replace("--model.", "--"))
     records = model.load_records()
     check_versions_folder(arguments.output, "--output")
     set_up_tensorflow()

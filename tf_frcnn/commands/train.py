@@ -1,5 +1,6 @@
 """`tf-frcnn train [PRESET] [--section.field VALUE ...]`: train, evaluate and export a detector."""
 
+import contextlib
 import dataclasses
 import logging
 import sys
@@ -19,7 +20,14 @@ from tf_frcnn.environment import check_backend, set_up_logging, set_up_tensorflo
 from tf_frcnn.errors import EXIT_OK, ConfigError
 from tf_frcnn.files import write_json
 from tf_frcnn.model_files import DATASET_FILE, METRICS_FILE, TORCH_SUFFIXES, ModelFiles, find_start
-from tf_frcnn.presets import PRESETS, explain_decay, explain_rate, with_architecture
+from tf_frcnn.presets import (
+    PRESETS,
+    as_started,
+    explain_decay,
+    explain_nms,
+    explain_rate,
+    with_architecture,
+)
 from tf_frcnn.pretrained.detectors import DETECTORS
 from tf_frcnn.pretrained.trunks import IMAGENET, NO_WEIGHTS, TRUNKS
 from tf_frcnn.resuming import check_moved_data, has_moved_data, prepare_run
@@ -204,6 +212,10 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str = "train.py") -
     preset = PRESETS[name]()
     architecture = typed_value(arguments, "--model.architecture")
     preset = _start_from(preset, typed_value(arguments, "--train.start-from"), architecture)
+    run = RunFolder(typed_value(arguments, "--output") or f"runs/{name}")
+    if run.has_started and "--overwrite" not in arguments:
+        with contextlib.suppress(ConfigError):  # which is told when it is gone on with
+            preset = as_started(preset, name, run.load_config())
     default = TrainArguments(
         **{
             **{field.name: getattr(preset, field.name) for field in dataclasses.fields(Config)},
@@ -226,9 +238,13 @@ def parse_arguments(argv: Sequence[str] | None = None, prog: str = "train.py") -
         args=arguments,
         default=default,
     )
-    for explain in (explain_rate, explain_decay):
-        if remark := explain(parsed.train, preset.train):
-            logger.warning("%s", remark)
+    remarks = (
+        explain_rate(parsed.train, preset.train),
+        explain_decay(parsed.train, preset.train),
+        explain_nms(parsed.model, preset.model),
+    )
+    for remark in filter(None, remarks):
+        logger.warning("%s", remark)
     return parsed
 
 
