@@ -120,11 +120,13 @@ def test_a_run_that_goes_on_shows_each_step_once(events, tmp_path):
     assert losses_in(folder) == [(1, 4.0), (2, 3.0), (3, 2.5), (4, 1.5)]
 
 
-def test_what_a_kill_left_of_cutting_is_removed(events):
+@pytest.mark.parametrize(("step", "left"), [(9, 4), (2, 2)])
+def test_what_a_kill_left_of_cutting_is_removed(step, left, events):
     folder, path = events
     (folder / (path.name + ".partial")).write_bytes(path.read_bytes())
-    cut_events(folder, 9)
+    cut_events(folder, step)  # at 2 the file is cut again, by the same temporary name
     assert list(folder.iterdir()) == [path]
+    assert len(losses_in(folder)) == left
 
 
 def test_there_need_be_no_events(tmp_path):

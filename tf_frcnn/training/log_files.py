@@ -60,7 +60,7 @@ def cut_events(folder: Path, last_step: int) -> None:
     for path in sorted(folder.glob("*.tfevents.*")):
         with log_errors(path):
             if path.suffix == ".partial":  # left by a kill during this function
-                path.unlink()
+                path.unlink(missing_ok=True)  # or used since, to cut the file that it is of
                 continue
             records, whole = _read_records(path)
             event = tf.compat.v1.Event
